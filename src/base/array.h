@@ -1,0 +1,35 @@
+/*
+ * array: a growable array of one type: `struct { T *at; size_t len, room; }` declared by ARRAY(T).
+ * Zero is the empty array.  Growth doubles; the caller bounds what comes from outside.
+ */
+#pragma once
+
+#include "base/mem.h"
+
+#define ARRAY(T)                                                                                   \
+	struct {                                                                                   \
+		T *at;                                                                             \
+		size_t len, room;                                                                  \
+	}
+#define array_reserve(a, n)                                                                        \
+	do {                                                                                       \
+		if ((a)->room < (n)) {                                                             \
+			(a)->room = max_of((a)->room * 2, max_of((size_t)(n), (size_t)8));         \
+			(a)->at = mem_realloc((a)->at, (a)->room * sizeof *(a)->at);               \
+		}                                                                                  \
+	} while (0)
+#define array_push(a, x)                                                                           \
+	do {                                                                                       \
+		array_reserve((a), (a)->len + 1);                                                  \
+		(a)->at[(a)->len++] = (x);                                                         \
+	} while (0)
+#define array_pop(a)       ((a)->at[--(a)->len])
+/* Removes element I by moving the last one there: the order changes. */
+#define array_swap_out(a, i) ((a)->at[i] = (a)->at[--(a)->len])
+#define array_clear(a)                                                                             \
+	do {                                                                                       \
+		free((a)->at);                                                                     \
+		(a)->at = NULL;                                                                    \
+		(a)->len = (a)->room = 0;                                                          \
+	} while (0)
+#define array_each(it, a) for (__typeof__((a)->at) it = (a)->at; it < (a)->at + (a)->len; it++)

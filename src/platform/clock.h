@@ -1,0 +1,10 @@
+/*
+ * clock: the only clocks.  Pure code is told the time.
+ */
+#pragma once
+
+#include <stdint.h>
+
+uint64_t clock_mono_ns(void); /* CLOCK_MONOTONIC */
+uint64_t clock_mono_ms(void);
+int64_t clock_wall_ns(void);  /* CLOCK_REALTIME since 1970, UTC */
