@@ -1,0 +1,74 @@
+/*
+ * statement: what an authority says: who is a member, who may do what, what is current, what has ended.
+ *
+ * One canonical encoding, signed under the domain "weft statement 1": version, kind, authority id, epoch,
+ * times, then the fields of the kind in order (docs/format-statement.md).  A statement is checked by anybody
+ * who knows the authority's public key, without asking the authority.  Statements are kept and passed on as
+ * the bytes received, never re-encoded.
+ *
+ * The epoch is a counter of the authority that grows with each revocation.  A revocation at epoch n voids
+ * every membership or grant of its subject with an epoch below n.
+ *
+ * Pure but for the key: no clock (times are handed in), no files.
+ * Errors     ERR_PROTO malformed, ERR_DENIED not signed by the authority or void, ERR_LIMIT.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "crypto/device_key.h"
+#include "crypto/hash.h"
+
+enum statement_kind {
+	STATEMENT_AUTHORITY = 1, /* self-signed: this key exists, this recovery key may replace it */
+	STATEMENT_SHARE = 2,     /* first statement of a share; the share id is the hash of its body */
+	STATEMENT_MEMBER = 3,    /* a device is a member */
+	STATEMENT_GRANT = 4,     /* a device has rights on a share */
+	STATEMENT_REVOKE = 5,    /* end of a membership (share none) or of a grant */
+	STATEMENT_HEAD = 6,      /* sequencer: commit N of this share is ... */
+	STATEMENT_SUCCESSOR = 7, /* "from now on, key X": by the authority (promotion) or its recovery key */
+};
+
+enum statement_rights { RIGHT_READ = 1, RIGHT_WRITE = 2, RIGHT_ADMIN = 4 };
+enum share_policy { POLICY_CENTRAL = 1, POLICY_HYBRID = 2, POLICY_SERVERLESS = 3 };
+
+enum {
+	STATEMENT_MAX = 2048,  /* bytes encoded, all kinds */
+	STATEMENT_NAME_MAX = 64, /* share, device and site names: 1..64 bytes UTF-8, no control characters or '/' or '@' */
+	STATEMENT_GRANT_SECONDS = 24 * 3600, /* default life of a grant, renewed while connected */
+};
+
+struct statement {
+	enum statement_kind kind;
+	struct device_id authority; /* id of the key that signs */
+	uint64_t epoch;
+	int64_t issued_s, expires_s; /* unix seconds; expires 0: never */
+	/* By kind; unused ones are zero. */
+	struct device_id device;          /* MEMBER, GRANT, REVOKE: subject */
+	struct hash_id share;             /* GRANT, REVOKE, HEAD */
+	uint32_t rights;                  /* GRANT */
+	enum share_policy policy;         /* SHARE */
+	char name[STATEMENT_NAME_MAX + 1];/* SHARE: its name; MEMBER: device name */
+	char site[STATEMENT_NAME_MAX + 1];/* MEMBER; may be empty */
+	uint8_t nonce[16];                /* SHARE: so that two shares of one name differ */
+	struct public_key key;            /* AUTHORITY: own; SUCCESSOR: the new one */
+	struct public_key recovery;       /* AUTHORITY, SUCCESSOR */
+	uint64_t number;                  /* HEAD: n */
+	struct hash_id commit, previous;  /* HEAD: commit id; statement id before this one (none for n = 1) */
+	/* after decoding */
+	struct signature signature;
+	struct hash_id id;                /* hash of the whole bytes */
+};
+
+bool statement_name_ok(const char *name); /* the rule of STATEMENT_NAME_MAX */
+/* Checks S's fields, encodes and signs with KEY (whose id becomes authority unless kind is SUCCESSOR signed
+ * by a recovery key: then S->authority stays as given).  Appends the bytes to OUT and fills S->id, signature. */
+enum err statement_sign(struct statement *s, const struct device_key *key, struct buf *out,
+    struct error *e) must_check;
+/* Bytes to fields; every rule but the signature.  Accepts exactly the canonical encoding. */
+enum err statement_decode(struct bytes b, struct statement *ret, struct error *e) must_check;
+/* The signature over B (as decoded to S) is KEY's. */
+enum err statement_verify(struct bytes b, const struct statement *s, const struct public_key *key,
+    struct error *e) must_check;
+/* The share id that a SHARE statement's bytes name. */
+struct hash_id statement_share_id(struct bytes b);
