@@ -8,6 +8,16 @@
 #include <string.h>
 #include <time.h>
 
+/* Some are macros here and there (glibc's alloca, _FORTIFY_SOURCE with clang), and a macro cannot be poisoned. */
+#undef strcpy
+#undef strcat
+#undef sprintf
+#undef vsprintf
+#undef strncpy
+#undef strncat
+#undef gets
+#undef alloca
+
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok gets
 #pragma GCC poison atoi atol atoll
 #pragma GCC poison gmtime localtime ctime asctime

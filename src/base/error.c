@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 
-static void
+__attribute__((format(printf, 5, 0))) static void
 set(struct error *e, enum err code, int sys, const char *where, const char *fmt, va_list ap)
 {
 	e->code = code;

@@ -68,7 +68,7 @@ enum err error_wrap(struct error *e, enum err code, const char *fmt, ...)
 const char *error_name(enum err code);
 
 /*
- * The invariant of one connection or job: false reports loudly (once per place) and the caller gives up on
+ * The invariant of one connection or job: false reports loudly and the caller gives up on
  * that one thing: `if (!expect(x)) return fail(e, ERR_BUG, ...)`.  assert() is for memory safety only.
  */
 #define expect(cond) (__builtin_expect(!!(cond), 1) || (error_unexpected(#cond, HERE), 0))

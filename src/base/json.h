@@ -1,17 +1,19 @@
 /*
  * json: a streaming writer.  Commas and nesting are its business; bytes that are not UTF-8 are written as
- * U+FFFD (and the caller may add a base64 twin under another key).
+ * U+FFFD (and the caller may add a base64 twin under another key).  A full buffer shows in its `full`; the
+ * text is then incomplete.
  */
 #pragma once
 
 #include "base/buf.h"
 
-enum { JSON_DEPTH = 16 };
+enum { JSON_DEPTH = 16 }; /* of objects and arrays within each other, and one more; ours, not a stranger's */
 
 struct json {
 	struct buf *out; /* kept */
 	unsigned depth;
 	bool comma[JSON_DEPTH];
+	char close[JSON_DEPTH];
 };
 
 void json_init(struct json *j, struct buf *out);
@@ -22,6 +24,6 @@ void json_text(struct json *j, const char *key, const char *v);
 void json_bytes(struct json *j, const char *key, struct bytes v); /* as text */
 void json_u64(struct json *j, const char *key, uint64_t v);
 void json_i64(struct json *j, const char *key, int64_t v);
-void json_number(struct json *j, const char *key, double v); /* three decimals */
+void json_number(struct json *j, const char *key, double v); /* three decimals; null for NaN and infinity */
 void json_bool(struct json *j, const char *key, bool v);
 void json_null(struct json *j, const char *key);

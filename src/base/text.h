@@ -33,9 +33,11 @@ const char *text_base32(struct bytes b, char *out);
  * Exactly N bytes, and the unused low bits of the last character are zero. */
 bool text_parse_base32(const char *s, uint8_t *out, size_t n);
 
-/* Bytes of a stranger for a log line or a terminal: valid UTF-8 that prints stays, all else becomes \xNN,
- * cut with "..." to fit.  Returns OUT. */
+/* Bytes of a stranger for a log line or a terminal: valid UTF-8 that prints stays, all else (and the
+ * backslash) becomes \xNN, cut with "..." to fit N > 0 bytes.  Returns OUT. */
 const char *text_escape(struct bytes b, char *out, size_t n);
 bool text_is_utf8(struct bytes b);
-/* Shell-style * and ? match over the whole string, for patterns of an administrator. */
+/* Length of the UTF-8 character that B begins with, 0 if it does not begin with one. */
+size_t text_utf8(struct bytes b, uint32_t *ret_char);
+/* Shell-style * and ? (one character) match over the whole string, for patterns of an administrator. */
 bool text_glob(const char *pattern, const char *s);
