@@ -1,0 +1,30 @@
+#include "platform/clock.h"
+
+#include <time.h>
+
+static int64_t
+read_ns(clockid_t id)
+{
+	struct timespec t = { 0 };
+
+	(void)clock_gettime(id, &t); /* cannot fail for the two clocks we ask */
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+uint64_t
+clock_mono_ns(void)
+{
+	return (uint64_t)read_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t
+clock_mono_ms(void)
+{
+	return clock_mono_ns() / 1000000;
+}
+
+int64_t
+clock_wall_ns(void)
+{
+	return read_ns(CLOCK_REALTIME);
+}
