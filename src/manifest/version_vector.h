@@ -1,0 +1,22 @@
+/*
+ * version_vector: device -> highest sequence number seen.  Sorted by device id, no zero counts: one encoding.
+ */
+#pragma once
+
+#include "base/array.h"
+#include "crypto/device_key.h"
+
+enum { VERSION_VECTOR_MAX = 4096 }; /* devices that ever wrote to one share */
+
+struct version_vector {
+	ARRAY(struct { struct device_id device; uint64_t seq; }) v;
+};
+void version_vector_clear(struct version_vector *vv);
+uint64_t version_vector_get(const struct version_vector *vv, const struct device_id *d); /* 0 if absent */
+void version_vector_raise(struct version_vector *vv, const struct device_id *d, uint64_t seq); /* to the larger */
+void version_vector_copy(struct version_vector *to, const struct version_vector *from);
+void version_vector_merge(struct version_vector *to, const struct version_vector *from);
+/* Has A seen everything that B has? */
+bool version_vector_covers(const struct version_vector *a, const struct version_vector *b);
+void version_vector_encode(const struct version_vector *vv, struct buf *out);
+enum err version_vector_decode(struct reader *r, struct version_vector *ret, struct error *e) must_check;
