@@ -11,7 +11,7 @@
 #include "manifest/tree.h"
 #include "manifest/version_vector.h"
 
-enum { COMMIT_PARENTS_MAX = 16, COMMIT_LABEL_MAX = 128, COMMIT_MAX = 512 * 1024 };
+enum { COMMIT_PARENTS_MAX = 16, COMMIT_LABEL_MAX = 128, COMMIT_MAX = 96 * 1024 };
 
 struct commit {
 	struct hash_id share;

@@ -6,7 +6,7 @@
 #include "base/array.h"
 #include "crypto/device_key.h"
 
-enum { VERSION_VECTOR_MAX = 4096 }; /* devices that ever wrote to one share */
+enum { VERSION_VECTOR_MAX = 2048 }; /* devices that ever wrote to one share */
 
 struct version_vector {
 	ARRAY(struct { struct device_id device; uint64_t seq; }) v;

@@ -1,0 +1,76 @@
+/*
+ * frame: the first gate: cutting a byte stream into frames.
+ *
+ * Header, little-endian: payload length u32 | type u16 | flags u16 | stream u32.  A frame's type says whether its
+ * payload is TLV fields (messages) or raw (DATA, NODE: a short fixed prefix, then bytes that no codec touches).  The
+ * gate checks length, type and flags; whether the type is allowed now is the session's business.
+ *
+ * Pure.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "proto/limits.h"
+
+/* Numbers are for ever.  1..31 greeting, 32..63 authority and directory, 64..95 data, 96..127 mesh (reserved). */
+#define FRAME_TYPES(X)                                                                             \
+	X(HELLO, 1)                                                                                \
+	X(JOIN, 2)                                                                                 \
+	X(JOINED, 3)                                                                               \
+	X(ERROR, 4)                                                                                \
+	X(PING, 5)                                                                                 \
+	X(PONG, 6)                                                                                 \
+	X(BYE, 7)                                                                                  \
+	X(LEAVE, 8)                                                                                \
+	X(OK, 9)                                                                                   \
+	X(STATEMENTS, 32)                                                                          \
+	X(CREATE_SHARE, 33)                                                                        \
+	X(RESOLVE, 34)                                                                             \
+	X(SNAPSHOT, 35)                                                                            \
+	X(ANNOUNCE, 36)                                                                            \
+	X(PROGRESS, 37)                                                                            \
+	X(QUERY, 38)                                                                               \
+	X(ROWS, 39)                                                                                \
+	X(GET_NODES, 64)                                                                           \
+	X(NODE, 65)                                                                                \
+	X(GET_UNITS, 66)                                                                           \
+	X(DATA, 67)                                                                                \
+	X(CANCEL, 68)                                                                              \
+	X(REPORT, 69)
+
+enum frame_type {
+#define X(name, number) FRAME_##name = number,
+	FRAME_TYPES(X)
+#undef X
+};
+enum frame_flags {
+	FRAME_END = 1,     /* the last frame of the answer on this stream */
+	FRAME_MISSING = 2, /* NODE: not here; no bytes follow the prefix */
+};
+
+struct frame_header {
+	uint32_t length; /* of the payload */
+	uint16_t type, flags;
+	uint32_t stream; /* 0: the connection itself; else the request, odd when the dialer opened it */
+};
+const char *frame_type_name(uint16_t type); /* "GET_UNITS"; NULL for an unknown one */
+bool frame_type_is_raw(uint16_t type);
+void frame_header_encode(const struct frame_header *h, uint8_t out[static LIMIT_FRAME_HEADER]);
+/* GUEST: the peer is no member yet, so less is allowed.  Unknown types pass (they are skipped by their length) within
+ * LIMIT_FRAME_MESSAGE; ERR_LIMIT and ERR_PROTO otherwise. */
+enum err frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest, struct frame_header *ret,
+    struct error *e) must_check;
+
+/* DATA: unit u32 | first leaf u16 | leaves u16 | bytes of leaf lists u16 | 0 u16, then lists, then leaves. */
+struct data_prefix {
+	uint32_t unit;
+	uint16_t first_leaf, n_leaves, lists_bytes;
+};
+void frame_data_encode(const struct data_prefix *p, uint8_t out[static LIMIT_DATA_PREFIX]);
+/* Splits PAYLOAD of a DATA frame; borrows it. */
+enum err frame_data_decode(struct bytes payload, struct data_prefix *ret, struct bytes *ret_lists,
+    struct bytes *ret_leaves, struct error *e) must_check;
+/* NODE: index u16 | 0 u16, then the node's bytes. */
+enum { FRAME_NODE_PREFIX = 4 };
+enum err frame_node_decode(struct bytes payload, uint16_t *ret_index, struct bytes *ret_node, struct error *e) must_check;

@@ -1,0 +1,52 @@
+/*
+ * limits: every number of weft/1 that a peer could push against, with its reason.  docs/protocol.md lists them.
+ */
+#pragma once
+
+#include <stdint.h>
+
+enum {
+	LIMIT_VERSION_MIN = 1, /* protocol versions we speak */
+	LIMIT_VERSION_MAX = 1,
+
+	/* -- frames -- */
+	LIMIT_FRAME_HEADER = 12,
+	LIMIT_FRAME_GUEST = 8 * 1024,          /* payload before membership: HELLO and JOIN fit in 4 KiB */
+	LIMIT_FRAME_MESSAGE = 128 * 1024,      /* a TLV payload: the largest is a commit (96 KiB) with its statements */
+	LIMIT_DATA_RAW = 64 * 1024,            /* leaf bytes of one DATA frame: one leaf */
+	LIMIT_DATA_PREFIX = 12,
+	LIMIT_DATA_LISTS = 1024,               /* leaf lists ahead of them: two chunks begun */
+	LIMIT_NODE_RAW = 80 * 1024,            /* NODE_MAX */
+
+	/* -- requests open at once, per connection and direction -- */
+	LIMIT_STREAMS = 128,                   /* open requests; more is a broken peer */
+	LIMIT_NODE_IDS = 256,                  /* node ids of one GET_NODES: 8 KiB */
+	LIMIT_NODES_OPEN = 16,                 /* GET_NODES streams */
+	LIMIT_UNIT_RUNS = 64,                  /* runs of leaves of one GET_UNITS */
+	LIMIT_UNITS_OPEN = 64,                 /* GET_UNITS streams: one unit each */
+	LIMIT_STATEMENTS = 64,                 /* statements of one STATEMENTS message */
+	LIMIT_ROWS = 256,                      /* rows of one ROWS message */
+	LIMIT_ADDRESSES = 16,                  /* addresses a node may advertise */
+	LIMIT_ADDRESS_TEXT = 128,              /* "host:port" or "[v6]:port" */
+	LIMIT_TEXT = 512,                      /* an error's or reason's text */
+	LIMIT_NAME = 64,                       /* STATEMENT_NAME_MAX */
+	LIMIT_SELECTOR = 128,                  /* snapshot number, id, prefix of an id, or label */
+
+	/* -- queues and time, per connection -- */
+	LIMIT_OUTPUT_QUEUE = 1024 * 1024,      /* bytes queued towards a peer before we stop producing */
+	LIMIT_HANDSHAKE_MS = 10 * 1000,        /* TCP accept to HELLO done */
+	LIMIT_GUEST_MS = 20 * 1000,            /* HELLO done to joined */
+	LIMIT_PING_MS = 10 * 1000,             /* silence until we ping (1 s while units are awaited) */
+	LIMIT_PING_BUSY_MS = 1000,
+	LIMIT_DEAD_PINGS = 3,                  /* unanswered pings until the connection is dead */
+	LIMIT_UNIT_STALL_MS = 30 * 1000,       /* no byte of a requested unit: it is asked for again elsewhere */
+
+	LIMIT_CLOCK_WARN_S = 300,              /* difference of clocks that is told to people */
+	LIMIT_CLOCK_REFUSE_S = 12 * 3600,      /* ... at which grants would seem expired or not yet issued */
+
+	/* -- the server -- */
+	LIMIT_CONNECTIONS = 20000,
+	LIMIT_CONNECTIONS_GUEST = 256,         /* not yet members, all together */
+	LIMIT_CONNECTIONS_PER_ADDRESS = 4096,  /* an office behind one NAT address */
+};
+#define LIMIT_JOB_BYTES ((uint64_t)1 << 50)

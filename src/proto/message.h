@@ -1,0 +1,182 @@
+/*
+ * message: the second and third gate: payloads of TLV frames to plain structs (decode), and their rules (check).
+ *
+ * A field is tag u16 | length u32 | bytes.  Tags ascend strictly.  An unknown tag is skipped unless its
+ * must-understand bit (0x8000) is set.  One table per message (message_fields) lists its fields; decoder, printer,
+ * fuzz dictionary and docs/protocol.md follow it.  Lists of one kind are one field with a fixed stride, or
+ * length-prefixed items.
+ *
+ * Decoded structs borrow the payload.  message_decode also checks: counts, ranges, names, texts (UTF-8 without
+ * control characters), so what it gives may be used.
+ *
+ * Pure.  Errors  ERR_PROTO, ERR_LIMIT.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "crypto/device_key.h"
+#include "crypto/hash.h"
+#include "manifest/unit_map.h"
+#include "proto/frame.h"
+
+struct message_list { /* borrowed, length-prefixed (u32) items; message_list_next walks */
+	struct bytes raw;
+	uint32_t n;
+};
+bool message_list_next(struct message_list *l, struct bytes *ret); /* consumes the front */
+
+/* First on every connection, from both sides. */
+struct msg_hello {
+	uint16_t version_min, version_max;
+	struct bytes software;          /* "weft 0.1.0" */
+	uint64_t wall_ms;               /* sender's clock */
+	uint64_t epoch;                 /* highest the sender has seen of its authority */
+	struct bytes authority;         /* AUTHORITY statement of the authority it belongs to; empty before joining */
+	struct bytes member;            /* its MEMBER statement; empty before joining, and from the authority itself */
+	struct message_list addresses;  /* where it listens */
+	struct bytes observed;          /* "the address I see you at" */
+	uint64_t features;              /* bits; none defined yet */
+};
+/* Guest to server.  PROOF = HMAC-SHA-256(invite secret, exporter | invite id | device id). */
+struct msg_join {
+	uint8_t invite[8];
+	uint8_t proof[32];
+	struct bytes name, site;
+};
+/* Answer: everything the new member holds from now on. */
+struct msg_joined {
+	struct bytes server_name;
+	struct message_list statements; /* AUTHORITY, MEMBER, then SHARE and GRANT as they come */
+};
+/* Answer "no", on the request's stream; on stream 0 the connection ends. */
+struct msg_error {
+	uint16_t code;                  /* enum err */
+	struct bytes text;              /* for a human: what and what to do */
+	uint32_t retry_ms;              /* 0: do not */
+	uint32_t unit;                  /* GET_UNITS: which unit (else 0) */
+};
+struct msg_ping { uint64_t token; };    /* PONG carries it back */
+struct msg_bye { struct bytes text; };
+struct msg_statements { struct message_list statements; };
+struct msg_create_share { struct bytes name; }; /* answer: SNAPSHOT without a commit, or ERROR */
+/* Which snapshot?  By share name, and number ("3"), id or its prefix, label, or "" for the head. */
+struct msg_resolve {
+	struct bytes share;
+	struct bytes selector;
+	uint8_t for_write;              /* the caller wants to publish: the head to build upon */
+};
+enum snapshot_state { SNAPSHOT_NONE = 0, SNAPSHOT_ANNOUNCED = 1, SNAPSHOT_HEAD = 2 /* was or is the head: kept */,
+	SNAPSHOT_WITHDRAWN = 3 };
+struct msg_snapshot {
+	struct bytes share_statement, grant; /* the caller's grant */
+	struct bytes head;              /* HEAD statement of the snapshot, empty while announced or when there is none */
+	struct bytes commit;            /* commit bytes; empty when the share has no snapshot yet */
+	uint8_t state;                  /* enum snapshot_state */
+	uint64_t number;                /* n of the HEAD statement, 0 while announced */
+	uint32_t unit_size;
+};
+struct msg_announce {
+	struct hash_id share;
+	struct bytes commit;
+};                                      /* answer: OK, or ERROR (ERR_CONFLICT: no descendant of the head) */
+/* Server to whoever announced or follows: how far its own copy is, and when it became the head. */
+struct msg_progress {
+	struct hash_id share, snapshot;
+	uint8_t state;
+	uint64_t number;
+	uint64_t held_bytes, total_bytes;
+	struct bytes head;              /* HEAD statement once it is */
+	struct bytes text;              /* withdrawn: why */
+};
+enum query_kind { QUERY_SHARES = 1, QUERY_SNAPSHOTS = 2, QUERY_DEVICES = 3 };
+struct msg_query {
+	uint8_t kind;
+	struct bytes share;             /* SNAPSHOTS: name */
+	struct bytes after;             /* cursor of the last ROWS, empty at first */
+};
+struct msg_rows {
+	uint8_t kind;
+	struct message_list rows;       /* each a row message below */
+	struct bytes next;              /* cursor; empty: that was all */
+};
+struct row_share {
+	struct hash_id share;
+	struct bytes name;
+	uint32_t rights;                /* the caller's */
+	uint8_t policy;
+	uint64_t number, entries, bytes; /* of the head; 0 when none */
+	uint64_t time_ms;               /* when it became the head */
+};
+struct row_snapshot {
+	struct hash_id id;
+	uint64_t number;
+	uint8_t state;
+	uint64_t entries, bytes, time_ms;
+	struct bytes label, author_name;
+	struct device_id author;
+};
+struct row_device {
+	struct device_id id;
+	struct bytes name, site;
+	uint8_t online, is_server;
+	uint64_t seen_ms, joined_ms;
+	struct bytes address, software;
+};
+struct msg_get_nodes {
+	struct hash_id share, snapshot;
+	struct bytes ids;               /* LIMIT_NODE_IDS ids of HASH_ID_BYTES each; message_node_id */
+	uint8_t kind;                   /* enum hash_kind: TREE, FILE, CAUSAL or COMMIT (its parents) */
+};                                      /* answer: a NODE frame for each, in order; END on the last */
+struct leaf_run { uint16_t first, n; };
+struct msg_get_units {                  /* one unit a stream */
+	struct hash_id share, snapshot;
+	uint32_t unit_size, unit;
+	uint32_t n_runs;                /* 0: all of it */
+	struct leaf_run runs[LIMIT_UNIT_RUNS]; /* ascending, disjoint */
+};                                      /* answer: DATA frames in leaf order, END on the last; or ERROR */
+struct msg_cancel { uint8_t unused; };  /* on the stream of the request that is no longer wanted; no answer */
+struct msg_report {                     /* bytes from WHO did not match: the server checks its copy or counts it */
+	struct hash_id share, snapshot;
+	uint32_t unit;
+	struct device_id who;
+};
+struct msg_join_leave { uint8_t unused; }; /* LEAVE, OK */
+
+struct message { /* any TLV frame, decoded */
+	uint16_t type;
+	uint16_t flags;
+	uint32_t stream;
+	union {
+		struct msg_hello hello;
+		struct msg_join join;
+		struct msg_joined joined;
+		struct msg_error error;
+		struct msg_ping ping; /* PING, PONG */
+		struct msg_bye bye;
+		struct msg_statements statements;
+		struct msg_create_share create_share;
+		struct msg_resolve resolve;
+		struct msg_snapshot snapshot;
+		struct msg_announce announce;
+		struct msg_progress progress;
+		struct msg_query query;
+		struct msg_rows rows;
+		struct msg_get_nodes get_nodes;
+		struct msg_get_units get_units;
+		struct msg_report report;
+	};
+};
+
+/* TYPE, FLAGS, STREAM from the header; PAYLOAD borrowed by *RET.  An unknown type is ERR_NOTFOUND: skip it. */
+enum err message_decode(const struct frame_header *h, struct bytes payload, struct message *ret, struct error *e) must_check;
+/* Appends header and payload to OUT.  ERR_BUG when M breaks a rule of its own table, ERR_LIMIT when OUT is full. */
+enum err message_encode(const struct message *m, struct buf *out, struct error *e) must_check;
+
+void message_list_add(struct buf *raw, struct bytes item); /* builds message_list.raw */
+void row_share_encode(const struct row_share *r, struct buf *out);
+void row_snapshot_encode(const struct row_snapshot *r, struct buf *out);
+void row_device_encode(const struct row_device *r, struct buf *out);
+enum err row_share_decode(struct bytes b, struct row_share *ret, struct error *e) must_check;
+enum err row_snapshot_decode(struct bytes b, struct row_snapshot *ret, struct error *e) must_check;
+enum err row_device_decode(struct bytes b, struct row_device *ret, struct error *e) must_check;
+struct hash_id message_node_id(const struct msg_get_nodes *m, uint32_t i, bool *ret_ok);

@@ -1,0 +1,107 @@
+/*
+ * session: one connection of weft/1 as a pure state machine.  No sockets, no clock, no dice: it is fed plain bytes
+ * (after TLS) and the time, and gives bytes to send and events.  `peer` is its shell; tests run two against each
+ * other in memory, tests/sim through a simulated network.
+ *
+ * Both sides send HELLO at once.  The owner looks at the other's HELLO and admits it as a member, as a guest (who may
+ * only JOIN), or closes.  After that either side opens requests, each on a stream of its own; answers come back on that
+ * stream; the session matches them, enforces limits/proto/limits.h, pings what is silent, and gives every open request
+ * exactly one end: SESSION_EV_FRAME with FRAME_END or an ERROR, or SESSION_EV_LOST when the connection ends.
+ *
+ * Memory     idle: under 1 KiB.  A frame in assembly: its size, from the limits.  Output: LIMIT_OUTPUT_QUEUE.
+ * Threads    one.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "proto/message.h"
+
+#define SESSION_STATES(X) X(GREETING) X(JUDGING) X(GUEST) X(READY) X(CLOSED)
+enum session_state {
+#define X(name) SESSION_##name,
+	SESSION_STATES(X)
+#undef X
+};
+
+/* A block of raw bytes on its way in or out: a DATA or NODE payload.  Reference-free: one owner at a time. */
+struct block {
+	uint32_t len, room;
+	uint8_t bytes[];
+};
+enum { BLOCK_ROOM = LIMIT_DATA_PREFIX + LIMIT_DATA_LISTS + LIMIT_DATA_RAW,
+	BLOCK_NODE_ROOM = FRAME_NODE_PREFIX + LIMIT_NODE_RAW };
+struct block *block_new(uint32_t room);
+void block_free(struct block *b);
+
+struct session_opts {
+	bool dialer;                    /* we opened the connection: our streams are odd */
+	struct bytes hello;             /* our HELLO frame, encoded (message_encode); copied */
+	uint64_t now_ms;                /* monotonic */
+};
+struct session;
+struct session *session_new(const struct session_opts *o);
+void session_free(struct session *s);
+
+enum session_event_kind {
+	SESSION_EV_NONE = 0,            /* feed more */
+	SESSION_EV_HELLO,               /* the other's HELLO in ev.message: now session_admit, _admit_guest or _close */
+	SESSION_EV_REQUEST,             /* the other asks: answer on ev.message.stream */
+	SESSION_EV_ANSWER,              /* to our request; ev.owner; ends it when ev.end */
+	SESSION_EV_PUSH,                /* STATEMENTS, PROGRESS, REPORT, BYE: no answer expected */
+	SESSION_EV_RAW,                 /* DATA or NODE for our request ev.owner: ev.block is yours (block_free) */
+	SESSION_EV_CANCEL,              /* the other no longer wants the answer on ev.stream */
+	SESSION_EV_LOST,                /* our request ev.owner ended with the connection; after CLOSED only */
+	SESSION_EV_CLOSED,              /* last but LOSTs: ev.error says why (code OK: a clean BYE) */
+};
+struct session_event {
+	enum session_event_kind kind;
+	uint32_t stream;
+	bool end;                       /* the request is over with this event */
+	void *owner;                    /* as given to session_request */
+	struct message message;         /* borrowed until the next call on the session */
+	struct frame_header header;     /* RAW */
+	struct block *block;            /* RAW: given */
+	struct error error;             /* CLOSED */
+};
+
+/* Where the next bytes from the connection go: *RET has room for *RET_N >= 1 of them.  Read into it, then
+ * session_received.  0 bytes of room: closed. */
+uint8_t *session_space(struct session *s, size_t *ret_n);
+void session_received(struct session *s, size_t n, uint64_t now_ms);
+/* For tests and simulations: copies through session_space; takes as much as it can until an event is pending. */
+size_t session_feed(struct session *s, struct bytes b, uint64_t now_ms);
+/* Drain after each session_received, tick, or close, until NONE. */
+void session_next(struct session *s, struct session_event *ev);
+
+/* Bytes to send: contiguous, borrowed until the next call; then say how many went. Empty: nothing. */
+struct bytes session_output(struct session *s);
+void session_sent(struct session *s, size_t n);
+size_t session_queued(const struct session *s); /* bytes not sent; above LIMIT_OUTPUT_QUEUE stop producing */
+
+/* The owner's verdict on HELLO; allowed in JUDGING (and session_admit again in GUEST, after JOIN). */
+void session_admit(struct session *s);
+void session_admit_guest(struct session *s);
+/* Sends ERROR on stream 0 (when WHY is not NULL) or BYE, then closes when that has been sent; any state. */
+void session_close(struct session *s, const struct error *why);
+/* The connection is gone: everything open is LOST. */
+void session_abort(struct session *s, const struct error *why);
+
+/* Opens a request: encodes M on a new stream (*RET_STREAM, may be NULL).  ERR_LIMIT: too many open; ERR_OFFLINE: not
+ * READY.  OWNER comes back with every event of it. */
+enum err session_request(struct session *s, struct message *m, void *owner, uint32_t *ret_stream, struct error *e) must_check;
+void session_cancel(struct session *s, uint32_t stream); /* no more events for it */
+/* Answers and pushes. */
+enum err session_send(struct session *s, const struct message *m, struct error *e) must_check;
+enum err session_answer_error(struct session *s, uint32_t stream, const struct error *why, uint32_t unit);
+void session_answer_ok(struct session *s, uint32_t stream);
+/* Queues a raw frame: B holds the whole payload (prefix included) and is taken.  FLAGS as FRAME_*. */
+void session_send_raw(struct session *s, uint16_t type, uint16_t flags, uint32_t stream, struct block *b);
+/* Is the request of the other on STREAM still open (not cancelled, not answered)? */
+bool session_is_wanted(const struct session *s, uint32_t stream);
+
+/* Time: deadlines, pings.  Returns the monotonic ms of the next tick that is needed. */
+uint64_t session_tick(struct session *s, uint64_t now_ms);
+enum session_state session_state(const struct session *s);
+uint32_t session_rtt_ms(const struct session *s);  /* smoothed from pings; 0 unknown */
+uint64_t session_bytes_in(const struct session *s);
+uint64_t session_bytes_out(const struct session *s);
