@@ -1,0 +1,46 @@
+/*
+ * record: one row of named, typed values: what the daemon says and the command line shows, as a table, as text
+ * or as JSON.  Self-describing, so a new field needs no change in between.
+ *
+ * Encoded: fields of name length u8 | name | type u8 | value (u64 little-endian, or length u32 and bytes).
+ * Pure.  Decoding treats its input as hostile (ERR_PROTO).
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/json.h"
+
+enum record_type {
+	RECORD_TEXT = 1, /* UTF-8 or not: shown escaped */
+	RECORD_INT,      /* plain number */
+	RECORD_SIZE,     /* bytes */
+	RECORD_TIME,     /* unix ns */
+	RECORD_DURATION, /* ms */
+	RECORD_BOOL,
+	RECORD_RATE,     /* bytes a second */
+};
+struct record_field {
+	struct bytes name;
+	enum record_type type;
+	struct bytes text;
+	uint64_t num;
+};
+enum { RECORD_MAX = 64 * 1024, RECORD_FIELDS_MAX = 64, RECORD_NAME_MAX = 32 };
+
+/* Writers append one field to OUT (a buf with max RECORD_MAX). */
+void record_text(struct buf *out, const char *name, const char *v);
+void record_bytes(struct buf *out, const char *name, struct bytes v);
+void record_int(struct buf *out, const char *name, uint64_t v);
+void record_size(struct buf *out, const char *name, uint64_t v);
+void record_time(struct buf *out, const char *name, int64_t unix_ns);
+void record_duration(struct buf *out, const char *name, uint64_t ms);
+void record_rate(struct buf *out, const char *name, uint64_t bytes_s);
+void record_bool(struct buf *out, const char *name, bool v);
+/* Reader: walks the fields; false at the end; *RET_BAD set on malformed bytes. */
+bool record_next(struct bytes *rest, struct record_field *ret, bool *ret_bad);
+bool record_find(struct bytes record, const char *name, struct record_field *ret);
+uint64_t record_num(struct bytes record, const char *name);          /* 0 if absent */
+const char *record_str(struct bytes record, const char *name, char *out, size_t n); /* escaped; "" if absent */
+/* All fields as one JSON object (times as RFC 3339 text, the rest as numbers, text, booleans). */
+void record_json(struct bytes record, const char *key, struct json *j);
