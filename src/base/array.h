@@ -6,6 +6,15 @@
 
 #include "base/mem.h"
 
+/* How much to make room for, when ROOM is too little for N. */
+static inline size_t
+array_room(size_t room, size_t n)
+{
+	size_t twice = max_of(room * 2, (size_t)8);
+
+	return max_of(twice, n);
+}
+
 #define ARRAY(T)                                                                                   \
 	struct {                                                                                   \
 		T *at;                                                                             \
@@ -14,7 +23,7 @@
 #define array_reserve(a, n)                                                                        \
 	do {                                                                                       \
 		if ((a)->room < (n)) {                                                             \
-			(a)->room = max_of((a)->room * 2, max_of((size_t)(n), (size_t)8));         \
+			(a)->room = array_room((a)->room, (n));                                    \
 			(a)->at = mem_realloc((a)->at, (a)->room * sizeof *(a)->at);               \
 		}                                                                                  \
 	} while (0)

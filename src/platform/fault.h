@@ -6,8 +6,13 @@
  *   WEFT_FAULT_LIST=FILE   append each point's "file:line what" to FILE when it is first passed
  *   WEFT_FAULT=file:line   the first pass of this point fails (":N" appended: the N-th pass)
  *   WEFT_FAULT_KIND=EIO|ENOSPC|short|crash   how (default EIO); crash is _exit(99), as kill -9 would
+ *
+ * Threads    any.
  */
 #pragma once
+
+#include <errno.h>
+#include <stddef.h>
 
 #include "base/error.h"
 
@@ -18,3 +23,17 @@ int fault_hit(const char *where, const char *what);
 #else
 #define fault_point(what) 0
 #endif
+
+/* CALL, which sets errno and returns -1 when it fails, or the failure that is asked for at this line. */
+#define fault_call(what, call)                                                                     \
+	__extension__({                                                                            \
+		int fault_is = fault_point(what);                                                  \
+		fault_is > 0 ? (errno = fault_is, (__typeof__(call))-1) : (call);                  \
+	})
+
+/* Of N bytes, how many to ask for at a point that answered POINT. */
+static inline size_t
+fault_part(int point, size_t n)
+{
+	return point < 0 ? n - n / 2 : n;
+}

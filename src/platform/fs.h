@@ -2,7 +2,7 @@
  * fs: files beneath directories.  Always a directory descriptor and a name or a relpath under it, never a
  * path from outside resolved by the kernel alone: opening follows no symlink on the way and cannot leave the
  * directory (openat2 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS; an O_NOFOLLOW walk where that is missing or the
- * path is longer than PATH_MAX).
+ * path is longer than PATH_MAX).  What is opened as a file is a regular file: a FIFO or device is refused.
  *
  * Blocking   every call may wait for the disk: run it in a job, never on the loop.
  * Threads    any.
@@ -39,6 +39,8 @@ enum err fs_open_read(int dir, struct relpath p, int *ret_fd, struct error *e) m
 enum err fs_open_write(int dir, struct relpath p, int *ret_fd, struct error *e) must_check;
 /* New file, 0600, ERR_EXISTS if the name is taken. */
 enum err fs_create(int dir, struct relpath p, int *ret_fd, struct error *e) must_check;
+/* New file for reading and writing in DIR, which has no name and goes with its last descriptor. */
+enum err fs_create_unnamed(int dir, int *ret_fd, struct error *e) must_check;
 /* Opens the directory that holds P and points at P's last name: for *at() calls on it. */
 enum err fs_open_parent(int dir, struct relpath p, int *ret_fd, const char **ret_name,
     struct error *e) must_check;
@@ -53,7 +55,7 @@ enum err fs_read_exact(int fd, uint64_t off, void *to, size_t n, struct error *e
 enum err fs_write_at(int fd, uint64_t off, struct bytes b, struct error *e) must_check;
 enum err fs_truncate(int fd, uint64_t size, struct error *e) must_check;
 /* Reserves the blocks of [OFF, OFF + N) and extends the file; ERR_NOSPACE if they are not there.  Success
- * without effect where the filesystem cannot. */
+ * without effect, also on the size, where the filesystem cannot. */
 enum err fs_allocate(int fd, uint64_t off, uint64_t n, struct error *e) must_check;
 enum err fs_sync(int fd, struct error *e) must_check;     /* fdatasync, or fsync for a directory */
 enum err fs_sync_all(int fd, struct error *e) must_check; /* syncfs of FD's filesystem */
@@ -76,9 +78,10 @@ enum err fs_rename(int from_dir, struct relpath from, int to_dir, struct relpath
 enum err fs_rename_new(int from_dir, struct relpath from, int to_dir, struct relpath to,
     struct error *e) must_check; /* RENAME_NOREPLACE: ERR_EXISTS when TO is taken */
 enum err fs_symlink(int dir, struct relpath p, struct bytes target, struct error *e) must_check;
+/* Empties RET first. */
 enum err fs_readlink(int dir, struct relpath p, struct buf *ret, struct error *e) must_check;
 enum err fs_set_times_at(int dir, struct relpath p, int64_t mtime_ns, struct error *e) must_check; /* no follow */
-enum err fs_set_mode_at(int dir, struct relpath p, uint32_t mode, struct error *e) must_check;
+enum err fs_set_mode_at(int dir, struct relpath p, uint32_t mode, struct error *e) must_check; /* no follow */
 
 /* Names of a directory in bytewise order, without "." and "..", with d_type as a hint (0 if unknown). */
 struct fs_list {
@@ -90,20 +93,21 @@ struct fs_list {
 enum err fs_list_dir(int dirfd, struct fs_list *ret, struct error *e) must_check;
 void fs_list_clear(struct fs_list *l);
 
-/* Everything beneath P and P itself.  Follows nothing.  ERR_NOTFOUND is success. */
+/* Everything beneath P and P itself, of any depth, also in directories without write permission.  Follows
+ * nothing, and stops at a mount.  ERR_NOTFOUND is success. */
 enum err fs_remove_tree(int dir, struct relpath p, struct error *e) must_check;
 
 /* -- whole small files of our own -- */
 /* Replaces P by B: hidden temporary beside it, flushed, renamed, directory flushed.  Never half-written. */
 enum err fs_write_file(int dir, struct relpath p, struct bytes b, uint32_t mode, struct error *e) must_check;
-/* Reads all of P into RET (whose max is the limit: ERR_LIMIT beyond). */
+/* Reads all of P into RET, emptied first, whose max is the limit: ERR_LIMIT beyond. */
 enum err fs_read_file(int dir, struct relpath p, struct buf *ret, struct error *e) must_check;
 
 /* Free bytes for us on FD's filesystem, and its total. */
 enum err fs_space(int fd, uint64_t *ret_free, uint64_t *ret_total, struct error *e) must_check;
 /* Takes the lock file P for the life of *RET_FD; ERR_AGAIN when another process holds it. */
 enum err fs_lock(int dir, struct relpath p, int *ret_fd, struct error *e) must_check;
-/* True when renames within one mount are possible between the two open directories. */
+/* True when a rename from one of the open directories to the other stays within a mount. */
 bool fs_same_mount(int fd_a, int fd_b);
 
 /* A relpath from a literal of ours: REL("store/index.db"). Checked by assert. */

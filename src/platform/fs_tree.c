@@ -1,0 +1,248 @@
+/* Directories as a whole: listing one, removing a tree. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/array.h"
+#include "base/mem.h"
+#include "platform/fs_private.h"
+
+static enum err
+fail_in(int dir, const char *name, const char *what, struct error *e)
+{
+	int sys = errno;
+	char shown[FS_SHOWN];
+
+	return fail_sys(e, sys, "%s %s", what, fs_show(dir, (struct relpath){ name, strlen(name) }, shown));
+}
+
+static enum fs_type
+type_of(unsigned char d_type)
+{
+	switch (d_type) {
+	case DT_REG:
+		return FS_FILE;
+	case DT_DIR:
+		return FS_DIR;
+	case DT_LNK:
+		return FS_SYMLINK;
+	case DT_UNKNOWN:
+		return 0;
+	default:
+		return FS_OTHER;
+	}
+}
+
+/* A listing in the making: in NAMES, each name has its type in the byte before it. */
+struct gather {
+	struct buf names;
+	ARRAY(uint32_t) at;
+};
+
+static void
+gather_clear(struct gather *g)
+{
+	buf_clear(&g->names);
+	array_clear(&g->at);
+}
+
+static bool
+gather_add(struct gather *g, const struct dirent64 *d)
+{
+	if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+		return true;
+	array_push(&g->at, (uint32_t)g->names.len + 1);
+	return buf_u8(&g->names, (uint8_t)type_of(d->d_type)) &&
+	    buf_add(&g->names, d->d_name, strlen(d->d_name) + 1);
+}
+
+static enum err
+gather_all(struct gather *g, int fd, struct error *e)
+{
+	enum { PIECE = 64 * 1024 };
+	char shown[FS_SHOWN];
+	auto_free char *piece = mem_alloc(PIECE);
+
+	for (;;) {
+		ssize_t n = fault_call("list", getdents64(fd, piece, PIECE));
+		if (n == 0)
+			return OK;
+		if (n < 0)
+			return fail_in(fd, "", "list", e);
+		for (ssize_t i = 0; i < n;) {
+			const struct dirent64 *d = (const struct dirent64 *)(const void *)(piece + i);
+			if (!gather_add(g, d))
+				return fail(e, ERR_LIMIT, "directory %s has too many names",
+				    fs_show_fd(fd, shown));
+			i += d->d_reclen;
+		}
+	}
+}
+
+static int
+compare_names(const void *a, const void *b, void *names)
+{
+	return strcmp((const char *)names + *(const uint32_t *)a, (const char *)names + *(const uint32_t *)b);
+}
+
+enum err
+fs_list_dir(int dirfd, struct fs_list *ret, struct error *e)
+{
+	auto_(gather_clear) struct gather g = { .names = BUF(UINT32_MAX) };
+	/* A descriptor of our own, as the place in the listing belongs to the descriptor. */
+	auto_fd int fd = fault_call("open to list", openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+
+	if (fd < 0)
+		return fail_in(dirfd, "", "list", e);
+	enum err r = gather_all(&g, fd, e);
+	if (r != OK)
+		return r;
+	struct fs_list list = { .n = g.at.len };
+	if (list.n > 0) {
+		qsort_r(g.at.at, g.at.len, sizeof *g.at.at, compare_names, g.names.at);
+		list.type = mem_alloc(list.n);
+		for (size_t i = 0; i < list.n; i++)
+			list.type[i] = g.names.at[g.at.at[i] - 1];
+		list.at = take_ptr(g.at.at);
+		size_t len;
+		list.names = (char *)buf_take(&g.names, &len);
+	}
+	*ret = list;
+	return OK;
+}
+
+void
+fs_list_clear(struct fs_list *l)
+{
+	free(l->names);
+	free(l->at);
+	free(l->type);
+	*l = (struct fs_list){ 0 };
+}
+
+/*
+ * Removing a tree holds one descriptor a level.  Trees can be deeper than descriptors are many, so what lies
+ * LEVELS deep is moved up beside the top's own entries, and the top is gone through again.
+ */
+enum { LEVELS = 32, PASSES = 65536 };
+
+struct removal {
+	int top;
+	dev_t dev;       /* a mount inside the tree is not ours to empty */
+	uint64_t number; /* of the next directory that is moved up */
+	bool again;
+};
+
+/* Opens a directory that is about to be emptied; one that its owner may not write becomes writable first. */
+static int
+open_to_empty(int dir, const char *name, struct stat *st)
+{
+	const int how = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	auto_fd int fd = openat(dir, name, how);
+
+	if (fd < 0 && errno == EACCES && fchmodat(dir, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
+		fd = openat(dir, name, how);
+	if (fd < 0 || fstat(fd, st) != 0)
+		return -1;
+	if ((st->st_mode & 0700) != 0700)
+		(void)fchmod(fd, 0700); /* if it was needed, the next call says so */
+	return take_fd(fd);
+}
+
+static int
+move_up(struct removal *x, int dir, const char *name)
+{
+	char fresh[40];
+	int r;
+
+	x->again = true;
+	do {
+		snprintf(fresh, sizeof fresh, ".weft-remove-%llu", (unsigned long long)x->number++);
+		r = renameat(dir, name, x->top, fresh); /* replaces nothing but an empty directory */
+	} while (r != 0 && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) && x->number < PASSES);
+	return r;
+}
+
+static enum err empty(struct removal *x, int fd, int level, struct error *e);
+
+static enum err
+remove_dir(struct removal *x, int dir, const char *name, int level, struct error *e)
+{
+	char shown[FS_SHOWN];
+	struct stat st;
+	auto_fd int fd = fault_call("open directory", open_to_empty(dir, name, &st));
+
+	if (fd < 0)
+		return errno == ENOENT ? OK : fail_in(dir, name, "open directory", e);
+	if (st.st_dev != x->dev)
+		return fail(e, ERR_IO, "remove %s: another filesystem is mounted there", fs_show_fd(fd, shown));
+	if (level == LEVELS) {
+		if (fault_call("rename", move_up(x, dir, name)) != 0)
+			return fail_in(dir, name, "move", e);
+		return OK;
+	}
+	enum err r = empty(x, fd, level, e);
+	if (r != OK)
+		return r;
+	if (fault_call("rmdir", unlinkat(dir, name, AT_REMOVEDIR)) != 0 && errno != ENOENT)
+		return fail_in(dir, name, "remove directory", e);
+	return OK;
+}
+
+/* Removes NAME if it is no directory; *RET_IS_DIR says that it is one. */
+static enum err
+remove_entry(int dir, const char *name, bool *ret_is_dir, struct error *e)
+{
+	*ret_is_dir = false;
+	if (fault_call("unlink", unlinkat(dir, name, 0)) == 0 || errno == ENOENT)
+		return OK;
+	*ret_is_dir = errno == EISDIR;
+	return errno == EISDIR ? OK : fail_in(dir, name, "remove", e);
+}
+
+static enum err
+empty(struct removal *x, int fd, int level, struct error *e)
+{
+	auto_(fs_list_clear) struct fs_list list = { 0 };
+	enum err r = fs_list_dir(fd, &list, e);
+
+	for (size_t i = 0; r == OK && i < list.n; i++) {
+		const char *name = list.names + list.at[i];
+		bool is_dir = list.type[i] == FS_DIR;
+		if (!is_dir)
+			r = remove_entry(fd, name, &is_dir, e);
+		if (r == OK && is_dir)
+			r = remove_dir(x, fd, name, level + 1, e);
+	}
+	return r;
+}
+
+enum err
+fs_remove_tree(int dir, struct relpath p, struct error *e)
+{
+	auto_at struct fs_at at = FS_AT;
+	struct stat st;
+	bool is_dir;
+	enum err r = fs_at_find(dir, p, &at, e);
+
+	if (r == ERR_NOTFOUND)
+		return OK;
+	if (r == OK)
+		r = remove_entry(at.dir, at.name, &is_dir, e);
+	if (r != OK || !is_dir)
+		return r;
+	auto_fd int top = fault_call("open directory", open_to_empty(at.dir, at.name, &st));
+	if (top < 0)
+		return errno == ENOENT ? OK : fail_in(at.dir, at.name, "open directory", e);
+	struct removal x = { .top = top, .dev = st.st_dev, .again = true };
+	for (int pass = 0; r == OK && x.again && pass < PASSES; pass++) {
+		x.again = false;
+		r = empty(&x, top, 0, e);
+	}
+	if (r != OK)
+		return r;
+	if (fault_call("rmdir", unlinkat(at.dir, at.name, AT_REMOVEDIR)) != 0 && errno != ENOENT)
+		return fail_in(at.dir, at.name, "remove directory", e);
+	return OK;
+}
