@@ -70,13 +70,16 @@ open_beneath(int dir, const char *path, int flags, mode_t mode)
 static size_t
 stretch_end(struct relpath p, size_t at, size_t longest)
 {
-	const char *slash;
+	size_t end = at + longest;
 
 	if (p.len - at <= longest)
 		return p.len;
-	slash = memrchr(p.text + at, '/', longest);
-	if (slash == NULL)
-		slash = memchr(p.text + at, '/', p.len - at);
+	while (end > at && p.text[end] != '/')
+		end--;
+	if (end > at)
+		return end;
+	/* Not even one name is as short as that, so it is one name. */
+	const char *slash = memchr(p.text + at, '/', p.len - at);
 	return slash != NULL ? (size_t)(slash - p.text) : p.len;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "platform/fs_private.h"
@@ -149,7 +150,7 @@ fs_lock(int dir, struct relpath p, int *ret_fd, struct error *e)
 	/* Only for the message above: nothing is decided by it, so a full disk does not matter. */
 	int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
 	if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)n, 0) != n)
-		(void)ftruncate(fd, 0);
+		log_debug("%s does not name its holder", fs_show(dir, p, shown));
 	*ret_fd = take_fd(fd);
 	return OK;
 }

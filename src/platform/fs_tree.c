@@ -223,7 +223,7 @@ fs_remove_tree(int dir, struct relpath p, struct error *e)
 {
 	auto_at struct fs_at at = FS_AT;
 	struct stat st;
-	bool is_dir;
+	bool is_dir = false;
 	enum err r = fs_at_find(dir, p, &at, e);
 
 	if (r == ERR_NOTFOUND)
