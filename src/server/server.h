@@ -1,0 +1,32 @@
+/*
+ * server: the spine: an authority, the directory of devices, shares and snapshots, and the store of every byte.
+ *
+ * Threads  the loop's.
+ */
+#pragma once
+
+#include "control/control_server.h"
+#include "engine/home.h"
+#include "net/conn.h"
+
+struct server;
+struct server_opts {
+	struct loop *loop;
+	struct home *home;           /* kept */
+	struct tls_ctx *tls;         /* kept */
+	const char *name;            /* NULL: the host's name */
+	const char *listen;          /* NULL: port 7470 on all interfaces; in use is an error */
+	const char *const *advertise; /* HOST[:PORT]; none: this machine's addresses */
+	size_t n_advertise;
+};
+/* The first start creates server.db, store, authority and recovery key; *RET_FIRST says so. */
+enum err server_open(const struct server_opts *o, struct server **ret, bool *ret_first, struct error *e) must_check;
+void server_close(struct server *s, void (*on_closed)(void *ctx), void *ctx);
+uint16_t server_port(const struct server *s);
+/* Path of the recovery key file made at the first start. */
+const char *server_recovery_path(const struct server *s);
+/* A one-use invite as text, for the first start.  Gives through ON_DONE, from the loop; TEXT is borrowed. */
+void server_invite(struct server *s, void (*on_done)(void *ctx, enum err r, const struct error *e, const char *text), void *ctx);
+/* Verbs: invite grant ungrant rm, and devices status for the server's own view. */
+bool server_has_verb(const char *verb);
+void server_call(struct server *s, struct control_call *call, const struct control_request *r);
