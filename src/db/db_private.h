@@ -1,0 +1,30 @@
+/*
+ * db_private: what the files of db share with each other and with nobody else.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "base/map.h"
+#include "db/db.h"
+
+struct db {
+	sqlite3 *h;
+	pthread_mutex_t lock;  /* recursive: a transaction holds it, and so does each statement in it */
+	struct map statements; /* address of the text: struct db_row */
+	char *name;            /* for the text of errors */
+	char *path;
+	int lock_fd;           /* the owner's; -1 in a reader */
+	bool in_transaction;   /* of whoever has the lock */
+	int64_t changes;
+};
+
+/* Fills *E from what SQLite said to D; RC is the extended code.  Returns our code. */
+#define db_fail(d, rc, what, e) db_fail_at((d), (rc), (what), HERE, (e))
+enum err db_fail_at(struct db *d, int rc, const char *what, const char *where, struct error *e);
+
+void db_lock(struct db *d);
+void db_unlock(struct db *d);
+/* Finalizes all statements. */
+void db_forget_statements(struct db *d);
