@@ -28,8 +28,10 @@ buf_reserve(struct buf *b, size_t n)
 	}
 	/* One byte beyond, so that buf_text always has room for its NUL. */
 	if (b->room < b->len + n + 1) {
+		size_t most = b->max < SIZE_MAX ? b->max + 1 : SIZE_MAX;
 		size_t room = max_of(b->room * 2, (size_t)64);
-		room = min_of(max_of(room, b->len + n + 1), b->max + 1);
+		room = max_of(room, b->len + n + 1);
+		room = min_of(room, most);
 		b->at = mem_realloc(b->at, room);
 		b->room = room;
 	}
