@@ -5,7 +5,7 @@
  * up to TLS_OUT_MAX bytes, so that one system call moves many records (DEPENDENCIES: 2.1-2.3 GB/s/core).  Both
  * sides of "weft/1" show a self-signed certificate over their device key; the peer is *who its key says*:
  * tls_peer_id.  No certificate authority, no names, no validity times: membership is checked by statements.
- * Key-exchange groups are tried in order: *X25519MLKEM768/*X25519:P-256:P-384, then without the syntax of
+ * Key-exchange groups are tried in order: *X25519MLKEM768 / *X25519:P-256:P-384, then without the syntax of
  * OpenSSL 3.5, then X25519:P-256:P-384.  Suites: AES-128-GCM first, AES-256-GCM, ChaCha20-Poly1305.
  * No session tickets, no early data, no renegotiation.
  *
