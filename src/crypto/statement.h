@@ -34,9 +34,11 @@ enum share_policy { POLICY_CENTRAL = 1, POLICY_HYBRID = 2, POLICY_SERVERLESS = 3
 
 enum {
 	STATEMENT_MAX = 2048,  /* bytes encoded, all kinds */
-	STATEMENT_NAME_MAX = 64, /* share, device and site names: 1..64 bytes UTF-8, no control characters or '/' or '@' */
+	STATEMENT_NAME_MAX = 64, /* share, device and site names: 1..64 bytes UTF-8, no control characters,
+	                          no '/' or '@', not "." or ".." */
 	STATEMENT_GRANT_SECONDS = 24 * 3600, /* default life of a grant, renewed while connected */
 };
+#define STATEMENT_TIME_MAX 253402300799 /* end of the year 9999: what any calendar can show */
 
 struct statement {
 	enum statement_kind kind;
@@ -52,7 +54,7 @@ struct statement {
 	char site[STATEMENT_NAME_MAX + 1];/* MEMBER; may be empty */
 	uint8_t nonce[16];                /* SHARE: so that two shares of one name differ */
 	struct public_key key;            /* AUTHORITY: own; SUCCESSOR: the new one */
-	struct public_key recovery;       /* AUTHORITY, SUCCESSOR */
+	struct public_key recovery;       /* AUTHORITY, SUCCESSOR; may be none (zero) */
 	uint64_t number;                  /* HEAD: n */
 	struct hash_id commit, previous;  /* HEAD: commit id; statement id before this one (none for n = 1) */
 	/* after decoding */
@@ -61,8 +63,11 @@ struct statement {
 };
 
 bool statement_name_ok(const char *name); /* the rule of STATEMENT_NAME_MAX */
-/* Checks S's fields, encodes and signs with KEY (whose id becomes authority unless kind is SUCCESSOR signed
- * by a recovery key: then S->authority stays as given).  Appends the bytes to OUT and fills S->id, signature. */
+const char *statement_kind_name(enum statement_kind kind); /* "grant" */
+/* Checks S's fields, encodes and signs with KEY, whose id becomes S->authority; only in a SUCCESSOR an authority
+ * that is given (not zero) stays, as KEY may be the recovery key.  Appends the bytes to OUT and fills S->id,
+ * signature.  Of two statements about one subject at one epoch the later issued counts: whoever signs a second
+ * one within a second issues it a second later. */
 enum err statement_sign(struct statement *s, const struct device_key *key, struct buf *out,
     struct error *e) must_check;
 /* Bytes to fields; every rule but the signature.  Accepts exactly the canonical encoding. */
@@ -70,5 +75,7 @@ enum err statement_decode(struct bytes b, struct statement *ret, struct error *e
 /* The signature over B (as decoded to S) is KEY's. */
 enum err statement_verify(struct bytes b, const struct statement *s, const struct public_key *key,
     struct error *e) must_check;
-/* The share id that a SHARE statement's bytes name. */
+/* The bytes that S was decoded from. */
+void statement_encode(struct buf *to, const struct statement *s);
+/* The share id that a SHARE statement's bytes name; none if they are no such statement. */
 struct hash_id statement_share_id(struct bytes b);
