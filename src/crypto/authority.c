@@ -401,7 +401,7 @@ accept_other(struct authority *a, struct bytes b, const struct statement *s, boo
 enum err
 authority_accept(struct authority *a, struct bytes statement, bool *ret_news, struct error *e)
 {
-	struct statement s;
+	struct statement s = { 0 };
 	bool news = false;
 	enum err r = statement_decode(statement, &s, e);
 

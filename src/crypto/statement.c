@@ -431,7 +431,7 @@ statement_verify(struct bytes b, const struct statement *s, const struct public_
 struct hash_id
 statement_share_id(struct bytes b)
 {
-	struct statement s;
+	struct statement s = { 0 };
 	struct hash_id id = { 0 };
 
 	if (statement_decode(b, &s, NULL) == OK && s.kind == STATEMENT_SHARE)
