@@ -19,7 +19,8 @@ struct fetch_nodes_opts {
 	struct loop *loop;
 	struct chunk_store *nodes;
 	const struct commit *commit;   /* copied as far as needed */
-	/* Each node that belongs to the snapshot, fetched or found, in a job: to record that the share has it. */
+	/* Each node that belongs to the snapshot, fetched or found, and the commit, in a job, one at a time: to record that
+	 * the share has it. */
 	enum err (*on_node)(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e); /* may be NULL */
 	/* May a node that is in the store already be used without fetching?  NULL: yes.  In a job. */
 	bool (*may_reuse)(void *ctx, const struct hash_id *id);
@@ -30,4 +31,5 @@ struct fetch_nodes_opts {
 /* Asks PEER; when it goes, hand in another with fetch_nodes_peer, or close. */
 struct fetch_nodes *fetch_nodes_start(const struct fetch_nodes_opts *o, struct peer *peer);
 void fetch_nodes_peer(struct fetch_nodes *f, struct peer *peer); /* NULL: gone, wait */
-void fetch_nodes_close(struct fetch_nodes *f);                   /* frees later */
+/* Frees later, when its jobs are done: then ON_CLOSED (may be NULL), from the loop; on_node may run until then. */
+void fetch_nodes_close(struct fetch_nodes *f, void (*on_closed)(void *ctx), void *ctx);

@@ -1,0 +1,467 @@
+/*
+ * The registry's rows.  Statements are kept as received; a snapshot's commit is a node of the store; access and devices are
+ * plain rows, from which grants are made when they are asked for.
+ */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "server/registry.h"
+
+static const char *const migrations[] = {
+	"CREATE TABLE statement(id BLOB PRIMARY KEY, kind INTEGER NOT NULL, bytes BLOB NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE device(id BLOB PRIMARY KEY, name TEXT NOT NULL, site TEXT NOT NULL, address TEXT NOT NULL,"
+	" software TEXT NOT NULL, joined_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL, ended INTEGER NOT NULL)"
+	" WITHOUT ROWID;"
+	"CREATE TABLE invite(id BLOB PRIMARY KEY, secret BLOB NOT NULL, site TEXT NOT NULL, grp TEXT NOT NULL,"
+	" uses INTEGER NOT NULL, expires_s INTEGER NOT NULL, grants BLOB) WITHOUT ROWID;"
+	"CREATE TABLE share(num INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,"
+	" statement BLOB NOT NULL);"
+	"CREATE TABLE access(share INTEGER NOT NULL, device BLOB NOT NULL, rights INTEGER NOT NULL,"
+	" PRIMARY KEY(share, device)) WITHOUT ROWID;"
+	"CREATE TABLE snapshot(id BLOB PRIMARY KEY, share INTEGER NOT NULL, number INTEGER NOT NULL,"
+	" state INTEGER NOT NULL, content BLOB NOT NULL, head BLOB, entries INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+	" chunks INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL, announced_ms INTEGER NOT NULL,"
+	" head_ms INTEGER NOT NULL, unit_size INTEGER NOT NULL, author BLOB NOT NULL, label TEXT NOT NULL,"
+	" why TEXT NOT NULL);"
+	"CREATE INDEX snapshot_share ON snapshot(share, announced_ms);"
+	"CREATE TABLE share_node(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, share)) WITHOUT ROWID;"
+	"CREATE TABLE share_chunk(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, share)) WITHOUT ROWID;",
+};
+
+static const char SQL_STATEMENT_PUT[] = "INSERT OR IGNORE INTO statement(id, kind, bytes) VALUES(?, ?, ?)";
+static const char SQL_STATEMENT_GET[] = "SELECT bytes FROM statement WHERE id = ?";
+static const char SQL_STATEMENTS[] = "SELECT bytes FROM statement ORDER BY kind";
+static const char SQL_DEVICE_PUT[] = "INSERT OR REPLACE INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?)";
+static const char SQL_DEVICES[] = "SELECT id, name, site, address, software, joined_ms, seen_ms, ended FROM device";
+static const char SQL_INVITE_PUT[] = "INSERT OR REPLACE INTO invite VALUES(?, ?, ?, ?, ?, ?, ?)";
+static const char SQL_INVITE_DEL[] = "DELETE FROM invite WHERE id = ?";
+static const char SQL_INVITES[] = "SELECT id, secret, site, grp, uses, expires_s, grants FROM invite";
+static const char SQL_SHARE_ADD[] = "INSERT INTO share(id, name, statement) VALUES(?, ?, ?)";
+static const char SQL_SHARE_DEL[] = "DELETE FROM share WHERE num = ?";
+static const char SQL_SHARES[] = "SELECT num, statement FROM share";
+static const char SQL_ACCESS_PUT[] = "INSERT OR REPLACE INTO access VALUES(?, ?, ?)";
+static const char SQL_ACCESS_DEL[] = "DELETE FROM access WHERE share = ? AND device = ?";
+static const char SQL_ACCESS_CLEAR[] = "DELETE FROM access WHERE share = ?";
+static const char SQL_ACCESSES[] = "SELECT share, device, rights FROM access";
+static const char SQL_SNAPSHOT_PUT[] =
+    "INSERT OR REPLACE INTO snapshot VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+static const char SQL_SNAPSHOT_DEL[] = "DELETE FROM snapshot WHERE id = ?";
+static const char SQL_SNAPSHOT_CLEAR[] = "DELETE FROM snapshot WHERE share = ?";
+static const char SQL_SNAPSHOTS[] =
+    "SELECT id, share, number, state, content, head, entries, bytes, chunks, chunk_bytes, announced_ms, head_ms,"
+    " unit_size, author, label, why FROM snapshot ORDER BY announced_ms, number";
+static const char SQL_NODE_ADD[] = "INSERT OR IGNORE INTO share_node(share, id) VALUES(?, ?)";
+static const char SQL_CHUNK_ADD[] = "INSERT OR IGNORE INTO share_chunk(share, id) VALUES(?, ?)";
+static const char SQL_NODE_HAS[] = "SELECT 1 FROM share_node WHERE id = ? AND share = ?";
+static const char SQL_CHUNK_HAS[] = "SELECT 1 FROM share_chunk WHERE id = ? AND share = ?";
+static const char SQL_NODE_OF[] =
+    "SELECT 1 FROM share_node n JOIN share s ON s.num = n.share WHERE n.id = ? AND s.id = ?";
+static const char SQL_CONTENT_OF[] =
+    "SELECT n.content, n.unit_size FROM snapshot n JOIN share s ON s.num = n.share WHERE n.id = ? AND s.id = ?";
+static const char SQL_NODE_SHARES[] = "SELECT share FROM share_node WHERE id = ?";
+static const char SQL_CHUNK_SHARES[] = "SELECT share FROM share_chunk WHERE id = ?";
+static const char SQL_NODE_CLEAR[] = "DELETE FROM share_node WHERE share = ?";
+static const char SQL_CHUNK_CLEAR[] = "DELETE FROM share_chunk WHERE share = ?";
+
+/* Our own database is outside too: a row that does not fit is damage, and is named. */
+static enum err
+bad_row(const char *table, struct error *e)
+{
+	return fail(e, ERR_CORRUPT, "server.db: a row of table %s does not make sense; restore a backup", table);
+}
+
+static bool
+row_hash(struct db_row *row, int col, struct hash_id *ret)
+{
+	struct bytes b = db_row_bytes(row, col);
+	struct reader rd = reader_over(b);
+
+	*ret = hash_id_decode(&rd);
+	return reader_done(&rd);
+}
+
+static bool
+row_device_id(struct db_row *row, int col, struct device_id *ret)
+{
+	struct bytes b = db_row_bytes(row, col);
+
+	if (b.len != DEVICE_ID_BYTES)
+		return false;
+	memcpy(ret->bytes, b.at, b.len);
+	return true;
+}
+
+/* -- writing -- */
+
+enum err
+registry_store_statement(struct db *db, struct bytes b, const struct statement *st, struct error *e)
+{
+	return db_run(db, SQL_STATEMENT_PUT, e, "bib", hash_id_bytes(&st->id), (int64_t)st->kind, b);
+}
+
+enum err
+registry_store_device(struct db *db, const struct registry_device *d, struct error *e)
+{
+	return db_run(db, SQL_DEVICE_PUT, e, "bssssiii", BYTES_OF(d->id), d->name, d->site, d->address,
+	    d->software, d->joined_ms, d->seen_ms, (int64_t)d->ended);
+}
+
+enum err
+registry_store_invite(struct db *db, const struct registry_invite *in, struct error *e)
+{
+	struct bytes id = BYTES(in->id, INVITE_ID_BYTES);
+	auto_buf struct buf grants = BUF(64 * 1024);
+
+	if (in->uses == 0)
+		return db_run(db, SQL_INVITE_DEL, e, "b", id);
+	array_each (g, &in->grants) {
+		buf_u64(&grants, (uint64_t)g->share);
+		buf_u32(&grants, g->rights);
+	}
+	if (grants.full)
+		return fail(e, ERR_LIMIT, "an invite for too many shares");
+	return db_run(db, SQL_INVITE_PUT, e, "bbssiib", id, BYTES(in->secret, INVITE_SECRET_BYTES), in->site,
+	    in->group, (int64_t)in->uses, in->expires_s, buf_bytes(&grants));
+}
+
+enum err
+registry_store_share(struct db *db, const struct hash_id *id, const char *name, struct bytes statement,
+    int64_t *ret_num, struct error *e)
+{
+	enum err r = db_run(db, SQL_SHARE_ADD, e, "bsb", hash_id_bytes(id), name, statement);
+
+	if (r == OK)
+		*ret_num = db_last_id(db);
+	return r;
+}
+
+enum err
+registry_store_share_clear(struct db *db, int64_t share, struct error *e)
+{
+	enum err r = db_run(db, SQL_NODE_CLEAR, e, "i", share);
+
+	return r == OK ? db_run(db, SQL_CHUNK_CLEAR, e, "i", share) : r;
+}
+
+enum err
+registry_store_share_drop(struct db *db, int64_t num, struct error *e)
+{
+	enum err r = registry_store_share_clear(db, num, e);
+
+	if (r == OK)
+		r = db_run(db, SQL_SNAPSHOT_CLEAR, e, "i", num);
+	if (r == OK)
+		r = db_run(db, SQL_ACCESS_CLEAR, e, "i", num);
+	return r == OK ? db_run(db, SQL_SHARE_DEL, e, "i", num) : r;
+}
+
+enum err
+registry_store_access(struct db *db, int64_t share, const struct registry_access *a, struct error *e)
+{
+	struct bytes device = BYTES(a->device.bytes, a->all ? 0 : DEVICE_ID_BYTES);
+	/* An empty blob, not NULL, stands for everybody: a key column cannot be NULL. */
+	if (a->all)
+		device.at = (const uint8_t *)"";
+
+	return a->rights == 0 ? db_run(db, SQL_ACCESS_DEL, e, "ib", share, device)
+			      : db_run(db, SQL_ACCESS_PUT, e, "ibi", share, device, (int64_t)a->rights);
+}
+
+enum err
+registry_store_snapshot(struct db *db, int64_t share, const struct registry_snapshot *sn, struct error *e)
+{
+	struct bytes head = hash_id_is_none(&sn->head_statement) ? (struct bytes){ NULL, 0 }
+								 : hash_id_bytes(&sn->head_statement);
+
+	return db_run(db, SQL_SNAPSHOT_PUT, e, "biiibbiiiiiiibss", hash_id_bytes(&sn->id), share,
+	    (int64_t)sn->number, (int64_t)sn->state, hash_id_bytes(&sn->content), head, (int64_t)sn->entries,
+	    (int64_t)sn->bytes, (int64_t)sn->chunks, (int64_t)sn->chunk_bytes, sn->announced_ms, sn->head_ms,
+	    (int64_t)sn->unit_size, BYTES_OF(sn->author), sn->label, sn->why);
+}
+
+enum err
+registry_store_snapshot_drop(struct db *db, const struct hash_id *id, struct error *e)
+{
+	return db_run(db, SQL_SNAPSHOT_DEL, e, "b", hash_id_bytes(id));
+}
+
+enum err
+registry_store_share_node(struct db *db, int64_t share, const struct hash_id *node, struct error *e)
+{
+	return db_run(db, SQL_NODE_ADD, e, "ib", share, hash_id_bytes(node));
+}
+
+enum err
+registry_store_share_chunk(struct db *db, int64_t share, const struct hash_id *chunk, struct error *e)
+{
+	return db_run(db, SQL_CHUNK_ADD, e, "ib", share, hash_id_bytes(chunk));
+}
+
+static bool
+has_row(struct db *db, const char *sql, const struct hash_id *id, int64_t share)
+{
+	auto_row struct db_row *row = NULL;
+
+	return db_query(db, sql, &row, NULL, "bi", hash_id_bytes(id), share) == OK && db_row_next(row, NULL) == OK;
+}
+
+bool
+registry_share_has_node(struct db *db, int64_t share, const struct hash_id *node)
+{
+	return has_row(db, SQL_NODE_HAS, node, share);
+}
+
+bool
+registry_share_has_chunk(struct db *db, int64_t share, const struct hash_id *chunk)
+{
+	return has_row(db, SQL_CHUNK_HAS, chunk, share);
+}
+
+bool
+registry_share_holds_node(struct db *db, const struct hash_id *share, const struct hash_id *node)
+{
+	auto_row struct db_row *row = NULL;
+
+	return db_query(db, SQL_NODE_OF, &row, NULL, "bb", hash_id_bytes(node), hash_id_bytes(share)) == OK &&
+	    db_row_next(row, NULL) == OK;
+}
+
+enum err
+registry_share_content(struct db *db, const struct hash_id *share, const struct hash_id *snapshot,
+    struct hash_id *ret_content, uint32_t *ret_unit_size, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	struct hash_id content;
+	enum err err = db_query(db, SQL_CONTENT_OF, &row, e, "bb", hash_id_bytes(snapshot), hash_id_bytes(share));
+
+	if (err == OK && (err = db_row_next(row, e)) == ERR_NOTFOUND)
+		return fail(e, ERR_NOTFOUND, "no such snapshot");
+	if (err != OK)
+		return err;
+	if (!row_hash(row, 0, &content))
+		return bad_row("snapshot", e);
+	*ret_content = content;
+	*ret_unit_size = (uint32_t)db_row_int(row, 1);
+	return OK;
+}
+
+static bool
+any_has(struct db *db, const char *sql, const int64_t *shares, size_t n, const struct hash_id *id)
+{
+	auto_row struct db_row *row = NULL;
+
+	if (db_query(db, sql, &row, NULL, "b", hash_id_bytes(id)) != OK)
+		return false;
+	while (db_row_next(row, NULL) == OK) {
+		int64_t share = db_row_int(row, 0);
+		for (size_t i = 0; i < n; i++) {
+			if (shares[i] == share)
+				return true;
+		}
+	}
+	return false;
+}
+
+bool
+registry_any_has_node(struct db *db, const int64_t *shares, size_t n, const struct hash_id *node)
+{
+	return any_has(db, SQL_NODE_SHARES, shares, n, node);
+}
+
+bool
+registry_any_has_chunk(struct db *db, const int64_t *shares, size_t n, const struct hash_id *chunk)
+{
+	return any_has(db, SQL_CHUNK_SHARES, shares, n, chunk);
+}
+
+/* -- loading -- */
+
+enum err
+registry_store_statement_get(struct db *db, const struct hash_id *id, struct buf *ret, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(db, SQL_STATEMENT_GET, &row, e, "b", hash_id_bytes(id));
+
+	if (err == OK)
+		err = db_row_next(row, e);
+	if (err == OK && !buf_add_bytes(ret, db_row_bytes(row, 0)))
+		return bad_row("statement", e);
+	return err;
+}
+
+static enum err
+load_statements(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_STATEMENTS, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK) {
+		err = authority_accept(r->authority, db_row_bytes(row, 0), NULL, e);
+		if (err == ERR_DENIED) /* superseded or voided since: no longer in force */
+			err = OK;
+		if (err != OK)
+			return error_wrap(e, ERR_CORRUPT, "server.db: a statement");
+	}
+	return err == ERR_NOTFOUND ? OK : err;
+}
+
+static enum err
+load_devices(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_DEVICES, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK) {
+		struct registry_device d = {
+			.joined_ms = db_row_int(row, 5), .seen_ms = db_row_int(row, 6), .ended = db_row_int(row, 7) != 0
+		};
+		if (!row_device_id(row, 0, &d.id))
+			return bad_row("device", e);
+		snprintf(d.name, sizeof d.name, "%s", db_row_text(row, 1));
+		snprintf(d.site, sizeof d.site, "%s", db_row_text(row, 2));
+		snprintf(d.address, sizeof d.address, "%s", db_row_text(row, 3));
+		snprintf(d.software, sizeof d.software, "%s", db_row_text(row, 4));
+		registry_add_device(r, &d);
+	}
+	return err == ERR_NOTFOUND ? OK : err;
+}
+
+static enum err
+load_invites(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_INVITES, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK) {
+		struct registry_invite in = {
+			.uses = (uint64_t)db_row_int(row, 4), .expires_s = db_row_int(row, 5)
+		};
+		struct bytes id = db_row_bytes(row, 0), secret = db_row_bytes(row, 1), grants = db_row_bytes(row, 6);
+		if (id.len != INVITE_ID_BYTES || secret.len != INVITE_SECRET_BYTES || grants.len % 12 != 0)
+			return bad_row("invite", e);
+		memcpy(in.id, id.at, id.len);
+		memcpy(in.secret, secret.at, secret.len);
+		snprintf(in.site, sizeof in.site, "%s", db_row_text(row, 2));
+		snprintf(in.group, sizeof in.group, "%s", db_row_text(row, 3));
+		for (struct reader rd = reader_over(grants); reader_left(&rd) > 0;) {
+			array_reserve(&in.grants, in.grants.len + 1);
+			in.grants.at[in.grants.len].share = (int64_t)reader_u64(&rd);
+			in.grants.at[in.grants.len++].rights = reader_u32(&rd);
+		}
+		registry_add_invite(r, &in);
+	}
+	return err == ERR_NOTFOUND ? OK : err;
+}
+
+static void
+keep_head(void *ctx, struct bytes bytes, const struct statement *st)
+{
+	struct registry_share *s = registry_share(ctx, &st->share);
+
+	if (s != NULL) {
+		buf_reset(&s->head_statement);
+		buf_add_bytes(&s->head_statement, bytes);
+	}
+}
+
+static enum err
+load_shares(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_SHARES, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK) {
+		struct bytes b = db_row_bytes(row, 1);
+		struct statement st;
+		if (statement_decode(b, &st, e) != OK || st.kind != STATEMENT_SHARE)
+			return bad_row("share", e);
+		registry_add_share(r, db_row_int(row, 0), b, &st);
+	}
+	if (err != ERR_NOTFOUND)
+		return err;
+	authority_each(r->authority, STATEMENT_HEAD, keep_head, r);
+	return OK;
+}
+
+static enum err
+load_access(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_ACCESSES, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK) {
+		struct registry_share *s = registry_share_num(r, db_row_int(row, 0));
+		struct registry_access a = {
+			.rights = (uint32_t)db_row_int(row, 2), .all = db_row_bytes(row, 1).len == 0
+		};
+		if (s == NULL || (!a.all && !row_device_id(row, 1, &a.device)))
+			return bad_row("access", e);
+		registry_set_access(s, &a);
+	}
+	return err == ERR_NOTFOUND ? OK : err;
+}
+
+static enum err
+load_snapshots(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_SNAPSHOTS, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK) {
+		struct registry_share *s = registry_share_num(r, db_row_int(row, 1));
+		struct registry_snapshot sn = {
+			.number = (uint64_t)db_row_int(row, 2),
+			.state = (enum snapshot_state)db_row_int(row, 3),
+			.entries = (uint64_t)db_row_int(row, 6),
+			.bytes = (uint64_t)db_row_int(row, 7),
+			.chunks = (uint64_t)db_row_int(row, 8),
+			.chunk_bytes = (uint64_t)db_row_int(row, 9),
+			.announced_ms = db_row_int(row, 10),
+			.head_ms = db_row_int(row, 11),
+			.unit_size = (uint32_t)db_row_int(row, 12),
+		};
+		bool ok = s != NULL && row_hash(row, 0, &sn.id) && row_hash(row, 4, &sn.content) &&
+		    row_device_id(row, 13, &sn.author);
+		if (ok && !db_row_is_null(row, 5))
+			ok = row_hash(row, 5, &sn.head_statement);
+		if (!ok)
+			return bad_row("snapshot", e);
+		snprintf(sn.label, sizeof sn.label, "%s", db_row_text(row, 14));
+		snprintf(sn.why, sizeof sn.why, "%s", db_row_text(row, 15));
+		registry_add_snapshot(s, &sn);
+	}
+	return err == ERR_NOTFOUND ? OK : err;
+}
+
+enum err
+registry_open(const char *path, const struct device_id *authority, struct registry **ret, bool *ret_first,
+    struct error *e)
+{
+	struct registry *r = mem_new(struct registry);
+	struct db_opts opts = { .cache_kib = 8192 };
+
+	r->authority = authority_new(authority);
+	enum err err = db_open(path, &opts, &r->db, e);
+	if (err == OK)
+		err = db_migrate(r->db, migrations, lengthof(migrations), e);
+	if (err == OK)
+		err = load_statements(r, e);
+	if (err == OK)
+		err = load_devices(r, e);
+	if (err == OK)
+		err = load_shares(r, e);
+	if (err == OK)
+		err = load_access(r, e);
+	if (err == OK)
+		err = load_snapshots(r, e);
+	if (err == OK)
+		err = load_invites(r, e);
+	if (err != OK) {
+		registry_close(r);
+		return err;
+	}
+	*ret_first = authority_statement(r->authority).len == 0;
+	*ret = r;
+	return OK;
+}

@@ -1,0 +1,261 @@
+#include "server/server.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "crypto/random.h"
+#include "net/listener.h"
+#include "server/server_internal.h"
+
+static const char RECOVERY_FILE[] = "recovery.key";
+
+static void on_tick(void *ctx);
+static void on_conn(void *ctx, struct conn *c);
+
+/* -- the first start -- */
+
+/* The recovery key is written to a file of its own, for the administrator to carry away, and forgotten here. */
+static enum err
+make_recovery_key(struct server *s, struct public_key *ret, struct error *e)
+{
+	auto_(device_key_free_p) struct device_key *key = NULL;
+	auto_buf struct buf pem = BUF(4096);
+	enum err r = device_key_generate(&key, e);
+
+	if (r == OK)
+		r = device_key_to_pem(key, &pem, e);
+	if (r == OK)
+		r = fs_write_file(s->home->dir, REL(RECOVERY_FILE), buf_bytes(&pem), 0600, e);
+	if (r == OK)
+		*ret = *device_key_public(key);
+	if (pem.at != NULL)
+		mem_wipe(pem.at, pem.len);
+	return r;
+}
+
+/* The authority declares itself, and the server's own device becomes its first member. */
+static enum err
+found(struct server *s, struct error *e)
+{
+	auto_buf struct buf authority = BUF(STATEMENT_MAX), member = BUF(STATEMENT_MAX);
+	struct statement a = { .kind = STATEMENT_AUTHORITY, .key = *device_key_public(s->home->key), .epoch = 1 };
+	struct statement m = { .kind = STATEMENT_MEMBER, .device = *device_key_id(s->home->key), .epoch = 1 };
+	struct registry_device self = {
+		.id = m.device, .joined_ms = server_now_ms(), .seen_ms = server_now_ms()
+	};
+	struct db *db = s->registry->db;
+
+	enum err r = make_recovery_key(s, &a.recovery, e);
+	if (r == OK)
+		r = server_sign(s, &a, &authority, e);
+	snprintf(m.name, sizeof m.name, "%s", s->name);
+	snprintf(self.name, sizeof self.name, "%s", s->name);
+	if (r == OK)
+		r = server_sign(s, &m, &member, e);
+	if (r == OK)
+		r = db_begin(db, e);
+	if (r != OK)
+		return r;
+	r = registry_store_statement(db, buf_bytes(&authority), &a, e);
+	if (r == OK)
+		r = registry_store_statement(db, buf_bytes(&member), &m, e);
+	if (r == OK)
+		r = registry_store_device(db, &self, e);
+	if (r != OK) {
+		db_rollback(db);
+		return r;
+	}
+	r = db_commit(db, e);
+	if (r == OK)
+		registry_add_device(s->registry, &self);
+	return r;
+}
+
+/* -- opening -- */
+
+static enum err
+open_parts(struct server *s, bool *ret_first, struct error *e)
+{
+	auto_free char *db_path = home_path(s->home, "server.db");
+	auto_free char *store_path = home_path(s->home, "store");
+	struct chunk_store_opts store_opts = { .compress = true };
+	enum err r;
+
+	r = registry_open(db_path, device_key_id(s->home->key), &s->registry, ret_first, e);
+	if (r == OK)
+		r = db_open_reader(s->registry->db, &s->reader, e);
+	if (r == OK)
+		r = chunk_store_open(store_path, &store_opts, &s->store, e);
+	if (r == OK)
+		r = fs_mkdirs(s->home->dir, REL("server-maps"), 0700, e);
+	if (r == OK)
+		r = fs_open_dir(s->home->dir, REL("server-maps"), &s->maps_dir, e);
+	if (r == OK && *ret_first)
+		r = found(s, e);
+	return r;
+}
+
+static enum err
+set_advertised(struct server *s, const struct server_opts *o, struct error *e)
+{
+	uint16_t port = listener_port(s->listener);
+
+	s->advertise = mem_zalloc_array(LIMIT_ADDRESSES, sizeof *s->advertise);
+	if (o->n_advertise == 0) {
+		s->n_advertise = listener_own_addresses(port, s->advertise, LIMIT_ADDRESSES);
+		return OK;
+	}
+	for (size_t i = 0; i < o->n_advertise && i < LIMIT_ADDRESSES; i++) {
+		char host[LIMIT_ADDRESS_TEXT + 1];
+		uint16_t p = 0;
+		const char *text = o->advertise[i];
+		if (!invite_address_parse(text, host, &p))
+			return fail(e, ERR_USAGE, "--advertise %s: expected HOST or HOST:PORT", text);
+		/* A host without a port means the port we listen on, not the default one. */
+		bool has_port = text[0] == '[' ? strstr(text, "]:") != NULL : strchr(text, ':') != NULL;
+		snprintf(s->advertise[i], sizeof s->advertise[i], strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u",
+		    host, has_port ? p : port);
+		s->n_advertise++;
+	}
+	return OK;
+}
+
+static void
+free_parts(struct server *s)
+{
+	server_source_free(s->source);
+	chunk_store_close(s->store);
+	db_close(s->reader);
+	registry_close(s->registry);
+	if (s->maps_dir >= 0)
+		(void)close(s->maps_dir);
+	array_clear(&s->intakes);
+	array_clear(&s->gc_shares);
+	map_clear(&s->links);
+	free(s->advertise);
+	free(s->recovery_path);
+	free(s);
+}
+
+enum err
+server_open(const struct server_opts *o, struct server **ret, bool *ret_first, struct error *e)
+{
+	struct server *s = mem_new(struct server);
+	bool first = false;
+
+	s->loop = o->loop;
+	s->home = o->home;
+	s->tls = o->tls;
+	s->maps_dir = -1;
+	s->recovery_path = home_path(s->home, RECOVERY_FILE);
+	snprintf(s->name, sizeof s->name, "%s", o->name);
+	enum err r = statement_name_ok(s->name)
+	    ? open_parts(s, &first, e)
+	    : fail(e, ERR_USAGE, "the name '%s' cannot be used: 1 to %d bytes of text without '/' and '@'", s->name,
+		  STATEMENT_NAME_MAX);
+	if (r == OK)
+		r = listener_open(s->loop, o->listen != NULL ? o->listen : ":7470", s->tls, LIMIT_CONNECTIONS, on_conn,
+		    s, &s->listener, e);
+	if (r == OK)
+		r = set_advertised(s, o, e);
+	if (r != OK) {
+		listener_close(s->listener);
+		free_parts(s);
+		return r;
+	}
+	s->changes = job_queue_new(s->loop);
+	s->source = server_source_new(s);
+	s->tick = timer_new(s->loop, on_tick, s);
+	timer_start(s->tick, SERVER_TICK_MS);
+	s->renewed_ms = s->collected_ms = loop_now_ms(s->loop);
+	*ret = s;
+	*ret_first = first;
+	return OK;
+}
+
+static void
+on_conn(void *ctx, struct conn *c)
+{
+	struct server *s = ctx;
+
+	if (s->closing) {
+		conn_close(c, NULL);
+		return;
+	}
+	server_peer_accept(s, c);
+}
+
+static void
+on_tick(void *ctx)
+{
+	struct server *s = ctx;
+	uint64_t now = loop_now_ms(s->loop);
+
+	if (now - s->renewed_ms >= SERVER_RENEW_MS) {
+		s->renewed_ms = now;
+		server_peer_renew(s);
+	}
+	if (now - s->collected_ms >= SERVER_GC_MS) {
+		s->collected_ms = now;
+		server_gc_want(s, 0);
+	}
+	server_gc_try(s);
+	timer_start(s->tick, SERVER_TICK_MS);
+}
+
+/* -- closing: connections first, then what is under way, then the files -- */
+
+void
+server_closed_part(struct server *s)
+{
+	if (!s->closing || s->jobs > 0 || s->links.len > 0 || s->intakes.len > 0)
+		return;
+	void (*on_closed)(void *ctx) = s->on_closed;
+	void *ctx = s->on_closed_ctx;
+	s->closing = false; /* once */
+	job_queue_free(s->changes);
+	free_parts(s);
+	on_closed(ctx);
+}
+
+static void
+close_later(void *arg)
+{
+	server_closed_part(arg);
+}
+
+void
+server_close(struct server *s, void (*on_closed)(void *ctx), void *ctx)
+{
+	if (s->closing)
+		return;
+	s->closing = true;
+	s->on_closed = on_closed;
+	s->on_closed_ctx = ctx;
+	listener_close(s->listener);
+	timer_close(s->tick);
+	server_intake_close_all(s);
+	ARRAY(struct peer *) peers = { 0 };
+	map_each (slot, &s->links)
+		array_push(&peers, ((struct link *)slot->ptr)->peer);
+	array_each (p, &peers)
+		peer_close(*p, NULL);
+	array_clear(&peers);
+	loop_post(s->loop, close_later, s);
+}
+
+uint16_t
+server_port(const struct server *s)
+{
+	return listener_port(s->listener);
+}
+
+const char *
+server_recovery_path(const struct server *s)
+{
+	return s->recovery_path;
+}

@@ -1,0 +1,139 @@
+/*
+ * server_internal: what the files of the server share with each other, and nobody else includes.
+ *
+ *   server.c          opening, closing, listening, timers
+ *   server_store.c    changes: stored in a job, then applied on the loop
+ *   server_peer.c     one connected node: greeting, joining, its questions
+ *   server_intake.c   an announced snapshot on its way to become the head
+ *   server_sink.c     where its chunks go
+ *   server_source.c   where chunks and nodes come from when members ask
+ *   server_gc.c       space comes back; the store is checked
+ *   server_api.c      commands of the administrator
+ */
+#pragma once
+
+#include "chunk/chunk_store.h"
+#include "engine/download.h"
+#include "engine/fetch_nodes.h"
+#include "engine/responder.h"
+#include "server/registry.h"
+#include "server/rules.h"
+#include "server/server.h"
+
+enum {
+	SERVER_TICK_MS = 10 * 1000,
+	SERVER_RENEW_MS = 3600 * 1000,       /* grants of connected members are renewed this often */
+	SERVER_GC_MS = 24 * 3600 * 1000,
+	SERVER_INVITE_SECONDS = 24 * 3600,
+	SERVER_NOSPACE_RETRY_MS = 10 * 1000,
+};
+
+struct server_source;
+struct intake;
+
+struct server {
+	struct loop *loop;
+	struct home *home;
+	struct tls_ctx *tls;
+	char name[STATEMENT_NAME_MAX + 1];
+	char *recovery_path;
+	struct registry *registry;
+	struct db *reader;                /* the registry's rows, for the pool */
+	struct chunk_store *store;
+	int maps_dir;
+	struct job_queue *changes;        /* writers of the registry, one after the other */
+	struct server_source *source;
+	struct listener *listener;
+	char (*advertise)[LIMIT_ADDRESS_TEXT + 1];
+	size_t n_advertise;
+	struct timer *tick;
+	uint64_t renewed_ms, collected_ms; /* monotonic */
+	struct map links;                 /* link number -> struct link * */
+	uint64_t next_link;
+	unsigned guests;
+	ARRAY(struct intake *) intakes;
+	bool gc_due, gc_running;
+	ARRAY(int64_t) gc_shares;         /* whose rows are to be made anew */
+	unsigned jobs;                    /* in flight; closing waits for them */
+	bool closing;
+	void (*on_closed)(void *ctx);
+	void *on_closed_ctx;
+};
+
+/* -- one connected node -- */
+struct link {
+	struct server *server;
+	uint64_t number;
+	struct peer *peer;
+	struct responder *responder;
+	struct device_id device;
+	bool member, counted_guest;
+	ARRAY(int64_t) shares;            /* shares it holds a grant of, to be renewed */
+};
+void server_peer_accept(struct server *s, struct conn *c);
+struct link *server_peer_link(struct server *s, uint64_t number); /* NULL when it has gone */
+/* A member's connection, or NULL. */
+struct link *server_peer_of(struct server *s, const struct device_id *device);
+void server_peer_push(struct link *l, struct bytes statement);
+void server_peer_push_all(struct server *s, struct bytes statement);
+void server_peer_drop(struct server *s, const struct device_id *device, const char *why);
+void server_peer_progress(struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn,
+    const struct device_id *to);
+void server_peer_renew(struct server *s);
+/* A GRANT of RIGHTS on SH for DEVICE, signed now, into OUT. */
+enum err server_peer_grant(struct server *s, const struct registry_share *sh, const struct device_id *device,
+    uint32_t rights, struct buf *out, struct error *e) must_check;
+
+/* -- changes -- */
+struct change {
+	/* In a job, within one transaction. */
+	enum err (*store)(struct change *c, struct server *s, struct error *e);
+	/* On the loop, after the commit or the failure; frees C. */
+	void (*apply)(struct change *c, struct server *s, enum err r, const struct error *e);
+	struct server *server;
+};
+void server_change(struct server *s, struct change *c);
+/* WORK in the pool, DONE on the loop; the server does not close before DONE. */
+struct server_job {
+	enum err (*work)(struct server_job *j, struct server *s, struct error *e);
+	void (*done)(struct server_job *j, struct server *s, enum err r, const struct error *e); /* frees J */
+	struct server *server;
+};
+void server_job(struct server *s, struct server_job *j);
+/* Appends a signed statement's bytes to OUT and takes it in at once in memory; the caller stores it. */
+enum err server_sign(struct server *s, struct statement *st, struct buf *out, struct error *e) must_check;
+int64_t server_now_s(void);
+int64_t server_now_ms(void);
+void server_closed_part(struct server *s); /* something that closing waits for has ended */
+
+/* -- intake -- */
+/* Starts or goes on with taking in SN from its author, if connected. */
+void server_intake(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
+void server_intake_link(struct server *s, struct link *l);      /* a member has come */
+void server_intake_link_gone(struct server *s, struct link *l);
+void server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const char *why);
+void server_intake_close_all(struct server *s);
+/* Fetches again what of a kept snapshot the store lost, from its author. */
+void server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
+void server_intake_resume(struct server *s);                    /* after a collection */
+
+/* -- sink -- */
+struct server_sink;
+/* Blocking: looks up which chunks of MAP the store holds and the readers of SHARES may use. */
+enum err server_sink_open(struct server *s, int64_t share, const int64_t *shares, size_t n_shares,
+    struct snapshot_map *map, struct server_sink **ret, struct error *e) must_check;
+void server_sink_free(struct server_sink *k);
+struct sink server_sink_ops(struct server_sink *k);
+uint64_t server_sink_held(struct server_sink *k);               /* bytes */
+
+/* -- source -- */
+struct server_source *server_source_new(struct server *s);
+void server_source_free(struct server_source *x);
+const struct source *server_source_ops(struct server_source *x);
+struct node_source server_source_nodes(struct server *s);       /* of the store, unrestricted: for our own walks */
+
+/* -- collection and checking -- */
+void server_gc_want(struct server *s, int64_t share); /* 0: no share's rows change */
+void server_gc_try(struct server *s);
+/* Reads every byte of SH's kept snapshots; each damaged file is told to CALL, then repaired where its author is connected. */
+void server_gc_verify(struct server *s, struct registry_share *sh, struct control_call *call);
