@@ -56,13 +56,16 @@ struct frame_header {
 };
 const char *frame_type_name(uint16_t type); /* "GET_UNITS"; NULL for an unknown one */
 bool frame_type_is_raw(uint16_t type);
+bool frame_type_ends(uint16_t type); /* its one frame is the whole answer: FRAME_END is always set */
 void frame_header_encode(const struct frame_header *h, uint8_t out[static LIMIT_FRAME_HEADER]);
 /* GUEST: the peer is no member yet, so less is allowed.  Unknown types pass (they are skipped by their length) within
- * LIMIT_FRAME_MESSAGE; ERR_LIMIT and ERR_PROTO otherwise. */
+ * LIMIT_FRAME_MESSAGE, whatever their flags.  ERR_LIMIT: too long.  ERR_PROTO: too short, or flags that the type does not
+ * have. */
 enum err frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest, struct frame_header *ret,
     struct error *e) must_check;
 
-/* DATA: unit u32 | first leaf u16 | leaves u16 | bytes of leaf lists u16 | 0 u16, then lists, then leaves. */
+/* DATA: unit u32 | first leaf u16 | leaves u16 | bytes of leaf lists u16 | 0 u16, then lists, then leaves.  The first
+ * leaf is counted within the unit. */
 struct data_prefix {
 	uint32_t unit;
 	uint16_t first_leaf, n_leaves, lists_bytes;
@@ -73,4 +76,7 @@ enum err frame_data_decode(struct bytes payload, struct data_prefix *ret, struct
     struct bytes *ret_leaves, struct error *e) must_check;
 /* NODE: index u16 | 0 u16, then the node's bytes. */
 enum { FRAME_NODE_PREFIX = 4 };
+void frame_node_encode(uint16_t index, uint8_t out[static FRAME_NODE_PREFIX]);
+/* Splits PAYLOAD of a NODE frame; borrows it.  The session has checked that the node is empty exactly when the frame says
+ * FRAME_MISSING. */
 enum err frame_node_decode(struct bytes payload, uint16_t *ret_index, struct bytes *ret_node, struct error *e) must_check;

@@ -20,12 +20,16 @@ enum {
 
 	/* -- requests open at once, per connection and direction -- */
 	LIMIT_STREAMS = 128,                   /* open requests; more is a broken peer */
+	LIMIT_CALLS_OPEN = 32,                 /* of those, requests but GET_NODES and GET_UNITS */
+	LIMIT_GUEST_CALLS = 1,                 /* JOIN */
 	LIMIT_NODE_IDS = 256,                  /* node ids of one GET_NODES: 8 KiB */
 	LIMIT_NODES_OPEN = 16,                 /* GET_NODES streams */
 	LIMIT_UNIT_RUNS = 64,                  /* runs of leaves of one GET_UNITS */
 	LIMIT_UNITS_OPEN = 64,                 /* GET_UNITS streams: one unit each */
 	LIMIT_STATEMENTS = 64,                 /* statements of one STATEMENTS message */
 	LIMIT_ROWS = 256,                      /* rows of one ROWS message */
+	LIMIT_ROW = 1024,                      /* bytes of one row */
+	LIMIT_CURSOR = 128,                    /* where the next ROWS goes on */
 	LIMIT_ADDRESSES = 16,                  /* addresses a node may advertise */
 	LIMIT_ADDRESS_TEXT = 128,              /* "host:port" or "[v6]:port" */
 	LIMIT_TEXT = 512,                      /* an error's or reason's text */
@@ -34,8 +38,13 @@ enum {
 
 	/* -- queues and time, per connection -- */
 	LIMIT_OUTPUT_QUEUE = 1024 * 1024,      /* bytes queued towards a peer before we stop producing */
+	LIMIT_OUTPUT_MAX = 8 * 1024 * 1024,    /* queued before we give up on it: it asks and does not read; more than all
+	                                          answers that are owed at once (LIMIT_CALLS_OPEN messages) */
 	LIMIT_HANDSHAKE_MS = 10 * 1000,        /* TCP accept to HELLO done */
 	LIMIT_GUEST_MS = 20 * 1000,            /* HELLO done to joined */
+	LIMIT_FRAME_MS = 120 * 1000,           /* first to last byte of a frame: 64 KiB at 5 kbit/s */
+	LIMIT_CANCEL_MS = 120 * 1000,          /* CANCEL to the end of its stream */
+	LIMIT_RETRY_MS = 3600 * 1000,          /* largest "try again in" that is believed */
 	LIMIT_PING_MS = 10 * 1000,             /* silence until we ping (1 s while units are awaited) */
 	LIMIT_PING_BUSY_MS = 1000,
 	LIMIT_DEAD_PINGS = 3,                  /* unanswered pings until the connection is dead */

@@ -17,11 +17,30 @@
 #include "crypto/device_key.h"
 #include "crypto/hash.h"
 #include "manifest/unit_map.h"
+#include "proto/fields.h"
 #include "proto/frame.h"
+
+/* Error codes on the wire: for ever, whatever becomes of enum err.  One that we do not know is read as ERR_BUG: give up on
+ * this one thing. */
+#define MESSAGE_ERRORS(X)                                                                          \
+	X(AGAIN, 1)                                                                                \
+	X(NOTFOUND, 2)                                                                             \
+	X(EXISTS, 3)                                                                               \
+	X(DENIED, 4)                                                                               \
+	X(CONFLICT, 5)                                                                             \
+	X(CORRUPT, 6)                                                                              \
+	X(PROTO, 7)                                                                                \
+	X(LIMIT, 8)                                                                                \
+	X(USAGE, 9)                                                                                \
+	X(OFFLINE, 10)                                                                             \
+	X(NOSPACE, 11)                                                                             \
+	X(IO, 12)                                                                                  \
+	X(CANCELED, 13)                                                                            \
+	X(BUG, 14)
 
 struct message_list { /* borrowed, length-prefixed (u32) items; message_list_next walks */
 	struct bytes raw;
-	uint32_t n;
+	uint32_t n;        /* how many there are */
 };
 bool message_list_next(struct message_list *l, struct bytes *ret); /* consumes the front */
 
@@ -132,7 +151,7 @@ struct msg_get_units {                  /* one unit a stream */
 	struct hash_id share, snapshot;
 	uint32_t unit_size, unit;
 	uint32_t n_runs;                /* 0: all of it */
-	struct leaf_run runs[LIMIT_UNIT_RUNS]; /* ascending, disjoint */
+	struct leaf_run runs[LIMIT_UNIT_RUNS]; /* ascending, disjoint; leaves counted within the unit */
 };                                      /* answer: DATA frames in leaf order, END on the last; or ERROR */
 struct msg_cancel { uint8_t unused; };  /* on the stream of the request that is no longer wanted; no answer */
 struct msg_report {                     /* bytes from WHO did not match: the server checks its copy or counts it */
@@ -167,16 +186,23 @@ struct message { /* any TLV frame, decoded */
 	};
 };
 
-/* TYPE, FLAGS, STREAM from the header; PAYLOAD borrowed by *RET.  An unknown type is ERR_NOTFOUND: skip it. */
+/* TYPE, FLAGS, STREAM from the header; PAYLOAD borrowed by *RET.  An unknown type is ERR_NOTFOUND: skip it.  Both gates:
+ * what it gives may be used. */
 enum err message_decode(const struct frame_header *h, struct bytes payload, struct message *ret, struct error *e) must_check;
-/* Appends header and payload to OUT.  ERR_BUG when M breaks a rule of its own table, ERR_LIMIT when OUT is full. */
+/* Appends header and payload to OUT; FRAME_END is set where the type is a whole answer.  ERR_BUG when M breaks a rule of its
+ * own table, ERR_LIMIT when it or OUT would be too large: OUT is then as it was. */
 enum err message_encode(const struct message *m, struct buf *out, struct error *e) must_check;
+/* The table of a TLV frame; NULL for raw and unknown ones. */
+const struct fields *message_fields(uint16_t type);
 
-void message_list_add(struct buf *raw, struct bytes item); /* builds message_list.raw */
+void message_list_add(struct buf *raw, struct bytes item); /* builds message_list.raw; a full RAW shows in its `full` */
+/* A row that breaks its table's rules is encoded all the same, and refused by whoever decodes it. */
+const struct fields *row_fields(enum query_kind kind); /* NULL for an unknown one */
 void row_share_encode(const struct row_share *r, struct buf *out);
 void row_snapshot_encode(const struct row_snapshot *r, struct buf *out);
 void row_device_encode(const struct row_device *r, struct buf *out);
 enum err row_share_decode(struct bytes b, struct row_share *ret, struct error *e) must_check;
 enum err row_snapshot_decode(struct bytes b, struct row_snapshot *ret, struct error *e) must_check;
 enum err row_device_decode(struct bytes b, struct row_device *ret, struct error *e) must_check;
+/* Id I of the request; *RET_OK is false beyond the last. */
 struct hash_id message_node_id(const struct msg_get_nodes *m, uint32_t i, bool *ret_ok);
