@@ -5,16 +5,24 @@
  *
  * Both sides send HELLO at once.  The owner looks at the other's HELLO and admits it as a member, as a guest (who may
  * only JOIN), or closes.  After that either side opens requests, each on a stream of its own; answers come back on that
- * stream; the session matches them, enforces limits/proto/limits.h, pings what is silent, and gives every open request
- * exactly one end: SESSION_EV_FRAME with FRAME_END or an ERROR, or SESSION_EV_LOST when the connection ends.
+ * stream; the session matches them, refuses what was not asked for, enforces proto/limits.h, pings what is silent, and
+ * gives every open request exactly one end: an event with `end` set, or SESSION_EV_LOST when the connection ends, or
+ * nothing more after session_cancel.
  *
- * Memory     idle: under 1 KiB.  A frame in assembly: its size, from the limits.  Output: LIMIT_OUTPUT_QUEUE.
+ * On the wire every stream ends exactly once too: by a frame with FRAME_END, or by ERROR.  A cancelled stream is ended by
+ * the session of the other side itself (ERROR canceled), so that what was under way is told from what nobody asked for.
+ *
+ * Messages overtake blocks of other streams that wait to be sent, so a revocation is never behind a megabyte of data.
+ *
+ * Memory     idle: under 1 KiB.  A frame in assembly: its size, from the limits.  Output: LIMIT_OUTPUT_QUEUE and what the
+ *            owner adds beyond; at LIMIT_OUTPUT_MAX the connection ends.
  * Threads    one.
  */
 #pragma once
 
 #include "base/buf.h"
 #include "proto/message.h"
+#include "session/block.h"
 
 #define SESSION_STATES(X) X(GREETING) X(JUDGING) X(GUEST) X(READY) X(CLOSED)
 enum session_state {
@@ -23,15 +31,6 @@ enum session_state {
 #undef X
 };
 
-/* A block of raw bytes on its way in or out: a DATA or NODE payload.  Reference-free: one owner at a time. */
-struct block {
-	uint32_t len, room;
-	uint8_t bytes[];
-};
-enum { BLOCK_ROOM = LIMIT_DATA_PREFIX + LIMIT_DATA_LISTS + LIMIT_DATA_RAW,
-	BLOCK_NODE_ROOM = FRAME_NODE_PREFIX + LIMIT_NODE_RAW };
-struct block *block_new(uint32_t room);
-void block_free(struct block *b);
 
 struct session_opts {
 	bool dialer;                    /* we opened the connection: our streams are odd */
@@ -48,58 +47,71 @@ enum session_event_kind {
 	SESSION_EV_REQUEST,             /* the other asks: answer on ev.message.stream */
 	SESSION_EV_ANSWER,              /* to our request; ev.owner; ends it when ev.end */
 	SESSION_EV_PUSH,                /* STATEMENTS, PROGRESS, REPORT, BYE: no answer expected */
-	SESSION_EV_RAW,                 /* DATA or NODE for our request ev.owner: ev.block is yours (block_free) */
+	SESSION_EV_RAW,                 /* DATA or NODE for our request ev.owner, in the order and of the leaves or nodes
+	                                   that were asked for: ev.block is yours (block_free) */
 	SESSION_EV_CANCEL,              /* the other no longer wants the answer on ev.stream */
 	SESSION_EV_LOST,                /* our request ev.owner ended with the connection; after CLOSED only */
-	SESSION_EV_CLOSED,              /* last but LOSTs: ev.error says why (code OK: a clean BYE) */
+	SESSION_EV_CLOSED,              /* once, last but LOSTs: ev.error says why (code OK: a clean BYE).  What
+	                                   session_output still gives is to be sent before the connection is closed */
 };
 struct session_event {
 	enum session_event_kind kind;
 	uint32_t stream;
 	bool end;                       /* the request is over with this event */
 	void *owner;                    /* as given to session_request */
-	struct message message;         /* borrowed until the next call on the session */
+	struct message message;         /* borrowed until the next session_next or session_received */
 	struct frame_header header;     /* RAW */
 	struct block *block;            /* RAW: given */
 	struct error error;             /* CLOSED */
 };
 
-/* Where the next bytes from the connection go: *RET has room for *RET_N >= 1 of them.  Read into it, then
- * session_received.  0 bytes of room: closed. */
+/* Where the next bytes from the connection go: room for *RET_N >= 1 of them.  Read into it, then session_received.
+ * NULL and 0: not now: an event is pending, the owner has not judged HELLO yet, or the session is closed. */
 uint8_t *session_space(struct session *s, size_t *ret_n);
 void session_received(struct session *s, size_t n, uint64_t now_ms);
-/* For tests and simulations: copies through session_space; takes as much as it can until an event is pending. */
+/* For tests and simulations: copies through session_space; takes as much as it can until an event is pending, and
+ * returns how much. */
 size_t session_feed(struct session *s, struct bytes b, uint64_t now_ms);
 /* Drain after each session_received, tick, or close, until NONE. */
 void session_next(struct session *s, struct session_event *ev);
+
+/* We do not read at the moment, so silence is no fault of the other side. */
+void session_paused(struct session *s, bool paused, uint64_t now_ms);
 
 /* Bytes to send: contiguous, borrowed until the next call; then say how many went. Empty: nothing. */
 struct bytes session_output(struct session *s);
 void session_sent(struct session *s, size_t n);
 size_t session_queued(const struct session *s); /* bytes not sent; above LIMIT_OUTPUT_QUEUE stop producing */
 
-/* The owner's verdict on HELLO; allowed in JUDGING (and session_admit again in GUEST, after JOIN). */
+/* The owner's verdict on HELLO; allowed in JUDGING (and session_admit again in GUEST, after JOIN: before or after
+ * answering JOINED). */
 void session_admit(struct session *s);
 void session_admit_guest(struct session *s);
-/* Sends ERROR on stream 0 (when WHY is not NULL) or BYE, then closes when that has been sent; any state. */
+uint16_t session_version(const struct session *s); /* of the protocol, agreed upon; 0 before HELLO */
+/* Queues ERROR on stream 0 (when WHY is not NULL) or BYE and is CLOSED; data not begun is dropped.  Any state; the first
+ * reason stays. */
 void session_close(struct session *s, const struct error *why);
-/* The connection is gone: everything open is LOST. */
+/* The connection is gone: the same, and nothing is to be sent. */
 void session_abort(struct session *s, const struct error *why);
 
-/* Opens a request: encodes M on a new stream (*RET_STREAM, may be NULL).  ERR_LIMIT: too many open; ERR_OFFLINE: not
- * READY.  OWNER comes back with every event of it. */
+/* Opens a request: encodes M on a new stream (*RET_STREAM, may be NULL; M->stream too).  ERR_LIMIT: too many open, or M
+ * too large; ERR_OFFLINE: not READY; ERR_BUG: M breaks its rules.  OWNER comes back with every event of it. */
 enum err session_request(struct session *s, struct message *m, void *owner, uint32_t *ret_stream, struct error *e) must_check;
-void session_cancel(struct session *s, uint32_t stream); /* no more events for it */
-/* Answers and pushes. */
+void session_cancel(struct session *s, uint32_t stream); /* no more events for it; one that is over already is fine */
+/* Answers (M->stream is the request's) and pushes (0).  ERR_CANCELED: nobody waits on that stream any more; ERR_OFFLINE:
+ * not READY; ERR_BUG, ERR_LIMIT as above. */
 enum err session_send(struct session *s, const struct message *m, struct error *e) must_check;
+/* These, and session_send_raw, do nothing when nobody waits on STREAM any more. */
 enum err session_answer_error(struct session *s, uint32_t stream, const struct error *why, uint32_t unit);
 void session_answer_ok(struct session *s, uint32_t stream);
-/* Queues a raw frame: B holds the whole payload (prefix included) and is taken.  FLAGS as FRAME_*. */
+/* Queues a raw frame: B holds the whole payload (prefix included) and is taken.  FLAGS as FRAME_*.  The same order as the
+ * request asked for: the other side ends the connection otherwise. */
 void session_send_raw(struct session *s, uint16_t type, uint16_t flags, uint32_t stream, struct block *b);
 /* Is the request of the other on STREAM still open (not cancelled, not answered)? */
 bool session_is_wanted(const struct session *s, uint32_t stream);
 
-/* Time: deadlines, pings.  Returns the monotonic ms of the next tick that is needed. */
+/* Time: deadlines, pings.  Returns the monotonic ms of the next tick that is needed; call it then, and after each batch of
+ * requests (they bring deadlines of their own).  UINT64_MAX: closed. */
 uint64_t session_tick(struct session *s, uint64_t now_ms);
 enum session_state session_state(const struct session *s);
 uint32_t session_rtt_ms(const struct session *s);  /* smoothed from pings; 0 unknown */
