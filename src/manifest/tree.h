@@ -4,8 +4,8 @@
  * The same files give the same root on any machine.  A directory is a prolly tree from name to
  * entry.  A file's content is a list of items (chunks and holes): inline up to 64 of them, else a
  * chunk-list tree.  Holes are defined by content, not by the file system: maximal runs of
- * 64 KiB-aligned blocks (the last one may be short) that are all zero; the data between two holes is
- * cut by the chunker on its own.  Every size is declared, so nothing is guessed on receipt.
+ * 64 KiB-aligned blocks (the last one may be short) that are all zero; the data between two holes
+ * is cut by the chunker on its own.  Every size is declared, so nothing is guessed on receipt.
  *
  * Pure.  Errors  ERR_PROTO for whatever breaks the format or its rules.
  */
@@ -35,10 +35,10 @@ struct tree_item { /* of a file: a chunk, or a hole when id is none */
 struct tree_entry {
 	struct bytes name; /* borrowed */
 	enum tree_type type;
-	uint32_t mode;    /* permission bits & 0777; 0777 for symlinks */
-	int64_t mtime_ns; /* 0 for symlinks */
-	uint64_t size;    /* file, symlink: bytes; dir: those of all files beneath */
-	uint64_t entries; /* dir: entries beneath, all levels */
+	uint32_t mode;                 /* permission bits & 0777; 0777 for symlinks */
+	int64_t mtime_ns;              /* 0 for symlinks */
+	uint64_t size;                 /* file, symlink: bytes; dir: those of all files beneath */
+	uint64_t entries;              /* dir: entries beneath, all levels */
 	struct bytes target;           /* symlink */
 	struct hash_id root;           /* dir: its tree; file: chunk-list root, none when inline */
 	const struct tree_item *items; /* file: inline items, borrowed; NULL when root is set */

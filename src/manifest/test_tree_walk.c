@@ -1,0 +1,337 @@
+#include "manifest/test_nodes.h"
+
+/*
+ *	a	100 bytes
+ *	d/	e/ (empty), f 200, g -> f
+ *	d.x	300: behind d and what is in it, although '.' sorts before '/'
+ *	z	0
+ */
+static struct hash_id
+small_tree(struct nodes *n)
+{
+	struct tree_item items[3] = {
+		{ .id = any_id(1), .len = 100 },
+		{ .id = any_id(2), .len = 200 },
+		{ .id = any_id(3), .len = 300 },
+	};
+	struct hash_id none = make_dir(n, NULL, 0);
+	struct tree_entry in_d[] = {
+		dir_entry("e", &none, 0, 0),
+		{ .name = BYTES_LIT("f"),
+		    .type = TREE_FILE,
+		    .mode = 0600,
+		    .size = 200,
+		    .items = &items[1],
+		    .n_items = 1 },
+		link_entry("g", "f"),
+	};
+	struct hash_id d = make_dir(n, in_d, lengthof(in_d));
+	struct tree_entry top[] = {
+		{ .name = BYTES_LIT("a"),
+		    .type = TREE_FILE,
+		    .mode = 0644,
+		    .size = 100,
+		    .items = &items[0],
+		    .n_items = 1 },
+		dir_entry("d", &d, 3, 200),
+		{ .name = BYTES_LIT("d.x"),
+		    .type = TREE_FILE,
+		    .mode = 0644,
+		    .size = 300,
+		    .items = &items[2],
+		    .n_items = 1 },
+		{ .name = BYTES_LIT("z"), .type = TREE_FILE, .mode = 0644 },
+	};
+	return make_dir(n, top, lengthof(top));
+}
+
+/* All steps as text: "+path" and "-path", by blanks. */
+static enum err
+steps(struct tree_walk *w, const char *skip, struct buf *out)
+{
+	enum tree_step step;
+	struct relpath path;
+	struct tree_entry en;
+	enum err r;
+
+	buf_reset(out);
+	unit_error = (struct error){ 0 };
+	while ((r = tree_walk_next(w, &step, &path, &en, &unit_error)) == OK) {
+		buf_addf(out, "%s%c%s", out->len > 0 ? " " : "", step == TREE_ENTER ? '+' : '-',
+		    path.text);
+		assert_int_equal(strlen(path.text), path.len);
+		struct relpath parsed;
+		assert_ok(relpath_parse(path.text, path.len, &parsed, &unit_error));
+		assert_memory_equal(en.name.at, path.text + path.len - en.name.len, en.name.len);
+		if (step == TREE_LEAVE)
+			assert_int_equal(en.type, TREE_DIR);
+		if (skip != NULL && strcmp(path.text, skip) == 0)
+			tree_walk_skip(w);
+	}
+	return r;
+}
+
+static void
+a_walk_goes_through_everything_in_manifest_order(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id root = small_tree(&n);
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
+	auto_buf struct buf text = BUF(1000);
+	uint64_t entries, bytes;
+
+	assert_int_equal(steps(w, NULL, &text), ERR_NOTFOUND);
+	assert_string_equal(buf_text(&text), "+a +d +d/e -d/e +d/f +d/g -d +d.x +z");
+	assert_int_equal(unit_error.code, OK);
+	tree_walk_totals(w, &entries, &bytes);
+	assert_int_equal(entries, 7);
+	assert_int_equal(bytes, 600);
+	assert_int_equal(steps(w, NULL, &text), ERR_NOTFOUND); /* the end stays the end */
+}
+
+static void
+a_directory_can_be_skipped(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id root = small_tree(&n);
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
+	auto_buf struct buf text = BUF(1000);
+	uint64_t entries, bytes;
+
+	tree_walk_expect(w, 7, 600);
+	assert_int_equal(steps(w, "d", &text), ERR_NOTFOUND);
+	assert_string_equal(buf_text(&text), "+a +d +d.x +z");
+	tree_walk_totals(w, &entries, &bytes);
+	assert_int_equal(entries, 7); /* what it declares counts */
+	assert_int_equal(bytes, 600);
+}
+
+static void
+paths_lead_to_entries(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id root = small_tree(&n);
+	auto_buf struct buf value = BUF(NODE_ENTRY_MAX);
+	struct tree_item items[TREE_INLINE_ITEMS];
+	static const struct {
+		const char *path;
+		enum tree_type type; /* 0: not there */
+		uint64_t size;
+	} cases[] = {
+		{ "", TREE_DIR, 0 },
+		{ "a", TREE_FILE, 100 },
+		{ "d", TREE_DIR, 200 },
+		{ "d/f", TREE_FILE, 200 },
+		{ "d/e", TREE_DIR, 0 },
+		{ "d/g", TREE_SYMLINK, 1 },
+		{ "d/g/x", 0, 0 },
+		{ "a/b", 0, 0 },
+		{ "d/x", 0, 0 },
+		{ "d/e/x", 0, 0 },
+		{ "b", 0, 0 },
+		{ "d.x", TREE_FILE, 300 },
+		{ "zz", 0, 0 },
+	};
+
+	for (size_t i = 0; i < lengthof(cases); i++) {
+		struct relpath path;
+		struct tree_entry en;
+		assert_ok(relpath_parse(cases[i].path, strlen(cases[i].path), &path, &unit_error));
+		enum err r =
+		    tree_find_path(nodes_source(&n), &root, path, &value, items, &en, NULL);
+		if ((r == OK) != (cases[i].type != 0) || (r != OK && r != ERR_NOTFOUND))
+			unit_fail("\"%s\": %s", cases[i].path, error_name(r));
+		if (r == OK) {
+			assert_int_equal(en.type, cases[i].type);
+			assert_int_equal(en.size, cases[i].size);
+		}
+	}
+}
+
+/* A directory of one file of 10 bytes, declared as given, and the walk over what holds it. */
+static enum err
+declared(uint64_t entries, uint64_t size)
+{
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct tree_item item = { .id = any_id(1), .len = 10 };
+	struct tree_entry file = {
+		.name = BYTES_LIT("f"),
+		.type = TREE_FILE,
+		.size = 10,
+		.items = &item,
+		.n_items = 1,
+	};
+	struct hash_id d = make_dir(&n, &file, 1);
+	struct tree_entry top = dir_entry("d", &d, entries, size);
+	struct hash_id root = make_dir(&n, &top, 1);
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
+	auto_buf struct buf text = BUF(1000);
+
+	return steps(w, NULL, &text);
+}
+
+static void
+totals_that_are_not_true_end_the_walk(void **state)
+{
+	(void)state;
+	assert_int_equal(declared(1, 10), ERR_NOTFOUND);
+	static const uint64_t lies[][2] = {
+		{ 2, 10 },
+		{ 1, 11 },
+		{ 1, 9 },
+		{ 0, 0 },
+		{ TREE_ENTRIES_MAX, 10 },
+		{ 1, TREE_TOTAL_MAX },
+	};
+	for (size_t i = 0; i < lengthof(lies); i++) {
+		assert_int_equal(declared(lies[i][0], lies[i][1]), ERR_PROTO);
+		assert_non_null(strstr(unit_error.text, "than it declares"));
+		assert_non_null(strstr(unit_error.text, "\"d"));
+	}
+}
+
+static void
+a_commit_that_declares_something_else_ends_the_walk(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t entries, bytes;
+		enum err want;
+	} cases[] = {
+		{ 7, 600, ERR_NOTFOUND },
+		{ 6, 600, ERR_PROTO },
+		{ 8, 600, ERR_PROTO },
+		{ 7, 599, ERR_PROTO },
+		{ 7, 601, ERR_PROTO },
+		{ 0, 0, ERR_PROTO },
+	};
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id root = small_tree(&n);
+
+	for (size_t i = 0; i < lengthof(cases); i++) {
+		auto_(tree_walk_free_p) struct tree_walk *w =
+		    tree_walk_new(nodes_source(&n), &root);
+		auto_buf struct buf text = BUF(1000);
+		tree_walk_expect(w, cases[i].entries, cases[i].bytes);
+		assert_int_equal(steps(w, NULL, &text), cases[i].want);
+	}
+}
+
+/* Two directories whose totals wrap to something small when they are added carelessly. */
+static void
+totals_do_not_overflow(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id none = make_dir(&n, NULL, 0);
+	struct tree_entry top[300];
+	char names[300][8];
+
+	for (size_t i = 0; i < lengthof(top); i++) {
+		snprintf(names[i], sizeof names[i], "%03zu", i);
+		top[i] = dir_entry(names[i], &none, TREE_ENTRIES_MAX - 1, TREE_TOTAL_MAX);
+	}
+	struct hash_id root = make_dir(&n, top, lengthof(top));
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
+	auto_buf struct buf text = BUF(10000);
+	assert_int_equal(steps(w, "000", &text), ERR_PROTO);
+	assert_string_equal(buf_text(&text), "+000"); /* the second one is too much already */
+}
+
+/* NAME within NAME ... DEPTH times, with a file in the last one when FILE. */
+static struct hash_id
+nested(struct nodes *n, const char *name, size_t depth, bool file)
+{
+	struct tree_item item = { .id = any_id(1), .len = 1 };
+	struct tree_entry en = {
+		.name = BYTES_LIT("x"),
+		.type = TREE_FILE,
+		.size = 1,
+		.items = &item,
+		.n_items = 1,
+	};
+	struct hash_id root = make_dir(n, &en, file);
+
+	for (size_t i = 0; i < depth; i++) {
+		struct tree_entry dir = dir_entry(name, &root, i + file, file);
+		root = make_dir(n, &dir, 1);
+	}
+	return root;
+}
+
+static enum err
+walk_nested(const char *name, size_t depth, bool file, size_t *ret_asked)
+{
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id root = nested(&n, name, depth, file);
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
+	auto_buf struct buf text = BUF(64 << 20);
+	enum err r = steps(w, NULL, &text);
+
+	*ret_asked = n.asked;
+	return r;
+}
+
+static void
+trees_are_walked_as_deep_as_paths_may_be(void **state)
+{
+	(void)state;
+	char longest[RELPATH_NAME_MAX + 1];
+	size_t asked;
+
+	assert_int_equal(walk_nested("d", RELPATH_DEPTH_MAX, false, &asked), ERR_NOTFOUND);
+	/* Each node once, and those that were parked once more. */
+	assert_in_range(asked, RELPATH_DEPTH_MAX, 2 * RELPATH_DEPTH_MAX + 2);
+	assert_int_equal(walk_nested("d", RELPATH_DEPTH_MAX, true, &asked), ERR_PROTO);
+	assert_non_null(strstr(unit_error.text, "512 directories"));
+	assert_int_equal(walk_nested("d", RELPATH_DEPTH_MAX + 1, false, &asked), ERR_PROTO);
+
+	memset(longest, 'n', RELPATH_NAME_MAX);
+	longest[RELPATH_NAME_MAX] = 0;
+	assert_int_equal(
+	    walk_nested(longest, 128, false, &asked), ERR_NOTFOUND); /* 128 * 256 - 1 = 32767 */
+	assert_int_equal(walk_nested(longest, 129, false, &asked), ERR_PROTO);
+	assert_non_null(strstr(unit_error.text, "32768 bytes"));
+}
+
+/* A name is there once, so nothing can be both a symlink and a directory: whoever writes beneath a
+ * directory of the tree never goes through a symlink of the tree. */
+static void
+a_symlink_and_something_beneath_its_name_cannot_be_written_down(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	auto_(prolly_builder_free_p) struct prolly_builder *b =
+	    prolly_builder_new(HASH_TREE, HASH_DEFAULT, nodes_sink(&n));
+	auto_buf struct buf value = BUF(1000);
+	struct tree_entry link = link_entry("a", "/etc");
+	struct hash_id none = make_dir(&n, NULL, 0);
+	struct tree_entry dir = dir_entry("a", &none, 0, 0),
+			  beneath = dir_entry("a/passwd", &none, 0, 0);
+
+	add_entry(b, &link);
+	assert_ok(tree_entry_encode(&dir, &value, &unit_error));
+	assert_err(ERR_PROTO, prolly_builder_add(b, dir.name, buf_bytes(&value), &unit_error));
+	assert_err(ERR_PROTO, prolly_builder_add(b, beneath.name, buf_bytes(&value), &unit_error));
+	/* And bytes that have the name twice are no node: test_node.c. */
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_walk_goes_through_everything_in_manifest_order),
+		cmocka_unit_test(a_directory_can_be_skipped),
+		cmocka_unit_test(paths_lead_to_entries),
+		cmocka_unit_test(totals_that_are_not_true_end_the_walk),
+		cmocka_unit_test(a_commit_that_declares_something_else_ends_the_walk),
+		cmocka_unit_test(totals_do_not_overflow),
+		cmocka_unit_test(trees_are_walked_as_deep_as_paths_may_be),
+		cmocka_unit_test(a_symlink_and_something_beneath_its_name_cannot_be_written_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
