@@ -9,6 +9,10 @@
  * OpenSSL 3.5, then X25519:P-256:P-384.  Suites: AES-128-GCM first, AES-256-GCM, ChaCha20-Poly1305.
  * No session tickets, no early data, no renegotiation.
  *
+ * The end of the connection while tls_read says ERR_AGAIN is a truncation: only ERR_NOTFOUND is a clean end.
+ * After a failure nothing more works, but tls_output may hold the alert that tells the peer why: send it.
+ *
+ * Memory     about 16 KiB for an idle connection (OpenSSL 3.0); up to 256 KiB while there is output.
  * Threads    a struct tls belongs to one thread; struct tls_ctx may be shared.
  * Errors     ERR_PROTO handshake or record failure (text from OpenSSL), ERR_DENIED wrong peer id, ERR_LIMIT.
  */
@@ -23,28 +27,29 @@ struct tls;
 
 enum { TLS_OUT_MAX = 256 * 1024 };
 
-/* Keeps KEY.  Makes the certificate.  ALPN "weft/1" is offered and required. */
+/* Makes the certificate; KEY may be freed afterwards.  ALPN "weft/1" is offered and required. */
 enum err tls_ctx_new(const struct device_key *key, struct tls_ctx **ret, struct error *e) must_check;
 void tls_ctx_free(struct tls_ctx *c);
 DEFINE_FREE_P(tls_ctx)
 
-/* EXPECT (may be NULL, copied): the device id the peer must have, checked inside the handshake. */
+/* Both keep C.  EXPECT (may be NULL, copied): the device id the peer must have, checked inside the handshake
+ * before our own certificate is shown. */
 struct tls *tls_new_client(struct tls_ctx *c, const struct device_id *expect);
 struct tls *tls_new_server(struct tls_ctx *c);
 void tls_free(struct tls *t);
 DEFINE_FREE_P(tls)
 
-/* Hands in N bytes of ciphertext: borrowed until tls_fed_left is 0 or tls_keep is called. */
+/* Hands in ciphertext: borrowed until tls_fed_left is 0 or tls_keep is called. */
 void tls_feed(struct tls *t, struct bytes cipher);
-/* Bytes of the last tls_feed that are not consumed yet; with tls_keep they are copied into T (at most one
- * record, 16 KiB + overhead, stays) and the caller's buffer is free again. */
+/* Bytes that are not consumed yet: none when tls_read or tls_handshake said ERR_AGAIN.  Who stops reading before
+ * (the receiver is full) calls tls_keep: what is left is copied into T, and the caller's buffer is free again. */
 size_t tls_fed_left(const struct tls *t);
 void tls_keep(struct tls *t);
 
 /* Goes on with the handshake.  OK when it is complete, ERR_AGAIN when more must be fed (send tls_output). */
 enum err tls_handshake(struct tls *t, struct error *e) must_check;
 bool tls_is_ready(const struct tls *t);
-/* Decrypts up to N bytes to TO.  *RET_N > 0 with OK; ERR_AGAIN when more must be fed; ERR_NOTFOUND when the
+/* Decrypts up to N bytes to TO, from as many records as there are.  *RET_N > 0 with OK; ERR_AGAIN when more must be fed; ERR_NOTFOUND when the
  * peer closed cleanly (close_notify). */
 enum err tls_read(struct tls *t, void *to, size_t n, size_t *ret_n, struct error *e) must_check;
 /* Encrypts all of B into the output buffer; ERR_AGAIN with nothing taken when the buffer has no room for it
