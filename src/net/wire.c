@@ -1,0 +1,749 @@
+/*
+ * A poll handle on a socket of our own rather than libuv's streams: bytes are received straight
+ * into the loop's one buffer, or into the reader's memory when in clear, and sent straight from
+ * TLS's output, which a pending uv_write would have to copy.
+ *
+ * All that a call changes is settled once, by the task at the end of the turn: output is sent, the
+ * owed on_input is called, a break is told, and the poll handle is asked for exactly what is needed
+ * next.
+ */
+#include "net/wire.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "platform/fault.h"
+
+#define WIRE_STATES(X) X(CONNECTING) X(SHAKING) X(OPEN) X(LEAVING) X(BROKEN) X(CLOSED)
+enum wire_state {
+#define X(name) WIRE_##name,
+	WIRE_STATES(X)
+#undef X
+};
+static const char *const state_name[] = {
+#define X(name) #name,
+	WIRE_STATES(X)
+#undef X
+};
+
+#define TO(s) (1u << WIRE_##s)
+static const unsigned may_enter[] = {
+	[WIRE_CONNECTING] = TO(SHAKING) | TO(OPEN) | TO(BROKEN) | TO(CLOSED),
+	[WIRE_SHAKING] = TO(OPEN) | TO(BROKEN) | TO(CLOSED),
+	[WIRE_OPEN] = TO(LEAVING) | TO(BROKEN) | TO(CLOSED),
+	[WIRE_LEAVING] = TO(BROKEN) | TO(CLOSED),
+	[WIRE_BROKEN] = TO(CLOSED),
+	[WIRE_CLOSED] = 0,
+};
+
+struct wire {
+	uv_poll_t poll; /* first: what libuv hands back */
+	struct loop *loop;
+	const struct wire_events *ev;
+	void *ctx;
+	enum wire_state state;
+	int fd;
+	int polling; /* UV_READABLE | UV_WRITABLE as asked of poll */
+	bool paused;
+	bool drained;    /* wire_read has said ERR_AGAIN: the socket may be read again */
+	bool owes_input; /* call on_input at the end of the turn */
+	bool owes_room;  /* a write did not fit: call on_room when it would */
+	bool stuck;      /* the socket takes nothing until it is writable */
+	bool mute;       /* sending failed: only what the other side still says is of interest */
+	bool hung_up;    /* LEAVING: our side is shut */
+	bool clean;      /* BROKEN: with a goodbye, so WHY is not told */
+	struct task settle;
+	struct timer *deadline;
+	struct tls *tls;
+	struct buf out;  /* in clear */
+	bool connecting; /* CONNECTING: connect() is under way */
+	size_t budget;   /* in clear: bytes that may still be read in this turn */
+	uint64_t bytes_in, bytes_out;
+	struct error *why; /* BROKEN, MUTE */
+};
+
+static void on_poll(uv_poll_t *h, int status, int events);
+static void on_settle(void *ctx);
+static void on_deadline(void *ctx);
+static void on_handle_closed(uv_handle_t *h);
+
+static void
+enter(struct wire *w, enum wire_state next)
+{
+	assert(may_enter[w->state] & (1u << next));
+	log_debug("wire %d: %s -> %s", w->fd, state_name[w->state], state_name[next]);
+	w->state = next;
+}
+
+/* -- the socket -- */
+
+/* Receives up to N bytes; 0 is the end, -1 with errno. */
+static ssize_t
+receive(struct wire *w, void *to, size_t n)
+{
+	int fault = fault_point("read");
+	ssize_t got;
+
+	if (fault > 0) {
+		errno = fault;
+		return -1;
+	}
+	if (fault < 0)
+		n = (n + 1) / 2;
+	do
+		got = recv(w->fd, to, n, 0);
+	while (got < 0 && errno == EINTR);
+	if (got > 0)
+		w->bytes_in += (uint64_t)got;
+	return got;
+}
+
+static ssize_t
+transmit(struct wire *w, struct bytes b)
+{
+	int fault = fault_point("write");
+	ssize_t sent;
+
+	if (fault > 0) {
+		errno = fault;
+		return -1;
+	}
+	if (fault < 0)
+		b.len = (b.len + 1) / 2;
+	do
+		sent = send(w->fd, b.at, b.len, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	if (sent > 0)
+		w->bytes_out += (uint64_t)sent;
+	return sent;
+}
+
+static bool
+would_block(int sys)
+{
+	return sys == EAGAIN || sys == EWOULDBLOCK;
+}
+
+static enum err
+fail_lost(struct error *e, int sys)
+{
+	return error_set(e, ERR_OFFLINE, sys, HERE, "connection lost: %s", strerror(sys));
+}
+
+/* -- ends -- */
+
+/* Nothing more is read or written; on_down is told at the end of the turn. */
+static void
+break_with(struct wire *w, const struct error *why)
+{
+	if (w->state >= WIRE_BROKEN)
+		return;
+	enter(w, WIRE_BROKEN);
+	uv_poll_stop(&w->poll);
+	w->polling = 0;
+	w->clean = why == NULL;
+	if (why != NULL && w->why == NULL)
+		w->why = mem_dup(why, sizeof *why);
+	task_start(&w->settle);
+}
+
+static void
+break_lost(struct wire *w, int sys)
+{
+	struct error e = { 0 };
+
+	(void)fail_lost(&e, sys);
+	break_with(w, &e);
+}
+
+static void
+on_deadline(void *ctx)
+{
+	struct wire *w = ctx;
+	struct error e = { 0 };
+
+	if (w->state == WIRE_LEAVING)
+		(void)fail(&e, ERR_OFFLINE, "the other side took no more for %d s",
+		    WIRE_GOODBYE_MS / 1000);
+	else if (w->state == WIRE_OPEN)
+		(void)fail(&e, ERR_OFFLINE, "connection lost"); /* mute: the first error is told */
+	else
+		(void)fail(&e, ERR_OFFLINE, "no answer in time to %s",
+		    w->state == WIRE_CONNECTING ? "the call" : "the TLS handshake");
+	break_with(w, w->hung_up ? NULL : &e);
+}
+
+static void
+set_deadline(struct wire *w, uint64_t ms)
+{
+	if (w->deadline == NULL)
+		w->deadline = timer_new(w->loop, on_deadline, w);
+	timer_start(w->deadline, ms);
+}
+
+static void
+drop_deadline(struct wire *w)
+{
+	timer_close(w->deadline);
+	w->deadline = NULL;
+}
+
+/*
+ * The other side no longer takes what we send.  It may have said why before it went, so what it
+ * sent is read to the end first, unless nobody reads.
+ */
+static void
+go_mute(struct wire *w, int sys)
+{
+	struct error e = { 0 };
+
+	(void)fail_lost(&e, sys);
+	if (w->state != WIRE_OPEN || w->paused) {
+		break_with(w, &e);
+		return;
+	}
+	w->mute = true;
+	w->why = mem_dup(&e, sizeof e);
+	set_deadline(w, WIRE_LAST_WORDS_MS);
+}
+
+/* -- sending -- */
+
+static struct bytes
+output(const struct wire *w)
+{
+	return w->tls != NULL ? tls_output(w->tls) : buf_bytes(&w->out);
+}
+
+static void
+sent(struct wire *w, size_t n)
+{
+	if (w->tls != NULL)
+		tls_sent(w->tls, n);
+	else
+		buf_drop_front(&w->out, n);
+	if (w->tls == NULL && w->out.len == 0)
+		buf_clear(&w->out);
+}
+
+/* Sends what is waiting, as far as the socket takes it. */
+static void
+flush(struct wire *w)
+{
+	struct bytes b = output(w);
+
+	if (b.len == 0 || w->stuck || w->mute || w->state >= WIRE_BROKEN)
+		return;
+	ssize_t n = transmit(w, b);
+	if (n < 0 && !would_block(errno)) {
+		go_mute(w, errno);
+		return;
+	}
+	if (n > 0)
+		sent(w, (size_t)n);
+	w->stuck = n < (ssize_t)b.len;
+}
+
+static size_t
+room(const struct wire *w)
+{
+	if (w->tls != NULL)
+		return tls_write_room(w->tls);
+	return w->out.len < WIRE_QUEUE ? WIRE_QUEUE - w->out.len : 0;
+}
+
+bool
+wire_has_room(struct wire *w, size_t n)
+{
+	if (w->state != WIRE_OPEN || w->mute)
+		return false;
+	if (room(w) < n)
+		flush(w);
+	if (w->state == WIRE_OPEN && !w->mute && room(w) >= n)
+		return true;
+	w->owes_room = true;
+	task_start(&w->settle);
+	return false;
+}
+
+/* The socket has taken so much that a good piece fits again. */
+static bool
+has_much_room(const struct wire *w)
+{
+	return room(w) >= (w->tls != NULL ? TLS_OUT_MAX : WIRE_QUEUE) / 2;
+}
+
+/* What may be appended in one go. */
+static size_t
+piece(const struct wire *w)
+{
+	return min_of(room(w), (size_t)TLS_WRITE_MAX);
+}
+
+/* Puts N bytes, for which there is room, behind the output. */
+static bool
+append(struct wire *w, struct bytes b)
+{
+	struct error e = { 0 };
+
+	if (w->tls == NULL)
+		return buf_add_bytes(&w->out, b);
+	if (tls_write(w->tls, b, &e) == OK)
+		return true;
+	break_with(w, &e);
+	return false;
+}
+
+size_t
+wire_write(struct wire *w, struct bytes b)
+{
+	size_t taken = 0;
+
+	while (taken < b.len && wire_has_room(w, min_of(b.len - taken, (size_t)WIRE_RECORD))) {
+		size_t n = min_of(b.len - taken, piece(w));
+		if (!append(w, bytes_slice(b, taken, n)))
+			break;
+		taken += n;
+		if (output(w).len >= WIRE_FLUSH)
+			flush(w);
+	}
+	if (w->state == WIRE_OPEN)
+		task_start(&w->settle);
+	return taken;
+}
+
+/* -- receiving -- */
+
+static void
+call_input(struct wire *w)
+{
+	w->owes_input = false;
+	w->drained = false;
+	w->budget = WIRE_ROUNDS * LOOP_RECEIVE;
+	w->ev->on_input(w->ctx);
+}
+
+/* The bytes ended without the goodbye that TLS has for it, or in a socket error. */
+static void
+input_ended(struct wire *w, ssize_t n)
+{
+	struct error e = { 0 };
+
+	if (n < 0)
+		(void)fail_lost(&e, errno);
+	else if (w->state == WIRE_SHAKING)
+		(void)fail(&e, ERR_OFFLINE, "the other side hung up during the TLS handshake");
+	else
+		(void)fail(&e, ERR_OFFLINE, "connection cut off");
+	break_with(w, &e);
+}
+
+/* What the holder did not decrypt yet must leave the loop's buffer. */
+static void
+keep(struct wire *w)
+{
+	if (w->state < WIRE_BROKEN && tls_fed_left(w->tls) > 0)
+		tls_keep(w->tls);
+}
+
+/* One gulp of ciphertext into TLS.  *RET_MORE: the socket may hold more. */
+static bool
+gulp(struct wire *w, bool *ret_more)
+{
+	uint8_t *to = loop_receive_buffer(w->loop);
+	ssize_t n = receive(w, to, LOOP_RECEIVE);
+
+	*ret_more = n == LOOP_RECEIVE;
+	if (n > 0) {
+		tls_feed(w->tls, BYTES(to, (size_t)n));
+		return true;
+	}
+	if (n == 0 || !would_block(errno))
+		input_ended(w, n);
+	return false;
+}
+
+static void
+read_tls(struct wire *w)
+{
+	bool more = true;
+
+	for (int i = 0; i < WIRE_ROUNDS && more; i++) {
+		if (!gulp(w, &more))
+			return;
+		call_input(w);
+		keep(w);
+		if (w->state != WIRE_OPEN || w->paused || !w->drained)
+			return;
+	}
+}
+
+static enum err
+read_clear(struct wire *w, void *to, size_t n, size_t *ret_n)
+{
+	ssize_t got = -1;
+
+	errno = EAGAIN;
+	if (w->budget > 0)
+		got = receive(w, to, min_of(n, w->budget));
+	if (got > 0) {
+		w->budget -= (size_t)got;
+		*ret_n = (size_t)got;
+		return OK;
+	}
+	if (got == 0)
+		break_with(w, w->mute ? w->why : NULL);
+	else if (would_block(errno))
+		w->drained = true;
+	else
+		break_lost(w, errno);
+	return ERR_AGAIN;
+}
+
+static enum err
+read_decrypted(struct wire *w, void *to, size_t n, size_t *ret_n)
+{
+	struct error e = { 0 };
+	enum err r = tls_read(w->tls, to, n, ret_n, &e);
+
+	if (r == ERR_AGAIN)
+		w->drained = true;
+	else if (r != OK)
+		break_with(w, r == ERR_NOTFOUND ? NULL : &e);
+	return r == OK ? OK : ERR_AGAIN;
+}
+
+enum err
+wire_read(struct wire *w, void *to, size_t n, size_t *ret_n)
+{
+	if (w->state != WIRE_OPEN)
+		return ERR_AGAIN;
+	enum err r = w->tls != NULL ? read_decrypted(w, to, n, ret_n) : read_clear(w, to, n, ret_n);
+	if (r != OK)
+		task_start(&w->settle);
+	return r;
+}
+
+void
+wire_pause(struct wire *w, bool paused)
+{
+	w->paused = paused;
+	if (!paused && !w->drained)
+		w->owes_input = true;
+	task_start(&w->settle);
+}
+
+/* Nobody wants it any more; it is read so that the kernel does not answer it with a reset, which
+ * would take our last words from the other side. */
+static void
+read_and_drop(struct wire *w)
+{
+	ssize_t n = receive(w, loop_receive_buffer(w->loop), LOOP_RECEIVE);
+
+	if (n > 0 || (n < 0 && would_block(errno)))
+		return;
+	if (output(w).len > 0)
+		input_ended(w, n);
+	else
+		break_with(w, NULL);
+}
+
+/* -- a healthy life -- */
+
+static void
+come_up(struct wire *w)
+{
+	drop_deadline(w);
+	enter(w, WIRE_OPEN);
+	w->owes_input = true;
+	w->ev->on_up(w->ctx);
+}
+
+static void
+shake(struct wire *w)
+{
+	struct error e = { 0 };
+	enum err r = tls_handshake(w->tls, &e);
+
+	flush(w);
+	if (w->state != WIRE_SHAKING)
+		return;
+	if (r == OK)
+		come_up(w);
+	else if (r != ERR_AGAIN)
+		break_with(w, &e);
+}
+
+static void
+start_talking(struct wire *w)
+{
+	if (w->tls == NULL) {
+		come_up(w);
+	} else {
+		enter(w, WIRE_SHAKING);
+		shake(w);
+	}
+}
+
+static void
+finish_connect(struct wire *w)
+{
+	int sys = 0;
+	socklen_t n = sizeof sys;
+
+	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &sys, &n) != 0)
+		sys = errno;
+	w->connecting = false;
+	if (sys == 0) {
+		start_talking(w);
+	} else {
+		struct error e = { 0 };
+		(void)error_set(&e, ERR_OFFLINE, sys, HERE, "%s", strerror(sys));
+		break_with(w, &e);
+	}
+}
+
+/* A handshake's last flight may be followed by bytes for the holder, which stay in TLS until
+ * on_input. */
+static void
+receive_handshake(struct wire *w)
+{
+	bool more;
+
+	if (!gulp(w, &more))
+		return;
+	shake(w);
+	keep(w);
+}
+
+static void
+receive_any(struct wire *w)
+{
+	if (w->state == WIRE_SHAKING)
+		receive_handshake(w);
+	else if (w->state == WIRE_LEAVING)
+		read_and_drop(w);
+	else if (w->tls != NULL)
+		read_tls(w);
+	else
+		call_input(w);
+}
+
+static bool
+wants_input(const struct wire *w)
+{
+	return w->state == WIRE_SHAKING || w->state == WIRE_LEAVING ||
+	       (w->state == WIRE_OPEN && !w->paused && w->drained);
+}
+
+static void
+offer_room(struct wire *w)
+{
+	if (w->state != WIRE_OPEN || !w->owes_room || w->mute || !has_much_room(w))
+		return;
+	w->owes_room = false;
+	w->ev->on_room(w->ctx);
+}
+
+/* After an error libuv has stopped the handle and says nothing else: the calls themselves will say
+ * what it was. */
+static void
+on_poll(uv_poll_t *h, int status, int events)
+{
+	struct wire *w = (struct wire *)h;
+
+	if (status < 0) {
+		events = UV_READABLE | UV_WRITABLE;
+		w->polling = 0;
+	}
+	task_start(&w->settle);
+	if (w->state == WIRE_CONNECTING) {
+		finish_connect(w);
+		return;
+	}
+	if ((events & UV_READABLE) && wants_input(w))
+		receive_any(w);
+	if ((events & UV_WRITABLE) && w->state < WIRE_BROKEN) {
+		w->stuck = false;
+		flush(w);
+		offer_room(w);
+	}
+}
+
+/* Asks the kernel for exactly what is needed next. */
+static void
+arm(struct wire *w)
+{
+	int want = wants_input(w) ? UV_READABLE : 0;
+
+	if (w->state == WIRE_CONNECTING || (output(w).len > 0 && !w->mute))
+		want |= UV_WRITABLE;
+	if (want == w->polling)
+		return;
+	if (want == 0)
+		uv_poll_stop(&w->poll);
+	else
+		uv_poll_start(&w->poll, want, on_poll);
+	w->polling = want;
+}
+
+/* All is sent: hang up, and wait for the other side to do the same. */
+static void
+hang_up_when_sent(struct wire *w)
+{
+	if (w->hung_up || output(w).len > 0)
+		return;
+	w->hung_up = true;
+	(void)shutdown(w->fd, SHUT_WR);
+}
+
+static void
+on_settle(void *ctx)
+{
+	struct wire *w = ctx;
+
+	if (w->state == WIRE_CONNECTING && !w->connecting)
+		start_talking(w);
+	if (w->state == WIRE_OPEN && w->owes_input && !w->paused)
+		call_input(w);
+	if (!w->stuck)
+		offer_room(w);
+	flush(w);
+	if (w->state == WIRE_LEAVING)
+		hang_up_when_sent(w);
+	if (w->state < WIRE_BROKEN)
+		arm(w);
+	if (w->state == WIRE_BROKEN) {
+		task_cancel(&w->settle);
+		w->ev->on_down(w->ctx, w->clean ? NULL : w->why);
+	}
+}
+
+/* -- birth and death -- */
+
+enum err
+wire_open(struct loop *l, const struct wire_opts *o, const struct wire_events *ev, void *ctx,
+    struct wire **ret, struct error *e)
+{
+	struct wire *w = mem_new(struct wire);
+	int on = 1;
+
+	loop_assert(l);
+	int r = uv_poll_init(loop_uv(l), &w->poll, o->fd);
+	if (r != 0) {
+		free(w);
+		tls_free(o->tls);
+		(void)close(o->fd);
+		return fail_sys(e, -r, "watch a socket");
+	}
+	/* Whole batches are sent; the kernel has nothing to wait for.  Not every socket knows it.
+	 */
+	(void)setsockopt(o->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	w->loop = l;
+	w->ev = ev;
+	w->ctx = ctx;
+	w->fd = o->fd;
+	w->connecting = o->connecting;
+	w->tls = o->tls;
+	w->out = BUF(WIRE_QUEUE);
+	task_init(&w->settle, l, on_settle, w);
+	task_start(&w->settle);
+	if (o->limit_ms > 0)
+		set_deadline(w, o->limit_ms);
+	*ret = w;
+	return OK;
+}
+
+void
+wire_hand_over(struct wire *w, const struct wire_events *ev, void *ctx)
+{
+	w->ev = ev;
+	w->ctx = ctx;
+}
+
+static void
+on_handle_closed(uv_handle_t *h)
+{
+	struct wire *w = (struct wire *)h;
+
+	free(w->why);
+	free(w);
+}
+
+void
+wire_close(struct wire *w)
+{
+	if (w == NULL || w->state == WIRE_CLOSED)
+		return;
+	loop_assert(w->loop);
+	enter(w, WIRE_CLOSED);
+	task_cancel(&w->settle);
+	drop_deadline(w);
+	uv_close((uv_handle_t *)&w->poll, on_handle_closed);
+	(void)close(w->fd);
+	tls_free(w->tls);
+	w->tls = NULL;
+	buf_clear(&w->out);
+}
+
+void
+wire_goodbye(struct wire *w)
+{
+	if (w->state != WIRE_OPEN || w->mute)
+		return;
+	if (w->tls != NULL)
+		tls_shutdown(w->tls);
+	flush(w);
+}
+
+void
+wire_finish(struct wire *w)
+{
+	if (w->state != WIRE_OPEN)
+		return;
+	if (w->mute) {
+		break_with(w, w->why);
+		return;
+	}
+	if (w->tls != NULL)
+		tls_shutdown(w->tls);
+	enter(w, WIRE_LEAVING);
+	set_deadline(w, WIRE_GOODBYE_MS);
+	task_start(&w->settle);
+}
+
+struct tls *
+wire_tls(const struct wire *w)
+{
+	return w->tls;
+}
+
+const char *
+wire_peer(const struct wire *w, char out[static ADDRESS_TEXT])
+{
+	struct address a = { .len = sizeof a.at };
+
+	if (getpeername(w->fd, &a.at.any, &a.len) == 0 && a.at.any.sa_family != AF_UNIX)
+		return address_format(&a, out);
+	snprintf(out, ADDRESS_TEXT, "local");
+	return out;
+}
+
+uint64_t
+wire_bytes_in(const struct wire *w)
+{
+	return w->bytes_in;
+}
+
+uint64_t
+wire_bytes_out(const struct wire *w)
+{
+	return w->bytes_out;
+}
