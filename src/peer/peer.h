@@ -1,11 +1,11 @@
 /*
  * peer: session's shell: one remote device over a conn.
  *
- * Moves bytes between conn and session, ticks the session, and hands its events to the owner.  No policy: who is admitted
- * and what is answered is the owner's (engine, server).
+ * Moves bytes between conn and session, ticks the session, and hands its events to the owner.  No
+ * policy: who is admitted and what is answered is the owner's (engine, server).
  *
- * Lifetime  peer_close any time, any number of times; on_closed last, exactly once, then the peer frees itself.
- * Threads   the loop's.
+ * Lifetime  peer_close any time, any number of times; on_closed last, exactly once, then the peer
+ * frees itself.  Requests still open end with SESSION_EV_LOST before that. Threads   the loop's.
  */
 #pragma once
 
@@ -13,21 +13,33 @@
 #include "session/session.h"
 
 struct peer;
+
+enum { PEER_GOODBYE_MS = 5 * 1000 }; /* for what is queued when the session ends */
+
 struct peer_events {
-	/* Each session event but NONE and CLOSED, in order.  A RAW event's block is the owner's.  EV is borrowed. */
+	/* Each session event but NONE and CLOSED, in order.  A RAW event's block is the owner's. EV
+	 * is borrowed. */
 	void (*on_event)(void *owner, struct peer *p, struct session_event *ev);
-	/* The output queue has fallen below half of LIMIT_OUTPUT_QUEUE after it was above: produce more. */
+	/* The output queue has fallen below half of LIMIT_OUTPUT_QUEUE after it was above: produce
+	 * more. */
 	void (*on_writable)(void *owner, struct peer *p);
+	/* WHY NULL: one of the two sides said BYE. */
 	void (*on_closed)(void *owner, struct peer *p, const struct error *why);
 };
-/* Keeps OWNER; takes C (ready or dialing).  HELLO is the encoded HELLO frame, copied. */
-struct peer *peer_new(struct loop *l, struct conn *c, bool dialer, struct bytes hello, const struct peer_events *ev,
-    void *owner);
-void peer_close(struct peer *p, const struct error *why); /* NULL: a clean BYE */
-struct session *peer_session(struct peer *p); /* then peer_flush after sending anything through it */
-void peer_flush(struct peer *p);              /* deferred to the end of the turn; cheap to call often */
-bool peer_has_room(const struct peer *p);     /* output below LIMIT_OUTPUT_QUEUE */
+
+/* Keeps OWNER and EV; takes C (ready or dialing).  HELLO is the encoded HELLO frame, copied. */
+struct peer *peer_new(struct loop *l, struct conn *c, bool dialer, struct bytes hello,
+    const struct peer_events *ev, void *owner);
+/* WHY NULL: a clean BYE; else it is sent as the reason.  What is queued before it is sent first,
+ * data not begun is not. */
+void peer_close(struct peer *p, const struct error *why);
+/* Never NULL.  Before the conn is ready nothing can be asked of it (ERR_OFFLINE).  peer_flush after
+ * calling it. */
+struct session *peer_session(struct peer *p);
+void peer_flush(struct peer *p);          /* deferred to the end of the turn; cheap to call often */
+bool peer_has_room(const struct peer *p); /* output below LIMIT_OUTPUT_QUEUE */
 void peer_pause(struct peer *p, bool paused); /* stop reading: the disk is behind */
-const struct device_id *peer_device(const struct peer *p); /* after ready */
+const struct device_id *peer_device(
+    const struct peer *p); /* NULL before the conn is ready, or in clear */
 struct conn *peer_conn(struct peer *p);
 void *peer_owner(struct peer *p);
