@@ -413,11 +413,15 @@ read_decrypted(struct wire *w, void *to, size_t n, size_t *ret_n)
 	struct error e = { 0 };
 	enum err r = tls_read(w->tls, to, n, ret_n, &e);
 
-	if (r == ERR_AGAIN)
+	if (r == OK)
+		return OK;
+	if (r == ERR_AGAIN) {
 		w->drained = true;
-	else if (r != OK)
+	} else {
+		flush(w); /* the alert that says why, if any */
 		break_with(w, r == ERR_NOTFOUND ? NULL : &e);
-	return r == OK ? OK : ERR_AGAIN;
+	}
+	return ERR_AGAIN;
 }
 
 enum err
