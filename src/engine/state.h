@@ -6,6 +6,8 @@
  * What it says about files is a hint: whoever reads a place checks the file's stat and the bytes' hash.
  *
  * Threads    any (struct db locks).  Blocking  every call: run it in a job.
+ *            Those who serve do not wait for those who write: state_places, state_file_path and state_share_has_node
+ *            read what is committed, through a connection of their own.
  */
 #pragma once
 
@@ -48,7 +50,8 @@ struct root {
 	int64_t time_ns;             /* of that */
 };
 void root_clear(struct root *r);
-/* The root for (KIND, SHARE, PATH), made when absent. */
+/* The root for (KIND, SHARE, PATH), made when absent; share_name and subpath become the ones given.  RET is
+ * overwritten without being cleared; root_clear. */
 enum err state_root_get(struct state *s, enum root_kind kind, const struct hash_id *share, const char *share_name,
     const char *path, const char *subpath, struct root *ret, struct error *e) must_check;
 enum err state_root_by_id(struct state *s, int64_t id, struct root *ret, struct error *e) must_check;
@@ -66,19 +69,37 @@ struct state_file {
 	int64_t mtime_ns, ctime_ns;
 	uint64_t gen;                /* of the last walk that saw it */
 	bool ours;                   /* get: written by us */
+	uint64_t content;            /* scan: fingerprint of the content under this stat; 0 unknown */
 };
 /* The id of a directory's path in a root, made when absent. */
 enum err state_dir_id(struct state *s, int64_t root, struct relpath dir, int64_t *ret, struct error *e) must_check;
+/* The same without making it: ERR_NOTFOUND.  RET_INO (may be NULL): as state_dir_set_ino left it. */
+enum err state_dir_find(struct state *s, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino,
+    struct error *e) must_check;
+enum err state_dir_set_ino(struct state *s, int64_t id, uint64_t ino, struct error *e) must_check;
+/* With its files and places. */
+enum err state_dir_del(struct state *s, int64_t id, struct error *e) must_check;
+/* Every directory of a root, in no particular order. */
+enum err state_dirs(struct state *s, int64_t root,
+    enum err (*on_dir)(void *ctx, int64_t id, struct relpath path, uint64_t ino, struct error *e), void *ctx,
+    struct error *e) must_check;
 typedef ARRAY(struct state_file) state_file_array;
 /* All files of a directory in name order, appended to RET. */
 enum err state_files(struct state *s, int64_t dir, state_file_array *ret, struct error *e) must_check;
+/* At most MAX of them, those behind NAME ("" for the first): for directories of any size. */
+enum err state_files_after(struct state *s, int64_t dir, struct bytes name, size_t max, state_file_array *ret,
+    struct error *e) must_check;
+/* The file NAME of a directory; ERR_NOTFOUND. */
+enum err state_file_find(struct state *s, int64_t dir, struct bytes name, struct state_file *ret, struct error *e) must_check;
 /* Inserts or replaces by (dir, name); sets F->id.  Old places of that file are dropped. */
 enum err state_file_put(struct state *s, int64_t dir, struct state_file *f, struct error *e) must_check;
+/* The stat and content of F->id are these now; its places stay. */
+enum err state_file_set(struct state *s, const struct state_file *f, struct error *e) must_check;
 enum err state_file_del(struct state *s, int64_t id, struct error *e) must_check;
 enum err state_file_touch(struct state *s, int64_t id, uint64_t gen, struct error *e) must_check;
 /* Drops the files of ROOT not seen since generation GEN. */
 enum err state_files_expire(struct state *s, int64_t root, uint64_t gen, struct error *e) must_check;
-/* Path of a file in its root: appended to RET as text, and which root. */
+/* Path of a file in its root: appended to RET as text, and which root.  RET_FILE may be NULL.  ERR_NOTFOUND. */
 enum err state_file_path(struct state *s, int64_t file, int64_t *ret_root, struct buf *ret, struct state_file *ret_file,
     struct error *e) must_check;
 
@@ -95,6 +116,8 @@ enum err state_places(struct state *s, const struct hash_id *chunk, struct state
 /* -- nodes of shares: what may be asked for under which share; see source -- */
 enum err state_share_node_add(struct state *s, const struct hash_id *share, const struct hash_id *node, struct error *e) must_check;
 bool state_share_has_node(struct state *s, const struct hash_id *share, const struct hash_id *node);
+/* Forgets all nodes of a share. */
+enum err state_share_del(struct state *s, const struct hash_id *share, struct error *e) must_check;
 
 /* -- jobs -- */
 enum job_state { JOB_RUNNING = 1, JOB_PAUSED = 2, JOB_DONE = 3, JOB_FAILED = 4, JOB_CANCELED = 5, JOB_WAITING = 6 };
@@ -109,6 +132,7 @@ struct job_row {
 	uint64_t bytes_done, bytes_total;
 	char text[256];              /* last message */
 };
+enum { JOB_SPEC_MAX = 64 * 1024 };
 void job_row_clear(struct job_row *r);
 enum err state_job_put(struct state *s, struct job_row *j, struct error *e) must_check; /* id 0: new, sets id */
 enum err state_job_get(struct state *s, int64_t id, struct job_row *ret, struct error *e) must_check;

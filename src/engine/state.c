@@ -1,0 +1,217 @@
+#include "engine/state_private.h"
+
+#include <inttypes.h>
+
+#include "base/mem.h"
+#include "state_sql.h"
+
+enum { CACHE_KIB = 4096 };
+
+static enum err
+open_both(struct state *s, const char *path, struct error *e)
+{
+	static const char SQL_LAST[] = "SELECT max(id) FROM file";
+	auto_row struct db_row *row = NULL;
+	enum err r = db_open(path, &(struct db_opts){ .cache_kib = CACHE_KIB }, &s->db, e);
+
+	if (r == OK)
+		r = db_migrate(s->db, state_sql, lengthof(state_sql), e);
+	if (r == OK)
+		r = db_open_reader(s->db, &s->reader, e);
+	if (r == OK)
+		r = db_query(s->db, SQL_LAST, &row, e, NULL);
+	if (r == OK)
+		r = db_row_next(row, e);
+	if (r == OK)
+		s->next_file = db_row_int(row, 0) + 1;
+	return r;
+}
+
+enum err
+state_open(const char *path, struct state **ret, struct error *e)
+{
+	struct state *s = mem_new(struct state);
+	enum err r = open_both(s, path, e);
+
+	if (r != OK) {
+		state_close(s);
+		return r;
+	}
+	*ret = s;
+	return OK;
+}
+
+void
+state_close(struct state *s)
+{
+	if (s == NULL)
+		return;
+	db_close(s->reader);
+	db_close(s->db);
+	free(s);
+}
+
+enum err
+state_begin(struct state *s, struct error *e)
+{
+	return db_begin(s->db, e);
+}
+
+enum err
+state_commit(struct state *s, struct error *e)
+{
+	return db_commit(s->db, e);
+}
+
+void
+state_rollback(struct state *s)
+{
+	db_rollback(s->db);
+}
+
+struct bytes
+state_hash_param(const struct hash_id *id)
+{
+	return hash_id_is_none(id) ? BYTES(NULL, 0) : hash_id_bytes(id);
+}
+
+enum err
+state_hash_column(struct db_row *row, int col, struct hash_id *ret, struct error *e)
+{
+	struct reader r = reader_over(db_row_bytes(row, col));
+	struct hash_id id = { 0 };
+
+	if (!db_row_is_null(row, col)) {
+		id = hash_id_decode(&r);
+		if (!reader_done(&r))
+			return fail(e, ERR_CORRUPT, "state: an id of %zu bytes is none",
+			    db_row_bytes(row, col).len);
+	}
+	*ret = id;
+	return OK;
+}
+
+enum err
+state_one_row(struct db_row *row, const char *what, struct error *e)
+{
+	enum err r = db_row_next(row, e);
+
+	return r == ERR_NOTFOUND ? fail(e, r, "%s is not known here", what) : r;
+}
+
+enum err
+state_row_done(struct db_row *row, struct error *e)
+{
+	enum err r = db_row_next(row, e);
+
+	if (r == ERR_NOTFOUND)
+		return OK;
+	return r == OK ? fail(e, ERR_BUG, "state: one row too many") : r;
+}
+
+/* -- settings -- */
+
+enum err
+state_get(struct state *s, const char *key, struct buf *ret, struct error *e)
+{
+	static const char SQL_GET[] = "SELECT value FROM setting WHERE key = ?";
+	auto_row struct db_row *row = NULL;
+	enum err r = db_query(s->db, SQL_GET, &row, e, "s", key);
+
+	if (r == OK)
+		r = state_one_row(row, key, e);
+	if (r == OK && !buf_add_bytes(ret, db_row_bytes(row, 0)))
+		r = fail(e, ERR_LIMIT, "setting %s has more than %zu bytes", key, ret->max);
+	return r;
+}
+
+enum err
+state_set(struct state *s, const char *key, struct bytes value, struct error *e)
+{
+	static const char SQL_SET[] = "INSERT OR REPLACE INTO setting(key, value) VALUES(?, ?)";
+	static const char SQL_DEL[] = "DELETE FROM setting WHERE key = ?";
+
+	if (value.len == 0)
+		return db_run(s->db, SQL_DEL, e, "s", key);
+	return db_run(s->db, SQL_SET, e, "sb", key, value);
+}
+
+/* -- statements -- */
+
+enum err
+state_statement_put(struct state *s, struct bytes statement, const struct hash_id *id, struct error *e)
+{
+	static const char SQL_PUT[] = "INSERT OR IGNORE INTO statement(id, bytes) VALUES(?, ?)";
+
+	return db_run(s->db, SQL_PUT, e, "bb", hash_id_bytes(id), statement);
+}
+
+enum err
+state_statement_del(struct state *s, const struct hash_id *id, struct error *e)
+{
+	static const char SQL_DEL[] = "DELETE FROM statement WHERE id = ?";
+
+	return db_run(s->db, SQL_DEL, e, "b", hash_id_bytes(id));
+}
+
+enum err
+state_statements(struct state *s, enum err (*on_statement)(void *ctx, struct bytes b, struct error *e), void *ctx,
+    struct error *e)
+{
+	static const char SQL_ALL[] = "SELECT bytes FROM statement";
+	auto_row struct db_row *row = NULL;
+	enum err r = db_query(s->db, SQL_ALL, &row, e, NULL);
+
+	while (r == OK) {
+		r = db_row_next(row, e);
+		if (r == ERR_NOTFOUND)
+			return OK;
+		if (r == OK)
+			r = on_statement(ctx, db_row_bytes(row, 0), e);
+	}
+	return r;
+}
+
+/* -- nodes of shares -- */
+
+enum err
+state_share_node_add(struct state *s, const struct hash_id *share, const struct hash_id *node, struct error *e)
+{
+	static const char SQL_ADD[] =
+	    "INSERT OR IGNORE INTO share_node(share, node) SELECT id, ?2 FROM share WHERE share = ?1";
+	static const char SQL_SHARE[] = "INSERT OR IGNORE INTO share(share) VALUES(?)";
+	static const char SQL_KNOWN[] = "SELECT 1 FROM share WHERE share = ?";
+	auto_row struct db_row *row = NULL;
+	enum err r = db_query(s->db, SQL_KNOWN, &row, e, "b", hash_id_bytes(share));
+
+	if (r == OK)
+		r = db_row_next(row, e);
+	if (r == ERR_NOTFOUND)
+		r = db_run(s->db, SQL_SHARE, e, "b", hash_id_bytes(share));
+	if (r == OK)
+		r = db_run(s->db, SQL_ADD, e, "bb", hash_id_bytes(share), hash_id_bytes(node));
+	return r;
+}
+
+bool
+state_share_has_node(struct state *s, const struct hash_id *share, const struct hash_id *node)
+{
+	static const char SQL_HAS[] =
+	    "SELECT 1 FROM share_node WHERE share = (SELECT id FROM share WHERE share = ?1) AND node = ?2";
+	auto_row struct db_row *row = NULL;
+
+	if (db_query(s->reader, SQL_HAS, &row, NULL, "bb", hash_id_bytes(share), hash_id_bytes(node)) != OK)
+		return false;
+	return db_row_next(row, NULL) == OK;
+}
+
+enum err
+state_share_del(struct state *s, const struct hash_id *share, struct error *e)
+{
+	static const char SQL_NODES[] =
+	    "DELETE FROM share_node WHERE share = (SELECT id FROM share WHERE share = ?)";
+	static const char SQL_SHARE[] = "DELETE FROM share WHERE share = ?";
+	enum err r = db_run(s->db, SQL_NODES, e, "b", hash_id_bytes(share));
+
+	return r == OK ? db_run(s->db, SQL_SHARE, e, "b", hash_id_bytes(share)) : r;
+}
