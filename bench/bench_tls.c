@@ -1,6 +1,6 @@
 /*
- * What one core does of TLS in memory: GB/s of writing and of reading, handshakes a second (both sides), and of the
- * hashes beside it.  Times are CPU times.  usage: bench_tls [SECONDS a line]
+ * What one core does of TLS in memory: GB/s of writing and of reading, handshakes a second (both
+ * sides), and of the hashes beside it.  Times are CPU times.  usage: bench_tls [SECONDS a line]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +95,8 @@ bench_handshake(struct end *c, struct end *s, uint64_t ns)
 	printf("handshakes, both sides   %8.0f /s\n", n / ((double)spent / 1e9));
 }
 
-/* Fills the output buffer in blocks of BLOCK and empties it again on the other side, each half timed. */
+/* Fills the output buffer in blocks of BLOCK and empties it again on the other side, each half
+ * timed. */
 static void
 bench_stream(struct end *c, struct end *s, size_t block, uint64_t ns)
 {

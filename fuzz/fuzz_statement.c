@@ -1,4 +1,5 @@
-/* Bytes to a statement: fields that encode to the same bytes, or nothing; and no signature that is nobody's. */
+/* Bytes to a statement: fields that encode to the same bytes, or nothing; and no signature that is
+ * nobody's. */
 #include "crypto/authority.h"
 #include "fuzz/fuzz.h"
 
@@ -17,7 +18,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct hash_id share = statement_share_id(in);
 	fuzz_require(hash_id_is_none(&share) == (s.kind != STATEMENT_SHARE));
 
-	/* Without the private key only the seeds, and copies of them, bear a signature that holds. */
+	/* Without the private key only seeds and their copies bear a signature that holds. */
 	auto_(authority_free_p) struct authority *a = authority_new(&s.authority);
 	bool news = false;
 	if (authority_accept(a, in, &news, NULL) == OK)

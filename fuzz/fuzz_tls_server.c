@@ -1,6 +1,6 @@
 /*
- * Bytes from a stranger to a fresh server side: never ready, never more output than stated, all input consumed.
- * The first byte says in how big pieces the rest arrives.
+ * Bytes from a stranger to a fresh server side: never ready, never more output than stated, all
+ * input consumed. The first byte says in how big pieces the rest arrives.
  */
 #include "crypto/tls.h"
 #include "fuzz/fuzz.h"

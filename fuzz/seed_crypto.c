@@ -1,6 +1,6 @@
 /*
- * Writes the first inputs of the targets of crypto/.  usage: fuzz_seed_crypto DIRECTORY (fuzz/corpus)
- * Keys are made anew each time, so it is run by hand and the files are kept.
+ * Writes the first inputs of the targets of crypto/.  usage: fuzz_seed_crypto DIRECTORY
+ * (fuzz/corpus) Keys are made anew each time, so it is run by hand and the files are kept.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -42,17 +42,34 @@ write_statements(const char *dir, const struct device_key *key, const struct dev
 	hash_object(HASH_SHA256, HASH_SHARE, BYTES_LIT("share"), &share);
 	hash_object(HASH_SHA512_256, HASH_COMMIT, BYTES_LIT("commit"), &commit);
 	struct statement all[] = {
-		{ .kind = STATEMENT_AUTHORITY, .key = *device_key_public(key), .recovery = *device_key_public(other) },
+		{ .kind = STATEMENT_AUTHORITY,
+		    .key = *device_key_public(key),
+		    .recovery = *device_key_public(other) },
 		{ .kind = STATEMENT_AUTHORITY, .key = *device_key_public(key) },
-		{ .kind = STATEMENT_SHARE, .name = "plans", .policy = POLICY_HYBRID, .nonce = { 1, 2, 3 } },
-		{ .kind = STATEMENT_MEMBER, .device = *device_key_id(other), .name = "b\xc3\xbcro", .site = "Oslo" },
-		{ .kind = STATEMENT_GRANT, .device = *device_key_id(other), .share = share, .rights = RIGHT_WRITE,
+		{ .kind = STATEMENT_SHARE,
+		    .name = "plans",
+		    .policy = POLICY_HYBRID,
+		    .nonce = { 1, 2, 3 } },
+		{ .kind = STATEMENT_MEMBER,
+		    .device = *device_key_id(other),
+		    .name = "b\xc3\xbcro",
+		    .site = "Oslo" },
+		{ .kind = STATEMENT_GRANT,
+		    .device = *device_key_id(other),
+		    .share = share,
+		    .rights = RIGHT_WRITE,
 		    .expires_s = 1900000000 },
 		{ .kind = STATEMENT_REVOKE, .device = *device_key_id(other) },
 		{ .kind = STATEMENT_REVOKE, .device = *device_key_id(other), .share = share },
 		{ .kind = STATEMENT_HEAD, .share = share, .commit = commit, .number = 1 },
-		{ .kind = STATEMENT_HEAD, .share = share, .commit = commit, .number = 2, .previous = commit },
-		{ .kind = STATEMENT_SUCCESSOR, .key = *device_key_public(other), .recovery = *device_key_public(key) },
+		{ .kind = STATEMENT_HEAD,
+		    .share = share,
+		    .commit = commit,
+		    .number = 2,
+		    .previous = commit },
+		{ .kind = STATEMENT_SUCCESSOR,
+		    .key = *device_key_public(other),
+		    .recovery = *device_key_public(key) },
 	};
 	for (size_t i = 0; i < lengthof(all); i++) {
 		auto_buf struct buf b = BUF(STATEMENT_MAX);

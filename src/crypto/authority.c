@@ -1,29 +1,33 @@
 /*
  * The rules.  They look at nothing but the set of statements.
  *
- * Keys.  Trust begins with the pinned key and its AUTHORITY statement, of which the first one seen counts: it
- * names the recovery key, and whoever steals the key must not be able to name another.  A SUCCESSOR names the
- * next key, from its epoch on.  It is signed by the key that it replaces, or by that key's recovery key.  Of
- * several successors of one key the one by the recovery key counts, then the lowest epoch, then the lower bytes:
- * a thief who gets hold of the key and hands it on is overruled by the recovery key, and a key that has already
- * been replaced cannot be replaced again.  So the keys form a chain.
+ * Keys.  Trust begins with the pinned key and its AUTHORITY statement, of which the first one seen
+ * counts: it names the recovery key, and whoever steals the key must not be able to name another.
+ * A SUCCESSOR names the next key, from its epoch on.  It is signed by the key that it replaces, or
+ * by that key's recovery key.  Of several successors of one key the one by the recovery key counts,
+ * then the lowest epoch, then the lower bytes: a thief who gets hold of the key and hands it on is
+ * overruled by the recovery key, and a key that has already been replaced cannot be replaced again.
+ * So the keys form a chain.
  *
  * Void is
  * - what is signed by a key outside the chain,
  * - what a key signed outside its epochs: from its own SUCCESSOR's to before the next one's,
- * - what came before a SUCCESSOR by a recovery key, other than SHARE statements.  The old key may be in a thief's
- *   hands, who can date anything back; the new key signs again what it stands for.  A share's name and nonce give
- *   nobody anything, and its id is their hash.  (After a promotion, signed by the old key itself, all stays.)
- * - a membership or grant below the epoch of a revocation of its device, or of that device on that share.
+ * - what came before a SUCCESSOR by a recovery key, other than SHARE statements.  The old key may
+ *   be in a thief's hands, who can date anything back; the new key signs again what it stands for.
+ *   A share's name and nonce give nobody anything, and its id is their hash.  (After a promotion,
+ *   signed by the old key itself, all stays.)
+ * - a membership or grant below the epoch of a revocation of its device, or of that device on that
+ *   share.
  *
- * Of what is not void about one subject (a device, a device on a share, a share's head) the newest counts, by
- * epoch, number (of a head), time of issue, expiry, bytes; one that is newer but has expired counts too.
+ * Of what is not void about one subject (a device, a device on a share, a share's head) the newest
+ * counts, by epoch, number (of a head), time of issue, expiry, bytes; one that is newer but has
+ * expired counts too.
  *
- * How order does not matter.  We keep only the newest of each subject, and what is void may be forgotten.  As
- * long as the chain stays as it is, any order of feeding ends in the same state.  A SUCCESSOR that arrives late
- * makes statements void that had pushed out older ones, and makes statements good that were refused: whoever
- * feeds the set once more has the state that the rules say.  Peers show each other their statements whenever
- * they meet, so that happens by itself.
+ * How order does not matter.  We keep only the newest of each subject, and what is void may be
+ * forgotten.  As long as the chain stays as it is, any order of feeding ends in the same state.  A
+ * SUCCESSOR that arrives late makes statements void that had pushed out older ones, and makes
+ * statements good that were refused: whoever feeds the set once more has the state that the rules
+ * say.  Peers show each other their statements whenever they meet, so that happens by itself.
  */
 #include "crypto/authority.h"
 
@@ -49,14 +53,15 @@ struct subject {
 	struct device_id device;
 	struct hash_id share;
 };
-_Static_assert(sizeof(struct subject) == 1 + DEVICE_ID_BYTES + HASH_ID_BYTES, "a map key has no padding");
+_Static_assert(
+    sizeof(struct subject) == 1 + DEVICE_ID_BYTES + HASH_ID_BYTES, "a map key has no padding");
 
 struct link {
 	struct device_id id;
 	struct public_key key, recovery;
-	uint64_t from;      /* its epochs begin here */
+	uint64_t from; /* its epochs begin here */
 	bool by_recovery;
-	struct held *said;  /* the AUTHORITY or SUCCESSOR statement */
+	struct held *said; /* the AUTHORITY or SUCCESSOR statement */
 };
 
 struct authority {
@@ -194,10 +199,12 @@ check_signer(const struct authority *a, const struct held *h, bool is_share, str
 	if (i == a->chain.len)
 		return fail(e, ERR_DENIED, "signed by a key that is not this authority's");
 	if (epoch < a->chain.at[i].from)
-		return fail(e, ERR_DENIED, "signed for epoch %" PRIu64 ", but the key holds from %" PRIu64, epoch,
+		return fail(e, ERR_DENIED,
+		    "signed for epoch %" PRIu64 ", but the key holds from %" PRIu64, epoch,
 		    a->chain.at[i].from);
 	if (i + 1 < a->chain.len && epoch >= a->chain.at[i + 1].from)
-		return fail(e, ERR_DENIED, "signed for epoch %" PRIu64 ", but the key was replaced at %" PRIu64, epoch,
+		return fail(e, ERR_DENIED,
+		    "signed for epoch %" PRIu64 ", but the key was replaced at %" PRIu64, epoch,
 		    a->chain.at[i + 1].from);
 	for (size_t j = i + 1; j < a->chain.len && !is_share; j++)
 		if (a->chain.at[j].by_recovery)
@@ -207,7 +214,8 @@ check_signer(const struct authority *a, const struct held *h, bool is_share, str
 
 /* The epoch below which DEVICE has nothing on SHARE (none: no membership). */
 static uint64_t
-revoked_below(const struct authority *a, const struct device_id *device, const struct hash_id *share)
+revoked_below(
+    const struct authority *a, const struct device_id *device, const struct hash_id *share)
 {
 	struct subject about = subject(STATEMENT_REVOKE, device, share);
 	const struct held *h = map_ptr(&a->held, BYTES_OF(about));
@@ -216,7 +224,8 @@ revoked_below(const struct authority *a, const struct device_id *device, const s
 }
 
 static enum err
-check_revoked(const struct authority *a, const struct subject *about, uint64_t epoch, struct error *e)
+check_revoked(
+    const struct authority *a, const struct subject *about, uint64_t epoch, struct error *e)
 {
 	static const struct hash_id none;
 	uint64_t below = revoked_below(a, &about->device, &none);
@@ -232,7 +241,8 @@ check_revoked(const struct authority *a, const struct subject *about, uint64_t e
 
 /* OK while H, which is about ABOUT, is not void. */
 static enum err
-check_in_force(const struct authority *a, const struct subject *about, const struct held *h, struct error *e)
+check_in_force(
+    const struct authority *a, const struct subject *about, const struct held *h, struct error *e)
 {
 	enum err r = check_signer(a, h, about->kind == STATEMENT_SHARE, e);
 
@@ -297,7 +307,8 @@ push_link(struct authority *a, struct bytes b, const struct statement *s, bool b
 }
 
 static enum err
-accept_authority(struct authority *a, struct bytes b, const struct statement *s, bool *ret_news, struct error *e)
+accept_authority(
+    struct authority *a, struct bytes b, const struct statement *s, bool *ret_news, struct error *e)
 {
 	size_t i = link_of(a, &s->authority);
 
@@ -306,7 +317,8 @@ accept_authority(struct authority *a, struct bytes b, const struct statement *s,
 	enum err r = statement_verify(b, s, &s->key, e);
 	if (r != OK)
 		return r;
-	/* A successor's own AUTHORITY statement tells us nothing: its SUCCESSOR named key and recovery key. */
+	/* A successor's own AUTHORITY statement tells us nothing: its SUCCESSOR named key and
+	 * recovery key. */
 	if (i == 0 && a->chain.len > 0 &&
 	    memcmp(&s->recovery, &a->chain.at[0].recovery, sizeof s->recovery) != 0)
 		return fail(e, ERR_DENIED, "names another recovery key than it did first");
@@ -329,8 +341,8 @@ overrules(struct bytes b, const struct statement *s, bool by_recovery, const str
 
 /* Whose signature a SUCCESSOR of L bears: the recovery key's or L's own. */
 static enum err
-verify_successor(struct bytes b, const struct statement *s, const struct link *l, bool *ret_by_recovery,
-    struct error *e)
+verify_successor(struct bytes b, const struct statement *s, const struct link *l,
+    bool *ret_by_recovery, struct error *e)
 {
 	*ret_by_recovery = l->recovery.alg != 0 && statement_verify(b, s, &l->recovery, NULL) == OK;
 	return *ret_by_recovery ? OK : statement_verify(b, s, &l->key, e);
@@ -344,7 +356,8 @@ cut_chain(struct authority *a, size_t len)
 }
 
 static enum err
-accept_successor(struct authority *a, struct bytes b, const struct statement *s, bool *ret_news, struct error *e)
+accept_successor(
+    struct authority *a, struct bytes b, const struct statement *s, bool *ret_news, struct error *e)
 {
 	size_t i = link_of(a, &s->authority);
 	struct device_id next = device_id_of(&s->key);
@@ -374,7 +387,8 @@ accept_successor(struct authority *a, struct bytes b, const struct statement *s,
 }
 
 static enum err
-accept_other(struct authority *a, struct bytes b, const struct statement *s, bool *ret_news, struct error *e)
+accept_other(
+    struct authority *a, struct bytes b, const struct statement *s, bool *ret_news, struct error *e)
 {
 	struct subject about = subject_of(b, s);
 	struct held *was = map_ptr(&a->held, BYTES_OF(about));
@@ -451,7 +465,8 @@ check_expiry(const struct held *h, int64_t now_s, struct error *e)
 }
 
 enum err
-authority_check_member(const struct authority *a, const struct device_id *device, int64_t now_s, struct error *e)
+authority_check_member(
+    const struct authority *a, const struct device_id *device, int64_t now_s, struct error *e)
 {
 	const struct held *h = in_force(a, STATEMENT_MEMBER, device, NULL, e);
 	enum err r = h != NULL ? check_expiry(h, now_s, e) : ERR_DENIED;
@@ -472,8 +487,8 @@ closure(uint32_t rights)
 }
 
 enum err
-authority_check_grant(const struct authority *a, const struct device_id *device, const struct hash_id *share,
-    uint32_t rights, int64_t now_s, struct error *e)
+authority_check_grant(const struct authority *a, const struct device_id *device,
+    const struct hash_id *share, uint32_t rights, int64_t now_s, struct error *e)
 {
 	const struct held *h = in_force(a, STATEMENT_GRANT, device, share, e);
 	enum err r = h != NULL ? check_expiry(h, now_s, e) : ERR_DENIED;
@@ -527,7 +542,8 @@ authority_member(const struct authority *a, const struct device_id *device)
 }
 
 struct bytes
-authority_grant(const struct authority *a, const struct device_id *device, const struct hash_id *share)
+authority_grant(
+    const struct authority *a, const struct device_id *device, const struct hash_id *share)
 {
 	return held_bytes(in_force(a, STATEMENT_GRANT, device, share, NULL));
 }

@@ -13,8 +13,8 @@ device_id_format(const struct device_id *id, char out[static DEVICE_ID_TEXT])
 	char plain[PLAIN + 1];
 
 	text_base32(BYTES(id->bytes, DEVICE_ID_BYTES), plain);
-	snprintf(out, DEVICE_ID_TEXT, "%.13s-%.13s-%.13s-%.13s", plain, plain + GROUP, plain + 2 * GROUP,
-	    plain + 3 * GROUP);
+	snprintf(out, DEVICE_ID_TEXT, "%.13s-%.13s-%.13s-%.13s", plain, plain + GROUP,
+	    plain + 2 * GROUP, plain + 3 * GROUP);
 	return out;
 }
 

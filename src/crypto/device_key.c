@@ -76,7 +76,8 @@ device_key_to_pem(const struct device_key *k, struct buf *out, struct error *e)
 	auto_(bio_free_p) BIO *bio = BIO_new(BIO_s_mem());
 	char *text = NULL;
 
-	if (bio == NULL || PEM_write_bio_PKCS8PrivateKey(bio, k->pkey, NULL, NULL, 0, NULL, NULL) != 1)
+	if (bio == NULL ||
+	    PEM_write_bio_PKCS8PrivateKey(bio, k->pkey, NULL, NULL, 0, NULL, NULL) != 1)
 		return ossl_fail(e, ERR_BUG, "write the private key as PEM");
 	long n = BIO_get_mem_data(bio, &text);
 	if (n <= 0 || !buf_add(out, text, (size_t)n))
@@ -147,8 +148,8 @@ make_signature(EVP_PKEY *pkey, const struct hash_id *digest, struct signature *r
 }
 
 enum err
-device_key_sign(const struct device_key *k, const char *domain, struct bytes body, struct signature *ret,
-    struct error *e)
+device_key_sign(const struct device_key *k, const char *domain, struct bytes body,
+    struct signature *ret, struct error *e)
 {
 	struct hash_id digest;
 

@@ -1,7 +1,8 @@
 /*
- * A digest costs one init, a few updates and one final on a context that the thread already has; the algorithm
- * is looked up by name once in a process.  That leaves about 50 ns above the bare hash, for the 100 bytes of
- * state that OpenSSL takes and gives back each time (its older interface does not, but is going away).
+ * A digest costs one init, a few updates and one final on a context that the thread already has;
+ * the algorithm is looked up by name once in a process.  That leaves about 50 ns above the bare
+ * hash, for the 100 bytes of state that OpenSSL takes and gives back each time (its older interface
+ * does not, but is going away).
  */
 #include "crypto/hash.h"
 
@@ -150,7 +151,8 @@ hash_object(enum hash_alg alg, enum hash_kind kind, struct bytes a, struct hash_
 }
 
 void
-hash_object2(enum hash_alg alg, enum hash_kind kind, struct bytes a, struct bytes b, struct hash_id *ret)
+hash_object2(
+    enum hash_alg alg, enum hash_kind kind, struct bytes a, struct bytes b, struct hash_id *ret)
 {
 	uint8_t prefix = (uint8_t)kind;
 	EVP_MD_CTX *ctx = start(alg);

@@ -4,10 +4,12 @@
 #include <openssl/err.h>
 #include <openssl/params.h>
 
-/* SEQUENCE { SEQUENCE { ecPublicKey, prime256v1 }, BIT STRING { 04 ... } }, up to the point's format byte.
- * Compared as bytes, so that no other way to write a key down (explicit parameters above all) gets in. */
-static const uint8_t spki_p256[] = { 0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
-	0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04 };
+/* SEQUENCE { SEQUENCE { ecPublicKey, prime256v1 }, BIT STRING { 04 ... } }, up to the point's
+ * format byte. Compared as bytes, so that no other way to write a key down (explicit parameters
+ * above all) gets in. */
+static const uint8_t spki_p256[] = { 0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce,
+	0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42,
+	0x00, 0x04 };
 
 enum err
 ossl_error(struct error *e, enum err code, const char *where, const char *what)
@@ -29,7 +31,8 @@ ossl_pkey_of(const struct public_key *k)
 	char group[] = "P-256";
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-		OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)k->bytes, k->len),
+		OSSL_PARAM_construct_octet_string(
+		    OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)k->bytes, k->len),
 		OSSL_PARAM_construct_end(),
 	};
 	EVP_PKEY *pkey = NULL;

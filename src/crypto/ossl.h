@@ -14,8 +14,8 @@ struct device_key {
 };
 
 enum {
-	OSSL_POINT_BYTES = 33,                    /* 02 or 03, then x */
-	OSSL_SPKI_BYTES = 91,                     /* SubjectPublicKeyInfo of P-256, uncompressed */
+	OSSL_POINT_BYTES = 33, /* 02 or 03, then x */
+	OSSL_SPKI_BYTES = 91,  /* SubjectPublicKeyInfo of P-256, uncompressed */
 };
 
 /* Fills *E with WHAT and OpenSSL's first reason; empties its error queue.  Returns CODE. */

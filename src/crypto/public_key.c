@@ -16,15 +16,15 @@ make_p256(void)
 	p256 = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
 }
 
-/* The compressed form always decodes to a point of the curve or to nothing, and never to infinity; the group's
- * order is prime, so every such point is a usable key. */
+/* The compressed form always decodes to a point of the curve or to nothing, and never to infinity;
+ * the group's order is prime, so every such point is a usable key. */
 static bool
 is_point(const struct public_key *k)
 {
 	pthread_once(&p256_made, make_p256);
 	EC_POINT *point = p256 != NULL ? EC_POINT_new(p256) : NULL;
 	bool ok = point != NULL && (k->bytes[0] == 2 || k->bytes[0] == 3) &&
-	          EC_POINT_oct2point(p256, point, k->bytes, k->len, NULL) == 1;
+		  EC_POINT_oct2point(p256, point, k->bytes, k->len, NULL) == 1;
 
 	EC_POINT_free(point);
 	if (!ok)

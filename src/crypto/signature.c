@@ -1,7 +1,8 @@
 /*
- * One signature has one encoding.  (r, n - s) is as good a signature as (r, s), and anybody can make one from
- * the other; as commits and statements are named by the hash of their bytes with the signature, a stranger
- * could give a second name to what somebody else signed.  So s is in the lower half, or it is no signature.
+ * One signature has one encoding.  (r, n - s) is as good a signature as (r, s), and anybody can
+ * make one from the other; as commits and statements are named by the hash of their bytes with the
+ * signature, a stranger could give a second name to what somebody else signed.  So s is in the
+ * lower half, or it is no signature.
  */
 #include "crypto/device_key.h"
 
@@ -14,12 +15,12 @@
 #include "crypto/signature.h"
 
 /* the order n of P-256's group, and (n - 1) / 2 */
-static const uint8_t order[SIGNATURE_HALF] = { 0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff,
-	0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2,
-	0xfc, 0x63, 0x25, 0x51 };
-static const uint8_t half_order[SIGNATURE_HALF] = { 0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff,
-	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5,
-	0x61, 0x7e, 0x31, 0x92, 0xa8 };
+static const uint8_t order[SIGNATURE_HALF] = { 0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84,
+	0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51 };
+static const uint8_t half_order[SIGNATURE_HALF] = { 0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00,
+	0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf,
+	0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8 };
 
 static bool
 is_low(const uint8_t s[static SIGNATURE_HALF])
@@ -98,8 +99,9 @@ signature_of_der(struct bytes der, struct signature *ret)
 	ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long)der.len);
 	struct signature raw = { .alg = KEY_P256, .len = SIGNATURE_P256 };
 	uint8_t *s = raw.bytes + SIGNATURE_HALF;
-	bool ok = sig != NULL && BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw.bytes, SIGNATURE_HALF) > 0 &&
-	          BN_bn2binpad(ECDSA_SIG_get0_s(sig), s, SIGNATURE_HALF) > 0;
+	bool ok = sig != NULL &&
+		  BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw.bytes, SIGNATURE_HALF) > 0 &&
+		  BN_bn2binpad(ECDSA_SIG_get0_s(sig), s, SIGNATURE_HALF) > 0;
 
 	ECDSA_SIG_free(sig);
 	if (!ok)
@@ -117,15 +119,15 @@ verifies(EVP_PKEY *pkey, const struct hash_id *digest, const struct signature *s
 	size_t n = to_der(sig, der);
 	EVP_PKEY_CTX *ctx = n > 0 ? EVP_PKEY_CTX_new(pkey, NULL) : NULL;
 	bool ok = ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 &&
-	          EVP_PKEY_verify(ctx, der, n, digest->bytes, HASH_BYTES) == 1;
+		  EVP_PKEY_verify(ctx, der, n, digest->bytes, HASH_BYTES) == 1;
 
 	EVP_PKEY_CTX_free(ctx);
 	return ok;
 }
 
 enum err
-signature_verify(const struct public_key *k, const char *domain, struct bytes body, const struct signature *sig,
-    struct error *e)
+signature_verify(const struct public_key *k, const char *domain, struct bytes body,
+    const struct signature *sig, struct error *e)
 {
 	struct hash_id digest;
 

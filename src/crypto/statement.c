@@ -1,6 +1,7 @@
 /*
- * Each kind has a row in `kinds`: its name, and the fields that its body has after the common head, in order.
- * Encoding, decoding and checking walk the same list, so they cannot disagree about the layout.
+ * Each kind has a row in `kinds`: its name, and the fields that its body has after the common head,
+ * in order. Encoding, decoding and checking walk the same list, so they cannot disagree about the
+ * layout.
  */
 #include "crypto/statement.h"
 
@@ -16,19 +17,19 @@ enum {
 
 enum field {
 	END,
-	DEVICE,     /* 32 bytes */
-	SHARE,      /* id */
+	DEVICE, /* 32 bytes */
+	SHARE,  /* id */
 	SHARE_OR_NONE,
-	RIGHTS,     /* u32 */
-	POLICY,     /* u8 */
-	NAME,       /* u8 length, bytes */
-	SITE,       /* the same, may be empty */
-	NONCE,      /* 16 bytes */
-	KEY,        /* public key */
-	RECOVERY,   /* public key, or the byte 0 */
-	NUMBER,     /* u64 */
-	COMMIT,     /* id */
-	PREVIOUS,   /* id or the byte 0 */
+	RIGHTS,   /* u32 */
+	POLICY,   /* u8 */
+	NAME,     /* u8 length, bytes */
+	SITE,     /* the same, may be empty */
+	NONCE,    /* 16 bytes */
+	KEY,      /* public key */
+	RECOVERY, /* public key, or the byte 0 */
+	NUMBER,   /* u64 */
+	COMMIT,   /* id */
+	PREVIOUS, /* id or the byte 0 */
 };
 
 static const struct {
@@ -288,7 +289,9 @@ field_wrong(enum field f, const struct statement *s)
 	case RIGHTS:
 		return s->rights != 0 && (s->rights & ~all_rights) == 0 ? NULL : "no such rights";
 	case POLICY:
-		return s->policy >= POLICY_CENTRAL && s->policy <= POLICY_SERVERLESS ? NULL : "no such policy";
+		return s->policy >= POLICY_CENTRAL && s->policy <= POLICY_SERVERLESS
+			   ? NULL
+			   : "no such policy";
 	case NAME:
 		return statement_name_ok(s->name) ? NULL : "not a name";
 	case SITE:
@@ -296,13 +299,17 @@ field_wrong(enum field f, const struct statement *s)
 	case KEY:
 		return s->key.alg == KEY_P256 ? NULL : "no key";
 	case RECOVERY:
-		return memcmp(&s->recovery, &s->key, sizeof s->key) != 0 ? NULL : "a key cannot be its own recovery key";
+		return memcmp(&s->recovery, &s->key, sizeof s->key) != 0
+			   ? NULL
+			   : "a key cannot be its own recovery key";
 	case NUMBER:
 		return s->number >= 1 && s->number <= INT64_MAX ? NULL : "number out of range";
 	case COMMIT:
 		return hash_alg_known(s->commit.alg) ? NULL : "no commit";
 	case PREVIOUS:
-		return hash_id_is_none(&s->previous) == (s->number == 1) ? NULL : "only the first has none before it";
+		return hash_id_is_none(&s->previous) == (s->number == 1)
+			   ? NULL
+			   : "only the first has none before it";
 	case END:
 	case SHARE_OR_NONE:
 	case NONCE:
@@ -338,7 +345,9 @@ head_wrong(const struct statement *s)
 		return NULL;
 	if (!may_expire)
 		return "it cannot expire";
-	return s->expires_s > s->issued_s && s->expires_s <= STATEMENT_TIME_MAX ? NULL : "expiry out of range";
+	return s->expires_s > s->issued_s && s->expires_s <= STATEMENT_TIME_MAX
+		   ? NULL
+		   : "expiry out of range";
 }
 
 static enum err
@@ -402,7 +411,8 @@ statement_sign(struct statement *s, const struct device_key *key, struct buf *ou
 	struct statement mine = *s;
 	auto_buf struct buf b = BUF(STATEMENT_MAX);
 
-	/* A successor may be signed by the recovery key, which speaks for the authority that is named. */
+	/* A successor may be signed by the recovery key, which speaks for the authority that is
+	 * named. */
 	if (s->kind != STATEMENT_SUCCESSOR || is_zero(BYTES_OF(s->authority)))
 		mine.authority = *device_key_id(key);
 	enum err r = check(&mine, e);
@@ -414,14 +424,16 @@ statement_sign(struct statement *s, const struct device_key *key, struct buf *ou
 		return r;
 	signature_encode(&b, &mine.signature);
 	if (b.full || !buf_add_bytes(out, buf_bytes(&b)))
-		return fail(e, ERR_LIMIT, "%s statement of %zu bytes does not fit", kinds[s->kind].name, b.len);
+		return fail(e, ERR_LIMIT, "%s statement of %zu bytes does not fit",
+		    kinds[s->kind].name, b.len);
 	hash_object(HASH_DEFAULT, HASH_STATEMENT, buf_bytes(&b), &mine.id);
 	*s = mine;
 	return OK;
 }
 
 enum err
-statement_verify(struct bytes b, const struct statement *s, const struct public_key *key, struct error *e)
+statement_verify(
+    struct bytes b, const struct statement *s, const struct public_key *key, struct error *e)
 {
 	enum err r = signature_verify(key, domain, body_of(b, &s->signature), &s->signature, e);
 

@@ -1,6 +1,6 @@
 /*
- * Every test runs twice: with an authority key that is nothing else (a server's), and with one that is also a
- * member's device key (a founder's).
+ * Every test runs twice: with an authority key that is nothing else (a server's), and with one that
+ * is also a member's device key (a founder's).
  */
 #include "tests/unit.h"
 
@@ -15,7 +15,7 @@ enum { DEVICES = 3, SHARES = 2, SUCCESSORS = 3, NOW = 1700000000, HOUR = 3600 };
 
 struct world {
 	bool is_device;
-	struct device_key *key[1 + SUCCESSORS];      /* the authority's, and those that may follow */
+	struct device_key *key[1 + SUCCESSORS]; /* the authority's, and those that may follow */
 	struct device_key *recovery[1 + SUCCESSORS]; /* named by key[i]'s statement */
 	struct device_key *device[DEVICES], *stranger;
 	struct authority *a;
@@ -113,37 +113,51 @@ say(const struct device_key *by, struct statement s)
 static struct said
 authority_says(const struct world *w, size_t i)
 {
-	return say(w->key[i], (struct statement){ .kind = STATEMENT_AUTHORITY, .key = *device_key_public(w->key[i]),
-	                          .recovery = *device_key_public(w->recovery[i]) });
+	return say(w->key[i], (struct statement){ .kind = STATEMENT_AUTHORITY,
+				  .key = *device_key_public(w->key[i]),
+				  .recovery = *device_key_public(w->recovery[i]) });
 }
 
 /* key[TO] follows key[FROM], signed by BY */
 static struct said
-successor(const struct world *w, size_t from, size_t to, const struct device_key *by, uint64_t epoch)
+successor(
+    const struct world *w, size_t from, size_t to, const struct device_key *by, uint64_t epoch)
 {
-	return say(by, (struct statement){ .kind = STATEMENT_SUCCESSOR, .authority = *device_key_id(w->key[from]),
-	                   .epoch = epoch, .key = *device_key_public(w->key[to]),
-	                   .recovery = *device_key_public(w->recovery[to]) });
+	return say(by, (struct statement){ .kind = STATEMENT_SUCCESSOR,
+			   .authority = *device_key_id(w->key[from]),
+			   .epoch = epoch,
+			   .key = *device_key_public(w->key[to]),
+			   .recovery = *device_key_public(w->recovery[to]) });
 }
 
 static struct said
 member(const struct device_key *by, const struct device_key *who, uint64_t epoch)
 {
-	return say(by, (struct statement){
-	                   .kind = STATEMENT_MEMBER, .epoch = epoch, .device = *device_key_id(who), .name = "laptop" });
+	return say(by, (struct statement){ .kind = STATEMENT_MEMBER,
+			   .epoch = epoch,
+			   .device = *device_key_id(who),
+			   .name = "laptop" });
 }
 
 static struct said
-grant(const struct device_key *by, const struct device_key *who, struct hash_id share, uint32_t rights, uint64_t epoch)
+grant(const struct device_key *by, const struct device_key *who, struct hash_id share,
+    uint32_t rights, uint64_t epoch)
 {
-	return say(by, (struct statement){ .kind = STATEMENT_GRANT, .epoch = epoch, .device = *device_key_id(who),
-	                   .share = share, .rights = rights, .expires_s = NOW + 24 * HOUR });
+	return say(by, (struct statement){ .kind = STATEMENT_GRANT,
+			   .epoch = epoch,
+			   .device = *device_key_id(who),
+			   .share = share,
+			   .rights = rights,
+			   .expires_s = NOW + 24 * HOUR });
 }
 
 static struct said
-revocation(const struct device_key *by, const struct device_key *who, const struct hash_id *share, uint64_t epoch)
+revocation(const struct device_key *by, const struct device_key *who, const struct hash_id *share,
+    uint64_t epoch)
 {
-	struct statement s = { .kind = STATEMENT_REVOKE, .epoch = epoch, .device = *device_key_id(who) };
+	struct statement s = {
+		.kind = STATEMENT_REVOKE, .epoch = epoch, .device = *device_key_id(who)
+	};
 
 	if (share != NULL)
 		s.share = *share;
@@ -153,7 +167,9 @@ revocation(const struct device_key *by, const struct device_key *who, const stru
 static struct said
 head(const struct device_key *by, struct hash_id share, uint64_t number, uint64_t epoch)
 {
-	struct statement s = { .kind = STATEMENT_HEAD, .epoch = epoch, .share = share, .number = number };
+	struct statement s = {
+		.kind = STATEMENT_HEAD, .epoch = epoch, .share = share, .number = number
+	};
 
 	hash_object(HASH_DEFAULT, HASH_COMMIT, BYTES_OF(number), &s.commit);
 	if (number > 1)
@@ -164,7 +180,9 @@ head(const struct device_key *by, struct hash_id share, uint64_t number, uint64_
 static struct said
 share(const struct device_key *by, const char *name, uint64_t epoch)
 {
-	struct statement s = { .kind = STATEMENT_SHARE, .epoch = epoch, .policy = POLICY_HYBRID, .nonce = { 1 } };
+	struct statement s = {
+		.kind = STATEMENT_SHARE, .epoch = epoch, .policy = POLICY_HYBRID, .nonce = { 1 }
+	};
 
 	snprintf(s.name, sizeof s.name, "%s", name);
 	return say(by, s);
@@ -182,7 +200,8 @@ share(const struct device_key *by, const char *name, uint64_t epoch)
 #define refuses(a, x, reason)                                                                      \
 	do {                                                                                       \
 		struct said taken = (x);                                                           \
-		assert_err(ERR_DENIED, authority_accept((a), bytes_of(&taken), NULL, &unit_error)); \
+		assert_err(                                                                        \
+		    ERR_DENIED, authority_accept((a), bytes_of(&taken), NULL, &unit_error));       \
 		if (strstr(unit_error.text, (reason)) == NULL)                                     \
 			unit_fail("'%s' says nothing of '%s'", unit_error.text, (reason));         \
 	} while (0)
@@ -221,7 +240,8 @@ trust_begins_with_the_pinned_key_only(void **state)
 	takes(w->a, first, true);
 	takes(w->a, first, false);
 	assert_true(bytes_equal(authority_statement(w->a), bytes_of(&first)));
-	assert_memory_equal(authority_key(w->a), device_key_public(w->key[0]), sizeof(struct public_key));
+	assert_memory_equal(
+	    authority_key(w->a), device_key_public(w->key[0]), sizeof(struct public_key));
 	assert_true(device_id_equal(authority_id(w->a), device_key_id(w->key[0])));
 	refuses(w->a, member(w->stranger, w->device[1], 1), "not this authority's");
 	refuses(w->a, authority_says(w, 1), "another authority");
@@ -236,7 +256,8 @@ static void
 a_thief_of_the_key_cannot_name_another_recovery_key(void **state)
 {
 	struct world *w = *state;
-	struct statement s = { .kind = STATEMENT_AUTHORITY, .key = *device_key_public(w->key[0]),
+	struct statement s = { .kind = STATEMENT_AUTHORITY,
+		.key = *device_key_public(w->key[0]),
 		.recovery = *device_key_public(w->stranger) };
 
 	takes(w->a, authority_says(w, 0), true);
@@ -286,7 +307,8 @@ rights_include_the_lesser_ones_and_stay_with_their_share(void **state)
 	for (size_t i = 0; i < DEVICES; i++)
 		assert_rights(w, i, 1, 0);
 	const struct device_id *id = device_key_id(w->device[0]);
-	assert_err(ERR_DENIED, authority_check_grant(w->a, id, &w->share[0], RIGHT_READ, NOW + 24 * HOUR, &unit_error));
+	assert_err(ERR_DENIED, authority_check_grant(w->a, id, &w->share[0], RIGHT_READ,
+				   NOW + 24 * HOUR, &unit_error));
 }
 
 static void
@@ -323,7 +345,8 @@ static void
 a_revocation_ends_what_is_older_and_nothing_else(void **state)
 {
 	struct world *w = *state;
-	struct said m1 = member(w->key[0], w->device[1], 1), g1 = grant(w->key[0], w->device[1], w->share[0], RIGHT_READ, 1);
+	struct said m1 = member(w->key[0], w->device[1], 1),
+		    g1 = grant(w->key[0], w->device[1], w->share[0], RIGHT_READ, 1);
 
 	takes(w->a, authority_says(w, 0), true);
 	takes(w->a, m1, true);
@@ -346,7 +369,8 @@ a_revocation_ends_what_is_older_and_nothing_else(void **state)
 	assert_rights(w, 1, 1, 0);
 	assert_member(w, 2, true);
 	refuses(w->a, m1, "revoked at epoch 5");
-	assert_err(ERR_DENIED, authority_check_member(w->a, device_key_id(w->device[1]), NOW, &unit_error));
+	assert_err(ERR_DENIED,
+	    authority_check_member(w->a, device_key_id(w->device[1]), NOW, &unit_error));
 	assert_non_null(strstr(unit_error.text, "revoked"));
 	/* an older revocation changes nothing; at its epoch the device may come back */
 	takes(w->a, revocation(w->key[0], w->device[1], NULL, 4), false);
@@ -418,7 +442,8 @@ a_promotion_keeps_what_was_and_refuses_what_the_old_key_says_later(void **state)
 	takes(w->a, member(w->key[0], w->device[2], 5), true);
 	refuses(w->a, member(w->key[1], w->device[2], 4), "not this authority's");
 	takes(w->a, successor(w, 0, 1, w->key[0], 4), true);
-	assert_memory_equal(authority_key(w->a), device_key_public(w->key[1]), sizeof(struct public_key));
+	assert_memory_equal(
+	    authority_key(w->a), device_key_public(w->key[1]), sizeof(struct public_key));
 	assert_true(device_id_equal(authority_id(w->a), device_key_id(w->key[0])));
 	assert_member(w, 1, true);
 	assert_rights(w, 1, 0, RIGHT_WRITE | RIGHT_READ);
@@ -454,7 +479,8 @@ the_recovery_key_moves_trust_and_can_do_nothing_else(void **state)
 	refuses(w->a, successor(w, 0, 1, w->stranger, 3), "does not match");
 	refuses(w->a, successor(w, 0, 1, w->recovery[1], 3), "does not match");
 	takes(w->a, successor(w, 0, 1, w->recovery[0], 3), true);
-	assert_memory_equal(authority_key(w->a), device_key_public(w->key[1]), sizeof(struct public_key));
+	assert_memory_equal(
+	    authority_key(w->a), device_key_public(w->key[1]), sizeof(struct public_key));
 	/* what the lost key said may be a thief's, dated back: only the shares stay */
 	assert_member(w, 1, false);
 	assert_rights(w, 1, 0, 0);
@@ -478,7 +504,8 @@ the_recovery_key_overrules_a_thief_who_handed_the_key_on(void **state)
 	takes(w->a, successor(w, 1, 2, w->key[1], 200), true);
 	assert_int_equal(authority_epoch(w->a), 200);
 	takes(w->a, successor(w, 0, 3, w->recovery[0], 7), true);
-	assert_memory_equal(authority_key(w->a), device_key_public(w->key[3]), sizeof(struct public_key));
+	assert_memory_equal(
+	    authority_key(w->a), device_key_public(w->key[3]), sizeof(struct public_key));
 	assert_int_equal(authority_epoch(w->a), 7);
 	assert_member(w, 2, false);
 	refuses(w->a, successor(w, 0, 1, w->key[0], 2), "already been replaced");
@@ -498,7 +525,8 @@ trust_passes_along_several_successors(void **state)
 	takes(w->a, successor(w, 0, 1, w->key[0], 10), true);
 	takes(w->a, successor(w, 1, 2, w->recovery[1], 20), true);
 	takes(w->a, successor(w, 2, 3, w->key[2], 30), true);
-	assert_memory_equal(authority_key(w->a), device_key_public(w->key[3]), sizeof(struct public_key));
+	assert_memory_equal(
+	    authority_key(w->a), device_key_public(w->key[3]), sizeof(struct public_key));
 	refuses(w->a, member(w->key[0], w->device[1], 5), "lost");
 	refuses(w->a, member(w->key[1], w->device[1], 15), "lost");
 	takes(w->a, member(w->key[2], w->device[1], 25), true);
@@ -507,10 +535,13 @@ trust_passes_along_several_successors(void **state)
 	assert_member(w, 2, true);
 	refuses(w->a, successor(w, 3, 1, w->key[3], 40), "brings back");
 	refuses(w->a, successor(w, 3, 0, w->recovery[3], 40), "brings back");
-	/* a recovery key is of no use once its key has a successor by recovery, nor that of an earlier key */
+	/* a recovery key is of no use once its key has a successor by recovery, nor that of an
+	 * earlier key */
 	refuses(w->a, successor(w, 3, 1, w->recovery[0], 40), "brings back");
-	struct said late = say(w->recovery[2], (struct statement){ .kind = STATEMENT_SUCCESSOR, .epoch = 40,
-	        .authority = *device_key_id(w->key[3]), .key = *device_key_public(w->stranger) });
+	struct said late = say(w->recovery[2], (struct statement){ .kind = STATEMENT_SUCCESSOR,
+						   .epoch = 40,
+						   .authority = *device_key_id(w->key[3]),
+						   .key = *device_key_public(w->stranger) });
 	refuses(w->a, late, "does not match");
 }
 
@@ -528,7 +559,8 @@ a_key_is_replaced_once_and_not_before_its_time(void **state)
 	refuses(w->a, successor(w, 1, 2, w->key[1], 10), "before that key's first epoch");
 	/* of two the lower epoch counts, whichever came first */
 	takes(w->a, successor(w, 0, 2, w->key[0], 9), true);
-	assert_memory_equal(authority_key(w->a), device_key_public(w->key[2]), sizeof(struct public_key));
+	assert_memory_equal(
+	    authority_key(w->a), device_key_public(w->key[2]), sizeof(struct public_key));
 	refuses(w->a, first, "already been replaced");
 }
 
@@ -536,8 +568,8 @@ static void
 without_a_recovery_key_there_is_no_recovery(void **state)
 {
 	struct world *w = *state;
-	struct said bare = say(w->key[0],
-	    (struct statement){ .kind = STATEMENT_AUTHORITY, .key = *device_key_public(w->key[0]) });
+	struct said bare = say(w->key[0], (struct statement){ .kind = STATEMENT_AUTHORITY,
+					      .key = *device_key_public(w->key[0]) });
 
 	takes(w->a, bare, true);
 	refuses(w->a, successor(w, 0, 1, w->recovery[0], 3), "does not match");
@@ -555,8 +587,9 @@ there_is_an_end_to_successions(void **state)
 	takes(w->a, authority_says(w, 0), true);
 	for (uint64_t i = 1; i < 100 && r == OK; i++) {
 		struct device_key *next = new_key();
-		struct said x = say(last, (struct statement){ .kind = STATEMENT_SUCCESSOR, .epoch = i,
-		        .key = *device_key_public(next) });
+		struct said x = say(last,
+		    (struct statement){
+			.kind = STATEMENT_SUCCESSOR, .epoch = i, .key = *device_key_public(next) });
 		r = authority_accept(w->a, bytes_of(&x), NULL, NULL);
 		array_push(&made, next);
 		last = next;
@@ -697,7 +730,8 @@ model_of(const struct set *set)
 	for (const struct said *next = &set->at[0]; next != NULL && m.links <= SUCCESSORS;) {
 		next = NULL;
 		for (size_t i = 0; i < set->len; i++)
-			if (model_may_follow(&m, &set->at[i]) && model_follows_rather(&m, &set->at[i], next))
+			if (model_may_follow(&m, &set->at[i]) &&
+			    model_follows_rather(&m, &set->at[i], next))
 				next = &set->at[i];
 		if (next != NULL)
 			m.chain[m.links++] = next;
@@ -729,8 +763,8 @@ model_is_revoked(const struct model *m, const struct said *x)
 		const struct said *y = &m->set->at[i];
 		bool whole = hash_id_is_none(&y->s.share);
 		bool same = x->s.kind == STATEMENT_GRANT && hash_id_equal(&y->s.share, &x->s.share);
-		if (y->s.kind == STATEMENT_REVOKE && device_id_equal(&y->s.device, &x->s.device) && (whole || same) &&
-		    y->s.epoch > x->s.epoch && model_signer_holds(m, y))
+		if (y->s.kind == STATEMENT_REVOKE && device_id_equal(&y->s.device, &x->s.device) &&
+		    (whole || same) && y->s.epoch > x->s.epoch && model_signer_holds(m, y))
 			return true;
 	}
 	return false;
@@ -741,8 +775,8 @@ model_in_force(const struct model *m, const struct said *x)
 {
 	bool revocable = x->s.kind == STATEMENT_MEMBER || x->s.kind == STATEMENT_GRANT;
 
-	return x->s.kind != STATEMENT_SUCCESSOR && x->s.kind != STATEMENT_AUTHORITY && model_signer_holds(m, x) &&
-	       !(revocable && model_is_revoked(m, x));
+	return x->s.kind != STATEMENT_SUCCESSOR && x->s.kind != STATEMENT_AUTHORITY &&
+	       model_signer_holds(m, x) && !(revocable && model_is_revoked(m, x));
 }
 
 static bool
@@ -756,15 +790,19 @@ model_is_newer(const struct said *x, const struct said *y)
 }
 
 static const struct said *
-model_find(const struct model *m, enum statement_kind kind, const struct device_id *device, const struct hash_id *about)
+model_find(const struct model *m, enum statement_kind kind, const struct device_id *device,
+    const struct hash_id *about)
 {
 	const struct said *best = NULL;
 
 	for (size_t i = 0; i < m->set->len; i++) {
 		const struct said *x = &m->set->at[i];
-		struct hash_id id = kind == STATEMENT_SHARE ? statement_share_id(bytes_of(x)) : x->s.share;
-		if (x->s.kind == kind && (device == NULL || device_id_equal(&x->s.device, device)) &&
-		    (about == NULL || hash_id_equal(&id, about)) && model_in_force(m, x) && model_is_newer(x, best))
+		struct hash_id id =
+		    kind == STATEMENT_SHARE ? statement_share_id(bytes_of(x)) : x->s.share;
+		if (x->s.kind == kind &&
+		    (device == NULL || device_id_equal(&x->s.device, device)) &&
+		    (about == NULL || hash_id_equal(&id, about)) && model_in_force(m, x) &&
+		    model_is_newer(x, best))
 			best = x;
 	}
 	return best;
@@ -794,9 +832,11 @@ same_bytes(struct bytes got, const struct said *want)
 }
 
 static void
-assert_agrees(const struct world *w, const struct authority *a, const struct model *m, uint64_t seed)
+assert_agrees(
+    const struct world *w, const struct authority *a, const struct model *m, uint64_t seed)
 {
-	agrees(memcmp(authority_key(a), &m->chain[m->links - 1]->s.key, sizeof(struct public_key)) == 0);
+	agrees(memcmp(authority_key(a), &m->chain[m->links - 1]->s.key,
+		   sizeof(struct public_key)) == 0);
 	agrees(authority_epoch(a) == model_epoch(m));
 	for (size_t i = 0; i < DEVICES; i++) {
 		const struct device_id *id = device_key_id(w->device[i]);
@@ -807,8 +847,8 @@ assert_agrees(const struct world *w, const struct authority *a, const struct mod
 			x = model_find(m, STATEMENT_GRANT, id, &w->share[j]);
 			agrees(same_bytes(authority_grant(a, id, &w->share[j]), x));
 			for (uint32_t rights = 1; rights <= RIGHT_ADMIN; rights <<= 1)
-				agrees((authority_check_grant(a, id, &w->share[j], rights, NOW, NULL) == OK) ==
-				    (x != NULL && x->s.rights >= rights));
+				agrees((authority_check_grant(a, id, &w->share[j], rights, NOW,
+					    NULL) == OK) == (x != NULL && x->s.rights >= rights));
 		}
 	}
 	for (size_t j = 0; j < SHARES; j++) {
@@ -820,7 +860,8 @@ assert_agrees(const struct world *w, const struct authority *a, const struct mod
 	for (size_t i = 0; i < m->set->len; i++) {
 		struct hash_id id = statement_share_id(bytes_of(&m->set->at[i]));
 		if (!hash_id_is_none(&id))
-			agrees(same_bytes(authority_share(a, &id), model_find(m, STATEMENT_SHARE, NULL, &id)));
+			agrees(same_bytes(
+			    authority_share(a, &id), model_find(m, STATEMENT_SHARE, NULL, &id)));
 	}
 }
 
@@ -864,7 +905,8 @@ any_order_ends_in_what_the_rules_say(void **state)
 		make_set(w, &r, set);
 		struct model m = model_of(set);
 		for (int order = 0; order < 2; order++) {
-			auto_(authority_free_p) struct authority *a = authority_new(device_key_id(w->key[0]));
+			auto_(authority_free_p) struct authority *a =
+			    authority_new(device_key_id(w->key[0]));
 			int rounds = 0;
 			while (feed(a, set, &r))
 				agrees(++rounds < ROUNDS_MAX);
@@ -882,7 +924,8 @@ while_the_keys_stay_one_round_is_enough(void **state)
 
 	for (uint64_t seed = 1001; seed <= 1000 + SETS; seed++) {
 		struct rng r;
-		auto_(authority_free_p) struct authority *a = authority_new(device_key_id(w->key[0]));
+		auto_(authority_free_p) struct authority *a =
+		    authority_new(device_key_id(w->key[0]));
 		rng_seed(&r, seed);
 		make_set(w, &r, set);
 		struct model m = model_of(set);
@@ -920,8 +963,10 @@ what_is_persisted_restores_the_state(void **state)
 
 	for (uint64_t seed = 2001; seed <= 2000 + SETS; seed++) {
 		struct rng r;
-		auto_(authority_free_p) struct authority *a = authority_new(device_key_id(w->key[0]));
-		auto_(authority_free_p) struct authority *b = authority_new(device_key_id(w->key[0]));
+		auto_(authority_free_p) struct authority *a =
+		    authority_new(device_key_id(w->key[0]));
+		auto_(authority_free_p) struct authority *b =
+		    authority_new(device_key_id(w->key[0]));
 		struct copying c = { .to = b, .taken = true };
 		rng_seed(&r, seed);
 		make_set(w, &r, set);
@@ -971,7 +1016,9 @@ main(void)
 {
 #define BOTH(test)                                                                                 \
 	{ #test " [server]", test, make_server, free_world, NULL },                                \
-	    { #test " [founder]", test, make_founder, free_world, NULL }
+	{                                                                                          \
+#test " [founder]", test, make_founder, free_world, NULL                           \
+	}
 	const struct CMUnitTest tests[] = {
 		BOTH(trust_begins_with_the_pinned_key_only),
 		BOTH(a_thief_of_the_key_cannot_name_another_recovery_key),

@@ -18,12 +18,11 @@ new_key(void)
 }
 
 /* The key of RFC 6979 A.2.5, so that ids and encodings can be written down. */
-static const char rfc_pem[] =
-    "-----BEGIN PRIVATE KEY-----\n"
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgya+p2EW6dRZrXCFX\n"
-    "Z7HWk05Qw9s26JsSe4piKxIPZyGhRANCAARg/tS6JVqdMclh63TGNW1owEm4kjth\n"
-    "+mzmaWIuYPKftnkD/hAIuLyZpBrp6VYovGTy8bIMLX6fUXejwpTURiKZ\n"
-    "-----END PRIVATE KEY-----\n";
+static const char rfc_pem[] = "-----BEGIN PRIVATE KEY-----\n"
+			      "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgya+p2EW6dRZrXCFX\n"
+			      "Z7HWk05Qw9s26JsSe4piKxIPZyGhRANCAARg/tS6JVqdMclh63TGNW1owEm4kjth\n"
+			      "+mzmaWIuYPKftnkD/hAIuLyZpBrp6VYovGTy8bIMLX6fUXejwpTURiKZ\n"
+			      "-----END PRIVATE KEY-----\n";
 
 static struct device_key *
 rfc_key(void)
@@ -43,8 +42,10 @@ a_known_key_has_the_id_of_the_format_document(void **state)
 	char hex[200], text[DEVICE_ID_TEXT], brief[DEVICE_ID_SHORT];
 
 	public_key_encode(&b, device_key_public(k));
-	assert_string_equal(text_hex(buf_bytes(&b), hex), "01210360fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6");
-	assert_string_equal(device_id_format(device_key_id(k), text), "xfry4kug37tqc-zmdxa7oqkd4ef-ozks6s234fss7-u6r3m3ed4zh7q");
+	assert_string_equal(text_hex(buf_bytes(&b), hex),
+	    "01210360fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6");
+	assert_string_equal(device_id_format(device_key_id(k), text),
+	    "xfry4kug37tqc-zmdxa7oqkd4ef-ozks6s234fss7-u6r3m3ed4zh7q");
 	assert_string_equal(device_id_short(device_key_id(k), brief), "xfry4ku");
 }
 
@@ -53,7 +54,11 @@ a_device_id_reads_back_in_any_case_and_grouping(void **state)
 {
 	(void)state;
 	auto_(device_key_free_p) struct device_key *k = rfc_key();
-	static const char *const forms[] = { "xfry4kug37tqc-zmdxa7oqkd4ef-ozks6s234fss7-u6r3m3ed4zh7q", "XFRY4KUG37TQCZMDXA7OQKD4EFOZKS6S234FSS7U6R3M3ED4ZH7Q", "xfry 4kug 37tq czmd xa7o qkd4 efoz ks6s 234f ss7u 6r3m 3ed4 zh7q" };
+	static const char *const forms[] = {
+		"xfry4kug37tqc-zmdxa7oqkd4ef-ozks6s234fss7-u6r3m3ed4zh7q",
+		"XFRY4KUG37TQCZMDXA7OQKD4EFOZKS6S234FSS7U6R3M3ED4ZH7Q",
+		"xfry 4kug 37tq czmd xa7o qkd4 efoz ks6s 234f ss7u 6r3m 3ed4 zh7q"
+	};
 	struct device_id id;
 
 	for (size_t i = 0; i < lengthof(forms); i++) {
@@ -125,7 +130,8 @@ a_key_file_with_a_password_is_refused_without_asking(void **state)
 	EVP_PKEY *pkey = EVP_EC_gen("P-256");
 	BIO *bio = BIO_new(BIO_s_mem());
 
-	assert_int_equal(PEM_write_bio_PKCS8PrivateKey(bio, pkey, EVP_aes_128_cbc(), "pass", 4, NULL, NULL), 1);
+	assert_int_equal(
+	    PEM_write_bio_PKCS8PrivateKey(bio, pkey, EVP_aes_128_cbc(), "pass", 4, NULL, NULL), 1);
 	long n = BIO_get_mem_data(bio, &text);
 	assert_err(ERR_CORRUPT, device_key_from_pem(BYTES(text, (size_t)n), &k, &unit_error));
 	BIO_free(bio);
@@ -158,7 +164,8 @@ a_public_key_is_a_point_of_the_curve_or_nothing(void **state)
 	static const struct {
 		size_t at;
 		uint8_t value;
-	} wrong[] = { { 0, 0 }, { 0, 2 }, { 1, 32 }, { 1, 34 }, { 1, 65 }, { 2, 0 }, { 2, 1 }, { 2, 4 }, { 2, 6 } };
+	} wrong[] = { { 0, 0 }, { 0, 2 }, { 1, 32 }, { 1, 34 }, { 1, 65 }, { 2, 0 }, { 2, 1 },
+		{ 2, 4 }, { 2, 6 } };
 	for (size_t i = 0; i < lengthof(wrong); i++) {
 		buf_reset(&b);
 		public_key_encode(&b, device_key_public(k));
@@ -190,19 +197,26 @@ a_signature_holds_for_its_key_domain_and_body_only(void **state)
 
 	assert_ok(device_key_sign(k, "weft test", BYTES_LIT("body"), &s, &unit_error));
 	assert_ok(signature_verify(pub, "weft test", BYTES_LIT("body"), &s, &unit_error));
-	assert_err(ERR_DENIED, signature_verify(pub, "weft test", BYTES_LIT("bodY"), &s, &unit_error));
-	assert_err(ERR_DENIED, signature_verify(pub, "weft tesT", BYTES_LIT("body"), &s, &unit_error));
-	assert_err(ERR_DENIED, signature_verify(pub, "weft testb", BYTES_LIT("ody"), &s, &unit_error));
-	assert_err(ERR_DENIED, signature_verify(device_key_public(other), "weft test", BYTES_LIT("body"), &s, &unit_error));
+	assert_err(
+	    ERR_DENIED, signature_verify(pub, "weft test", BYTES_LIT("bodY"), &s, &unit_error));
+	assert_err(
+	    ERR_DENIED, signature_verify(pub, "weft tesT", BYTES_LIT("body"), &s, &unit_error));
+	assert_err(
+	    ERR_DENIED, signature_verify(pub, "weft testb", BYTES_LIT("ody"), &s, &unit_error));
+	assert_err(ERR_DENIED, signature_verify(device_key_public(other), "weft test",
+				   BYTES_LIT("body"), &s, &unit_error));
 	for (size_t i = 0; i < s.len; i++) {
 		t = s;
 		t.bytes[i] ^= 0x10;
-		assert_err(ERR_DENIED, signature_verify(pub, "weft test", BYTES_LIT("body"), &t, &unit_error));
+		assert_err(ERR_DENIED,
+		    signature_verify(pub, "weft test", BYTES_LIT("body"), &t, &unit_error));
 	}
 	t = (struct signature){ .alg = s.alg, .len = s.len };
-	assert_err(ERR_DENIED, signature_verify(pub, "weft test", BYTES_LIT("body"), &t, &unit_error));
+	assert_err(
+	    ERR_DENIED, signature_verify(pub, "weft test", BYTES_LIT("body"), &t, &unit_error));
 	struct public_key none = { 0 };
-	assert_err(ERR_DENIED, signature_verify(&none, "weft test", BYTES_LIT("body"), &s, &unit_error));
+	assert_err(
+	    ERR_DENIED, signature_verify(&none, "weft test", BYTES_LIT("body"), &s, &unit_error));
 	/* the empty body can be signed as well */
 	assert_ok(device_key_sign(k, "weft test", BYTES(NULL, 0), &s, &unit_error));
 	assert_ok(signature_verify(pub, "weft test", BYTES(NULL, 0), &s, &unit_error));
@@ -212,7 +226,8 @@ a_signature_holds_for_its_key_domain_and_body_only(void **state)
 static void
 mirror(uint8_t s[32])
 {
-	static const char order[] = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+	static const char order[] =
+	    "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
 	uint8_t n[32];
 	int borrow = 0;
 
@@ -236,9 +251,11 @@ nobody_can_make_a_second_signature_from_the_first(void **state)
 		auto_buf struct buf b = BUF(100);
 		assert_ok(device_key_sign(k, "d", BYTES_LIT("x"), &s, &unit_error));
 		assert_true(s.bytes[32] < 0x80);
-		assert_ok(signature_verify(device_key_public(k), "d", BYTES_LIT("x"), &s, &unit_error));
+		assert_ok(
+		    signature_verify(device_key_public(k), "d", BYTES_LIT("x"), &s, &unit_error));
 		mirror(s.bytes + 32);
-		assert_err(ERR_DENIED, signature_verify(device_key_public(k), "d", BYTES_LIT("x"), &s, &unit_error));
+		assert_err(ERR_DENIED,
+		    signature_verify(device_key_public(k), "d", BYTES_LIT("x"), &s, &unit_error));
 		signature_encode(&b, &s);
 		struct reader r = reader_over(buf_bytes(&b));
 		signature_decode(&r);

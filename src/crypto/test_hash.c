@@ -79,15 +79,20 @@ static const struct {
 	enum hash_kind kind;
 	const char *hex, *text;
 } vectors[] = {
-	{ HASH_SHA256, HASH_LEAF, "8951238d92bda8d50ed6b7d0324be6ac8c15510bbf94ebbd80529ece0ffe8fb6",
+	{ HASH_SHA256, HASH_LEAF,
+	    "8951238d92bda8d50ed6b7d0324be6ac8c15510bbf94ebbd80529ece0ffe8fb6",
 	    "agevci4nsk62rvio2235amsl42wiyfkrbo7zj255qbjj5tqp72h3m" },
-	{ HASH_SHA256, HASH_CHUNK, "77dd3663ba5893bfed742114a69755a6d66271ae3f7ae4077e5123f2ec4147bc",
+	{ HASH_SHA256, HASH_CHUNK,
+	    "77dd3663ba5893bfed742114a69755a6d66271ae3f7ae4077e5123f2ec4147bc",
 	    "af352ntdxjmjhp7noqqrjjuxkwtnmytrvy7xvzahpzish4xmifd3y" },
-	{ HASH_SHA256, HASH_STATEMENT, "6062d80dc709b8204cb3bd997dd166fff82222b3dc54902c145d0e8969ac368f",
+	{ HASH_SHA256, HASH_STATEMENT,
+	    "6062d80dc709b8204cb3bd997dd166fff82222b3dc54902c145d0e8969ac368f",
 	    "afqgfwany4e3qicmwo6zs7orm377qircwpofjebmcroq5cljvq3i6" },
-	{ HASH_SHA512_256, HASH_LEAF, "9bef8e76ad4bd3530e9304e3dd8960358f2337a9376532a211fb5b3e9cbf5738",
+	{ HASH_SHA512_256, HASH_LEAF,
+	    "9bef8e76ad4bd3530e9304e3dd8960358f2337a9376532a211fb5b3e9cbf5738",
 	    "akn67dtwvvf5guyosmcohxmjma2y6izxve3wkmvcch5vwpu4x5ltq" },
-	{ HASH_SHA512_256, HASH_CHUNK, "cd6fbee71742d85ea1861c58139ea3a39f5e03039a064f5c7a9093ceaba45613",
+	{ HASH_SHA512_256, HASH_CHUNK,
+	    "cd6fbee71742d85ea1861c58139ea3a39f5e03039a064f5c7a9093ceaba45613",
 	    "algw7pxhc5bnqxvbqyofqe46uorz6xqdaonamt24pkijhtvlurlbg" },
 };
 
@@ -102,7 +107,8 @@ ids_are_those_of_the_format_document(void **state)
 		hash_object(vectors[i].alg, vectors[i].kind, BYTES_LIT("weft"), &whole);
 		assert_int_equal(whole.alg, vectors[i].alg);
 		assert_hex(whole.bytes, vectors[i].hex);
-		hash_object2(vectors[i].alg, vectors[i].kind, BYTES_LIT("w"), BYTES_LIT("eft"), &id);
+		hash_object2(
+		    vectors[i].alg, vectors[i].kind, BYTES_LIT("w"), BYTES_LIT("eft"), &id);
 		assert_true(hash_id_equal(&id, &whole));
 		assert_string_equal(hash_id_format(&id, text), vectors[i].text);
 		assert_true(hash_id_parse(vectors[i].text, &back));

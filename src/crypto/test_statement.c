@@ -83,7 +83,8 @@ every_kind_decodes_to_what_was_signed(void **state)
 		assert_true(device_id_equal(&s.authority, device_key_id(keys[0])));
 		assert_ok(statement_decode(buf_bytes(&b), &back, &unit_error));
 		assert_memory_equal(&back, &s, sizeof s);
-		assert_ok(statement_verify(buf_bytes(&b), &back, device_key_public(keys[0]), &unit_error));
+		assert_ok(statement_verify(
+		    buf_bytes(&b), &back, device_key_public(keys[0]), &unit_error));
 		statement_encode(&again, &back);
 		assert_true(bytes_equal(buf_bytes(&b), buf_bytes(&again)));
 		struct hash_id id;
@@ -125,7 +126,8 @@ no_truncation_and_no_extension_decodes(void **state)
 		assert_ok(statement_sign(&s, keys[0], &b, &unit_error));
 		for (size_t n = 0; n < b.len; n++) {
 			auto_free uint8_t *exact = mem_dup(b.at, n);
-			assert_err(ERR_PROTO, statement_decode(BYTES(exact, n), &back, &unit_error));
+			assert_err(
+			    ERR_PROTO, statement_decode(BYTES(exact, n), &back, &unit_error));
 		}
 		buf_u8(&b, 0);
 		assert_err(ERR_PROTO, statement_decode(buf_bytes(&b), &back, &unit_error));
@@ -147,8 +149,9 @@ no_changed_byte_goes_unnoticed(void **state)
 		for (size_t i = 0; i < b.len; i++) {
 			b.at[i] ^= (uint8_t)(1u << i % 8);
 			if (statement_decode(buf_bytes(&b), &back, NULL) == OK)
-				assert_err(ERR_DENIED, statement_verify(buf_bytes(&b), &back,
-				                           device_key_public(keys[0]), &unit_error));
+				assert_err(
+				    ERR_DENIED, statement_verify(buf_bytes(&b), &back,
+						    device_key_public(keys[0]), &unit_error));
 			b.at[i] ^= (uint8_t)(1u << i % 8);
 		}
 	}
@@ -162,7 +165,8 @@ only_the_signer_verifies(void **state)
 	struct statement s = example(STATEMENT_MEMBER);
 
 	assert_ok(statement_sign(&s, keys[0], &b, &unit_error));
-	assert_err(ERR_DENIED, statement_verify(buf_bytes(&b), &s, device_key_public(keys[2]), &unit_error));
+	assert_err(ERR_DENIED,
+	    statement_verify(buf_bytes(&b), &s, device_key_public(keys[2]), &unit_error));
 	struct public_key none = { 0 };
 	assert_err(ERR_DENIED, statement_verify(buf_bytes(&b), &s, &none, &unit_error));
 }
@@ -222,8 +226,10 @@ spoil(struct statement *s, int i)
 		CASE(24, STATEMENT_HEAD, "before", s->previous = (struct hash_id){ 0 });
 		CASE(25, STATEMENT_HEAD, "commit", s->commit = (struct hash_id){ 0 });
 		CASE(26, STATEMENT_AUTHORITY, "own recovery", s->recovery = s->key);
-		CASE(27, STATEMENT_AUTHORITY, "not the authority", s->key = *device_key_public(keys[2]));
-		CASE(28, STATEMENT_SUCCESSOR, "succeed itself", s->key = *device_key_public(keys[0]));
+		CASE(27, STATEMENT_AUTHORITY, "not the authority",
+		    s->key = *device_key_public(keys[2]));
+		CASE(28, STATEMENT_SUCCESSOR, "succeed itself",
+		    s->key = *device_key_public(keys[0]));
 		CASE(29, STATEMENT_SUCCESSOR, "no key", s->key = (struct public_key){ 0 });
 #undef CASE
 	default:
@@ -260,9 +266,10 @@ static void
 names_are_short_printable_and_no_paths(void **state)
 {
 	(void)state;
-	static const char *const good[] = { "a", "plans 2026", "b\xc3\xbcro", "...", "-x", "a.b", "\xe6\x97\xa5" };
-	static const char *const bad[] = { "", ".", "..", "a/b", "a@b", "a\nb", "\x7f", "\x1b[2J", "\xc2\x85", "\xff",
-		"\xc3", "\xed\xa0\x80" };
+	static const char *const good[] = { "a", "plans 2026", "b\xc3\xbcro", "...", "-x", "a.b",
+		"\xe6\x97\xa5" };
+	static const char *const bad[] = { "", ".", "..", "a/b", "a@b", "a\nb", "\x7f", "\x1b[2J",
+		"\xc2\x85", "\xff", "\xc3", "\xed\xa0\x80" };
 	char name[STATEMENT_NAME_MAX + 2];
 
 	for (size_t i = 0; i < lengthof(good); i++)
@@ -305,7 +312,8 @@ a_share_is_named_by_its_body_and_not_by_its_signature(void **state)
 	assert_ok(statement_sign(&s, keys[0], &a, &unit_error));
 	assert_ok(statement_sign(&t, keys[0], &b, &unit_error));
 	assert_false(bytes_equal(buf_bytes(&a), buf_bytes(&b))); /* ECDSA draws a nonce */
-	struct hash_id id = statement_share_id(buf_bytes(&a)), twin = statement_share_id(buf_bytes(&b));
+	struct hash_id id = statement_share_id(buf_bytes(&a)),
+		       twin = statement_share_id(buf_bytes(&b));
 	assert_true(hash_id_equal(&id, &twin));
 	hash_object(HASH_DEFAULT, HASH_SHARE, BYTES(a.at, a.len - 66), &want);
 	assert_true(hash_id_equal(&id, &want));

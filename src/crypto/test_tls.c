@@ -1,4 +1,5 @@
-/* Both ends in memory; where the other end must misbehave, it is OpenSSL itself over memory BIOs. */
+/* Both ends in memory; where the other end must misbehave, it is OpenSSL itself over memory BIOs.
+ */
 #include "tests/unit.h"
 
 #include <openssl/err.h>
@@ -20,7 +21,7 @@ struct side {
 
 struct pair {
 	struct side client, server;
-	size_t step;   /* bytes handed over at once */
+	size_t step; /* bytes handed over at once */
 };
 
 static void
@@ -71,7 +72,8 @@ close_pair(void **state)
 	return 0;
 }
 
-/* Hands FROM's output to TO, at most STEP bytes, as a socket would: the bytes are gone afterwards. */
+/* Hands FROM's output to TO, at most STEP bytes, as a socket would: the bytes are gone afterwards.
+ */
 static bool
 carry(struct tls *from, struct tls *to, size_t step)
 {
@@ -92,12 +94,14 @@ carry(struct tls *from, struct tls *to, size_t step)
 
 /* Handshakes until nothing moves any more; returns what each side says. */
 static void
-shake(struct pair *p, enum err *ret_client, enum err *ret_server, struct error *client_e, struct error *server_e)
+shake(struct pair *p, enum err *ret_client, enum err *ret_server, struct error *client_e,
+    struct error *server_e)
 {
 	int steps = 0;
 
 	(void)!tls_handshake(p->client.tls, NULL);
-	while (carry(p->client.tls, p->server.tls, p->step) || carry(p->server.tls, p->client.tls, p->step))
+	while (carry(p->client.tls, p->server.tls, p->step) ||
+	       carry(p->server.tls, p->client.tls, p->step))
 		assert_true(++steps < STEPS_MAX);
 	*ret_client = tls_handshake(p->client.tls, client_e);
 	*ret_server = tls_handshake(p->server.tls, server_e);
@@ -140,7 +144,8 @@ both_sides_know_each_other_after_the_handshake(void **state)
 	assert_true(tls_is_ready(p->server.tls));
 	assert_true(device_id_equal(tls_peer_id(p->client.tls), device_key_id(p->server.key)));
 	assert_true(device_id_equal(tls_peer_id(p->server.tls), device_key_id(p->client.key)));
-	assert_memory_equal(tls_peer_key(p->server.tls), device_key_public(p->client.key), sizeof(struct public_key));
+	assert_memory_equal(tls_peer_key(p->server.tls), device_key_public(p->client.key),
+	    sizeof(struct public_key));
 	assert_string_equal(tls_cipher(p->client.tls), "TLS_AES_128_GCM_SHA256");
 	assert_string_equal(tls_group(p->client.tls), tls_group(p->server.tls));
 	assert_non_null(strstr(tls_group(p->client.tls), "25519"));
@@ -208,7 +213,8 @@ stranger_open(struct stranger *s, bool is_server, const char *alpn, size_t alpn_
 	if (s->ctx == NULL)
 		s->ctx = SSL_CTX_new(TLS_method());
 	if (alpn_len > 0)
-		assert_int_equal(SSL_CTX_set_alpn_protos(s->ctx, (const uint8_t *)alpn, (unsigned)alpn_len), 0);
+		assert_int_equal(
+		    SSL_CTX_set_alpn_protos(s->ctx, (const uint8_t *)alpn, (unsigned)alpn_len), 0);
 	s->ssl = SSL_new(s->ctx);
 	s->in = BIO_new(BIO_s_mem());
 	s->out = BIO_new(BIO_s_mem());
@@ -348,7 +354,8 @@ accept_any(int ok, X509_STORE_CTX *store)
 }
 
 static int
-choose_weft(SSL *ssl, const uint8_t **ret, uint8_t *ret_n, const uint8_t *offered, unsigned n, void *arg)
+choose_weft(
+    SSL *ssl, const uint8_t **ret, uint8_t *ret_n, const uint8_t *offered, unsigned n, void *arg)
 {
 	(void)ssl;
 	(void)offered;
@@ -608,8 +615,10 @@ a_changed_byte_ends_the_connection_for_good(void **state)
 			assert_int_equal(r, ERR_PROTO);
 		if (r == ERR_PROTO) {
 			assert_true(tls_output(p->server.tls).len > 0); /* the alert */
-			assert_err(ERR_PROTO, tls_read(p->server.tls, block, sizeof block, &n, &unit_error));
-			assert_err(ERR_PROTO, tls_write(p->server.tls, BYTES_LIT("x"), &unit_error));
+			assert_err(ERR_PROTO,
+			    tls_read(p->server.tls, block, sizeof block, &n, &unit_error));
+			assert_err(
+			    ERR_PROTO, tls_write(p->server.tls, BYTES_LIT("x"), &unit_error));
 		}
 		tls_keep(p->server.tls);
 	}
@@ -715,7 +724,8 @@ a_close_is_told_from_a_line_that_was_cut(void **state)
 	connect_pair(p);
 	assert_ok(tls_write(p->client.tls, BYTES_LIT("last words"), &unit_error));
 	carry(p->client.tls, p->server.tls, SIZE_MAX);
-	assert_int_equal(drain(p->server.tls, &got), ERR_AGAIN); /* if the line ends now, something is missing */
+	assert_int_equal(
+	    drain(p->server.tls, &got), ERR_AGAIN); /* if the line ends now, something is missing */
 	tls_shutdown(p->client.tls);
 	assert_true(tls_output(p->client.tls).len > 0);
 	carry(p->client.tls, p->server.tls, SIZE_MAX);

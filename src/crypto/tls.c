@@ -1,7 +1,8 @@
 /*
- * OpenSSL reads and writes through a BIO of ours that only moves pointers and copies: records come straight from
- * the caller's receive buffer, and go one behind another into one output buffer.  OpenSSL's own buffers exist
- * while a record is under way (SSL_MODE_RELEASE_BUFFERS), ours while there is something in it.
+ * OpenSSL reads and writes through a BIO of ours that only moves pointers and copies: records come
+ * straight from the caller's receive buffer, and go one behind another into one output buffer.
+ * OpenSSL's own buffers exist while a record is under way (SSL_MODE_RELEASE_BUFFERS), ours while
+ * there is something in it.
  */
 #include "crypto/tls.h"
 
@@ -12,9 +13,9 @@
 #include "crypto/tls_private.h"
 
 enum {
-	RECORD_MAX = 16 * 1024,  /* plaintext in a record */
+	RECORD_MAX = 16 * 1024,    /* plaintext in a record */
 	RECORD_EXTRA = 5 + 1 + 16, /* header, type, tag */
-	/* Beyond TLS_OUT_MAX, for what is not asked for by tls_write: handshake, alerts, key updates. */
+	/* Beyond TLS_OUT_MAX, for what tls_write did not ask for: handshake, alerts, key updates. */
 	OUT_SLACK = 32 * 1024,
 };
 
@@ -222,7 +223,7 @@ tls_handshake(struct tls *t, struct error *e)
 	int ret = SSL_do_handshake(t->ssl);
 	if (ret != 1)
 		return why(t, ret, e);
-	/* Without a certificate on both sides OpenSSL does not come to this point; we depend on it. */
+	/* Without a certificate OpenSSL does not come to this point; we depend on it. */
 	if (!expect(t->peer_key.alg != 0)) {
 		tls_fail(t, ERR_BUG, HERE, "the handshake ended without a peer");
 		return report(t, e);

@@ -49,8 +49,8 @@ void tls_keep(struct tls *t);
 /* Goes on with the handshake.  OK when it is complete, ERR_AGAIN when more must be fed (send tls_output). */
 enum err tls_handshake(struct tls *t, struct error *e) must_check;
 bool tls_is_ready(const struct tls *t);
-/* Decrypts up to N bytes to TO, from as many records as there are.  *RET_N > 0 with OK; ERR_AGAIN when more must be fed; ERR_NOTFOUND when the
- * peer closed cleanly (close_notify). */
+/* Decrypts up to N bytes to TO, from as many records as there are.  *RET_N > 0 with OK; ERR_AGAIN when more
+ * must be fed; ERR_NOTFOUND when the peer closed cleanly (close_notify). */
 enum err tls_read(struct tls *t, void *to, size_t n, size_t *ret_n, struct error *e) must_check;
 /* Encrypts all of B into the output buffer; ERR_AGAIN with nothing taken when the buffer has no room for it
  * (B.len <= TLS_WRITE_MAX). */

@@ -1,6 +1,7 @@
 /*
- * Who may connect.  A certificate is only the envelope of a public key: names, issuers, times and extensions in it
- * are not looked at.  That the peer holds the private half is what the handshake proves.
+ * Who may connect.  A certificate is only the envelope of a public key: names, issuers, times and
+ * extensions in it are not looked at.  That the peer holds the private half is what the handshake
+ * proves.
  */
 #include <openssl/err.h>
 #include <openssl/x509.h>
@@ -11,14 +12,16 @@
 
 enum { PEER_CERT_MAX = 4096 }; /* bytes; ours have about 330 */
 
-/* The newest syntax that this OpenSSL understands: '*' sends a key share at once, '/' sets levels of preference. */
+/* The newest syntax that this OpenSSL understands: '*' sends a key share at once, '/' sets levels
+ * of preference. */
 static const char *const group_lists[] = {
 	"*X25519MLKEM768/*X25519:P-256:P-384",
 	"X25519MLKEM768:X25519:P-256:P-384",
 	"X25519:P-256:P-384",
 };
 
-static const char suites[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+static const char suites[] =
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
 static const uint8_t alpn_offer[] = "\x06" TLS_ALPN;
 
@@ -39,8 +42,10 @@ make_certificate(EVP_PKEY *pkey)
 	    ASN1_INTEGER_set(X509_get_serialNumber(x), 1) != 1 ||
 	    ASN1_TIME_set_string(X509_getm_notBefore(x), "20000101000000Z") != 1 ||
 	    ASN1_TIME_set_string(X509_getm_notAfter(x), "99991231235959Z") != 1 ||
-	    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"weft", -1, -1, 0) != 1 ||
-	    X509_set_issuer_name(x, name) != 1 || X509_set_pubkey(x, pkey) != 1 || X509_sign(x, pkey, EVP_sha256()) <= 0)
+	    X509_NAME_add_entry_by_txt(
+		name, "CN", MBSTRING_ASC, (const uint8_t *)"weft", -1, -1, 0) != 1 ||
+	    X509_set_issuer_name(x, name) != 1 || X509_set_pubkey(x, pkey) != 1 ||
+	    X509_sign(x, pkey, EVP_sha256()) <= 0)
 		return NULL;
 	return take_ptr(x);
 }
@@ -97,7 +102,8 @@ on_peer_certificate(X509_STORE_CTX *store, void *arg)
 }
 
 static int
-on_alpn_offered(SSL *ssl, const uint8_t **ret, uint8_t *ret_n, const uint8_t *offered, unsigned n, void *arg)
+on_alpn_offered(
+    SSL *ssl, const uint8_t **ret, uint8_t *ret_n, const uint8_t *offered, unsigned n, void *arg)
 {
 	uint8_t *chosen = NULL;
 
@@ -134,10 +140,11 @@ set_protocol(SSL_CTX *c)
 	SSL_CTX_set_alpn_select_cb(c, on_alpn_offered, NULL);
 	/* set_alpn_protos is the one call here that returns 0 when all is well */
 	return SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) == 1 &&
-	       SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) == 1 && SSL_CTX_set_ciphersuites(c, suites) == 1 &&
-	       SSL_CTX_set1_sigalgs_list(c, "ECDSA+SHA256") == 1 && SSL_CTX_set_num_tickets(c, 0) == 1 &&
-	       SSL_CTX_set_max_early_data(c, 0) == 1 && set_groups(c) &&
-	       SSL_CTX_set_alpn_protos(c, alpn_offer, sizeof alpn_offer - 1) == 0;
+	       SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) == 1 &&
+	       SSL_CTX_set_ciphersuites(c, suites) == 1 &&
+	       SSL_CTX_set1_sigalgs_list(c, "ECDSA+SHA256") == 1 &&
+	       SSL_CTX_set_num_tickets(c, 0) == 1 && SSL_CTX_set_max_early_data(c, 0) == 1 &&
+	       set_groups(c) && SSL_CTX_set_alpn_protos(c, alpn_offer, sizeof alpn_offer - 1) == 0;
 }
 
 static bool
@@ -145,7 +152,8 @@ set_key(SSL_CTX *c, EVP_PKEY *pkey)
 {
 	auto_(x509_free_p) X509 *x = make_certificate(pkey);
 
-	return x != NULL && SSL_CTX_use_certificate(c, x) == 1 && SSL_CTX_use_PrivateKey(c, pkey) == 1;
+	return x != NULL && SSL_CTX_use_certificate(c, x) == 1 &&
+	       SSL_CTX_use_PrivateKey(c, pkey) == 1;
 }
 
 enum err
@@ -155,7 +163,8 @@ tls_ctx_new(const struct device_key *key, struct tls_ctx **ret, struct error *e)
 
 	c->ssl = SSL_CTX_new(TLS_method());
 	c->bio = tls_bio_method();
-	if (c->ssl == NULL || c->bio == NULL || !set_protocol(c->ssl) || !set_key(c->ssl, key->pkey))
+	if (c->ssl == NULL || c->bio == NULL || !set_protocol(c->ssl) ||
+	    !set_key(c->ssl, key->pkey))
 		return ossl_fail(e, ERR_BUG, "set up TLS");
 	*ret = take_ptr(c);
 	return OK;

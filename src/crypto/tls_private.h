@@ -1,5 +1,6 @@
 /*
- * tls_private: what tls.c (one connection) and tls_ctx.c (who may connect) share.  Not for other modules.
+ * tls_private: what tls.c (one connection) and tls_ctx.c (who may connect) share.  Not for other
+ * modules.
  */
 #pragma once
 
@@ -16,14 +17,14 @@ struct tls_ctx {
 
 struct tls {
 	SSL *ssl;
-	struct bytes in;       /* ciphertext that is not consumed yet */
-	uint8_t *kept;         /* its memory, when it is ours */
-	struct buf out;        /* ciphertext for the peer, the first SENT bytes of it gone */
+	struct bytes in; /* ciphertext that is not consumed yet */
+	uint8_t *kept;   /* its memory, when it is ours */
+	struct buf out;  /* ciphertext for the peer, the first SENT bytes of it gone */
 	size_t sent;
 	bool ready, has_expect;
 	struct device_id expect, peer_id;
 	struct public_key peer_key; /* alg 0 until the certificate has been seen */
-	struct error *failed;  /* why nothing more will come of this connection, or NULL */
+	struct error *failed;       /* why nothing more will come of this connection, or NULL */
 };
 
 /* The method of the BIO between SSL and struct tls.  Gives; NULL without memory. */
