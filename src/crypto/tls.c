@@ -257,7 +257,7 @@ tls_read(struct tls *t, void *to, size_t n, size_t *ret_n, struct error *e)
 		got += part;
 	}
 	/* What ended the loop is said again when there is nothing else to say. */
-	if (got == 0)
+	if (got == 0 && r != OK)
 		return r;
 	*ret_n = got;
 	return OK;
