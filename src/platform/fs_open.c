@@ -109,7 +109,7 @@ walk(int dir, struct relpath p, bool have_openat2, int flags, mode_t mode)
 int
 fs_openat(int dir, struct relpath p, int flags, mode_t mode)
 {
-	flags |= O_CLOEXEC | O_NOFOLLOW | O_NOCTTY;
+	flags |= O_CLOEXEC | O_NOFOLLOW;
 	if (p.len == 0)
 		return openat(dir, ".", flags, mode);
 	int fd = p.len < PATH_MAX ? open_beneath(dir, p.text, flags, mode)
@@ -174,7 +174,7 @@ only_file(int fd, int dir, struct relpath p, int *ret_fd, struct error *e)
 enum err
 fs_open_read(int dir, struct relpath p, int *ret_fd, struct error *e)
 {
-	int fd = fault_call("open to read", fs_openat(dir, p, O_RDONLY | O_NONBLOCK, 0));
+	int fd = fault_call("open to read", fs_openat(dir, p, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0));
 
 	return only_file(fd, dir, p, ret_fd, e);
 }
@@ -182,7 +182,7 @@ fs_open_read(int dir, struct relpath p, int *ret_fd, struct error *e)
 enum err
 fs_open_write(int dir, struct relpath p, int *ret_fd, struct error *e)
 {
-	int fd = fault_call("open to write", fs_openat(dir, p, O_RDWR | O_NONBLOCK, 0));
+	int fd = fault_call("open to write", fs_openat(dir, p, O_RDWR | O_NONBLOCK | O_NOCTTY, 0));
 
 	return only_file(fd, dir, p, ret_fd, e);
 }
