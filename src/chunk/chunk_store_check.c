@@ -1,9 +1,9 @@
 /*
  * The check walks the packs one after the other, as they lie on the disk, and verifies every object
  * of which the index says that it lies there.  When the index counts more objects in a pack than
- * the walk has met, heads of records (or that of the file) are damaged; then all objects of such
- * packs are looked at through the index, once for all packs together: the good ones are copied to
- * the newest pack, the bad ones reported.
+ * the walk has met, heads of records (or that of the file) are damaged; then the objects of such
+ * packs are looked at through the index, once for all packs together: of those without a whole head
+ * the good ones are copied to the newest pack, the bad ones reported.
  */
 #include <inttypes.h>
 
@@ -148,6 +148,22 @@ check_packs(struct check *c, struct error *e)
 
 /* -- what no walk meets -- */
 
+/* Then the walk has met it: nothing to do here. */
+static bool
+has_whole_head(struct check *c, const struct chunk_place *p)
+{
+	struct chunk_place first = { .pack = p->pack };
+	uint8_t pack[PACK_HEAD], record[PACK_RECORD_HEAD];
+	struct pack_head h;
+	struct pack_record rec;
+
+	return chunk_store_read(c->s, &first, 0, pack, sizeof pack, NULL) == OK &&
+	       pack_head_decode(BYTES_OF(pack), &h, NULL) == OK && h.number == p->pack &&
+	       chunk_store_read(c->s, p, 0, record, sizeof record, NULL) == OK &&
+	       pack_record_decode(&h, BYTES_OF(record), &rec, NULL) == OK &&
+	       hash_id_equal(&rec.id, &p->rec.id);
+}
+
 static bool
 is_odd(const struct check *c, uint64_t pack)
 {
@@ -178,7 +194,7 @@ check_odd(struct check *c, struct error *e)
 		r = chunk_index_scan(c->s->index, &after, places, &n, e);
 		for (size_t i = 0; r == OK && i < n; i++) {
 			after = places[i].rec.id;
-			if (is_odd(c, places[i].pack))
+			if (is_odd(c, places[i].pack) && !has_whole_head(c, &places[i]))
 				r = rescue(c, &places[i], e);
 		}
 	}

@@ -282,7 +282,7 @@ adopt_all(struct recovery *v, struct error *e)
 		int fd = -1;
 		if (f->number == v->newest)
 			v->end = f->size;
-		if (f->size <= known || (p != NULL && p->doomed))
+		if (p != NULL && (p->doomed || f->size <= known))
 			continue;
 		r = pack_set_get(v->s->packs, f->number, &fd, e);
 		if (r != OK)
