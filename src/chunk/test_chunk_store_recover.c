@@ -37,8 +37,7 @@ size_of(int fd)
 	return st.st_size;
 }
 
-/* Puts objects in a process that dies without closing anything.  WRITE: with a commit at the end.
- */
+/* Puts objects in a process that dies without closing anything. */
 static void
 put_and_die(struct test_store *t, uint64_t from, uint64_t to, bool commit)
 {
