@@ -436,6 +436,21 @@ authority_accept(struct authority *a, struct bytes statement, bool *ret_news, st
 	return OK;
 }
 
+void
+authority_stamp(const struct authority *a, struct statement *s, int64_t now_s)
+{
+	struct subject about = subject(s->kind, &s->device, &s->share);
+	const struct held *h = map_ptr(&a->held, BYTES_OF(about));
+	int64_t issued_s = now_s;
+
+	s->epoch = max_of(s->epoch, a->epoch);
+	if (h != NULL && h->epoch == s->epoch && h->issued_s >= now_s)
+		issued_s = h->issued_s + 1;
+	if (s->expires_s != 0)
+		s->expires_s += issued_s - now_s;
+	s->issued_s = issued_s;
+}
+
 /* asking */
 
 const struct device_id *

@@ -31,6 +31,11 @@ DEFINE_FREE_P(authority)
  * trust to its key. */
 enum err authority_accept(struct authority *a, struct bytes statement, bool *ret_news, struct error *e) must_check;
 
+/* For whoever signs: gives S, which is about to be signed, epoch and time of issue that make it newer than what
+ * is known about its subject, also when two are signed within a second or the clock was set back.  The epoch is
+ * at least authority_epoch, the time NOW_S or the next free second; an expiry, counted from NOW_S, moves along. */
+void authority_stamp(const struct authority *a, struct statement *s, int64_t now_s);
+
 const struct device_id *authority_id(const struct authority *a);      /* the id first trusted */
 const struct public_key *authority_key(const struct authority *a);    /* current key; NULL before the first */
 uint64_t authority_epoch(const struct authority *a);                  /* highest seen */

@@ -66,8 +66,8 @@ bool statement_name_ok(const char *name); /* the rule of STATEMENT_NAME_MAX */
 const char *statement_kind_name(enum statement_kind kind); /* "grant" */
 /* Checks S's fields, encodes and signs with KEY, whose id becomes S->authority; only in a SUCCESSOR an authority
  * that is given (not zero) stays, as KEY may be the recovery key.  Appends the bytes to OUT and fills S->id,
- * signature.  Of two statements about one subject at one epoch the later issued counts: whoever signs a second
- * one within a second issues it a second later. */
+ * signature.  Of two statements about one subject at one epoch the later issued counts: authority_stamp
+ * sees to that. */
 enum err statement_sign(struct statement *s, const struct device_key *key, struct buf *out,
     struct error *e) must_check;
 /* Bytes to fields; every rule but the signature.  Accepts exactly the canonical encoding. */

@@ -342,6 +342,32 @@ the_newer_of_two_grants_counts_in_either_order(void **state)
 }
 
 static void
+what_is_stamped_counts_whatever_the_clock_says(void **state)
+{
+	struct world *w = *state;
+	static const int64_t clock[] = { NOW, NOW, NOW, NOW - 48 * HOUR, NOW + 1, NOW + HOUR };
+
+	takes(w->a, authority_says(w, 0), true);
+	takes(w->a, revocation(w->key[0], w->device[2], NULL, 4), true);
+	for (size_t i = 0; i < lengthof(clock); i++) {
+		struct statement s = grant(w->key[0], w->device[1], w->share[0], RIGHT_READ, 1).s;
+		s.epoch = 0;
+		s.rights = 1u << i % 3;
+		s.expires_s = clock[i] + HOUR;
+		authority_stamp(w->a, &s, clock[i]);
+		assert_int_equal(s.epoch, 4);
+		assert_int_equal(s.expires_s - s.issued_s, HOUR);
+		assert_true(s.issued_s >= clock[i]);
+		takes(w->a, say(w->key[0], s), true);
+	}
+	/* what nothing is known of is issued now; a given epoch stays */
+	struct statement other = revocation(w->key[0], w->device[0], NULL, 5).s;
+	authority_stamp(w->a, &other, NOW - HOUR);
+	assert_int_equal(other.issued_s, NOW - HOUR);
+	assert_int_equal(other.epoch, 5);
+}
+
+static void
 a_revocation_ends_what_is_older_and_nothing_else(void **state)
 {
 	struct world *w = *state;
@@ -1025,6 +1051,7 @@ main(void)
 		BOTH(a_member_is_one_until_its_time_is_over),
 		BOTH(rights_include_the_lesser_ones_and_stay_with_their_share),
 		BOTH(the_newer_of_two_grants_counts_in_either_order),
+		BOTH(what_is_stamped_counts_whatever_the_clock_says),
 		BOTH(a_revocation_ends_what_is_older_and_nothing_else),
 		BOTH(a_revocation_that_comes_first_holds),
 		BOTH(the_head_with_the_highest_number_counts),
