@@ -24,7 +24,7 @@ struct end_net { /* what all ends of a test share */
 	struct loop *loop;
 	struct timer *limit;
 	int open; /* ends that live: at 0 the loop stops */
-	struct listener *listener;
+	struct listener *listener, *second;
 	struct end *expects; /* the end that takes the next accepted connection */
 	char dir[64];
 	char path[128]; /* for a local socket */
@@ -39,7 +39,9 @@ struct end {
 	uint64_t got; /* bytes that came and were right */
 	uint64_t sent, to_send;
 	bool echoes;
-	bool deaf;             /* does not read */
+	bool deaf;   /* does not read */
+	size_t bite; /* reads so much at a time and pauses after it */
+	struct task chewed;
 	uint64_t leaves_after; /* closes itself when it has got so much */
 	bool leaves_when_sent; /* says goodbye as soon as all is written */
 	uint8_t held[END_PIECE];
@@ -95,9 +97,35 @@ end_echo(struct end *e)
 }
 
 static inline void
+end_chewed(void *ctx)
+{
+	struct end *e = ctx;
+
+	if (e->conn != NULL)
+		conn_pause(e->conn, false);
+}
+
+static inline void
+end_bite(struct end *e)
+{
+	size_t n = 0;
+
+	assert_true(e->bite <= sizeof e->held);
+	if (conn_read(e->conn, e->held, e->bite, &n) != OK)
+		return;
+	assert_in_range(n, 1, e->bite);
+	conn_pause(e->conn, true);
+	end_check(e, e->held, n);
+	task_init(&e->chewed, e->net->loop, end_chewed, e);
+	task_start(&e->chewed);
+}
+
+static inline void
 end_read(struct end *e)
 {
-	if (e->deaf)
+	if (e->bite > 0)
+		end_bite(e);
+	if (e->deaf || e->bite > 0)
 		return;
 	while (e->held_n == 0 && conn_read(e->conn, e->held, sizeof e->held, &e->held_n) == OK) {
 		assert_in_range(e->held_n, 1, sizeof e->held);
@@ -149,7 +177,8 @@ end_less(struct end_net *net)
 	if (--net->open > 0)
 		return;
 	listener_close(net->listener);
-	net->listener = NULL;
+	listener_close(net->second);
+	net->listener = net->second = NULL;
 	timer_close(net->limit);
 	net->limit = NULL;
 	loop_stop(net->loop);
