@@ -99,6 +99,13 @@ put_body(const struct commit *c, struct buf *to)
 	buf_add_bytes(to, bytes_str(c->label));
 }
 
+void
+commit_encode(const struct commit *c, struct buf *out)
+{
+	put_body(c, out);
+	signature_encode(out, &c->signature);
+}
+
 static void
 name(struct commit *c, struct bytes b)
 {

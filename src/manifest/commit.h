@@ -40,6 +40,8 @@ void commit_clear(struct commit *c);
  * be too large. */
 enum err commit_sign(
     struct commit *c, const struct device_key *key, struct buf *out, struct error *e) must_check;
+/* The bytes that it was signed as or decoded from. */
+void commit_encode(const struct commit *c, struct buf *out);
 /* Every rule but the signature.  *RET: commit_clear. */
 enum err commit_decode(struct bytes b, struct commit *ret, struct error *e) must_check;
 enum err commit_verify(struct bytes b, const struct commit *c, struct error *e) must_check;

@@ -126,7 +126,7 @@ random_mutations_never_crash_and_have_one_encoding(void **state)
 {
 	struct fixture *f = *state;
 	struct rng rng;
-	size_t rewritten = 0;
+	size_t decoded = 0;
 
 	rng_seed(&rng, any_seed());
 	for (int i = 0; i < 20000; i++) {
@@ -144,17 +144,12 @@ random_mutations_never_crash_and_have_one_encoding(void **state)
 		assert_true(r == OK || r == ERR_PROTO);
 		if (r != OK)
 			continue;
-		/* What it says, written down again by its author, is what it was. */
 		auto_buf struct buf again = BUF(COMMIT_MAX);
-		size_t body = bad.len - 2 - c.signature.len;
-		if (memcmp(&c.author, device_key_public(f->key), sizeof c.author) != 0)
-			continue;
-		rewritten++;
-		assert_ok(commit_sign(&c, f->key, &again, &unit_error));
-		assert_int_equal(again.len - 2 - c.signature.len, body);
-		assert_memory_equal(again.at, bad.at, body);
+		commit_encode(&c, &again);
+		assert_true(bytes_equal(buf_bytes(&again), buf_bytes(&bad)));
+		decoded++;
 	}
-	assert_true(rewritten > 100);
+	assert_true(decoded > 100);
 }
 
 static void

@@ -8,8 +8,9 @@ tree_find(struct node_source source, const struct hash_id *root, struct bytes na
 
 	buf_reset(value);
 	enum err r = prolly_get(HASH_TREE, source, root, name, value, e);
-	if (r == OK)
-		r = tree_entry_decode(name, buf_bytes(value), items, &en, e);
+	if (r != OK)
+		return r;
+	r = tree_entry_decode(name, buf_bytes(value), items, &en, e);
 	if (r != OK)
 		return r;
 	if (!tree_entry_is_of(&en, root->alg))

@@ -41,8 +41,9 @@ tree_iter_next(struct tree_iter *it, struct tree_entry *ret, struct error *e)
 	struct tree_entry en;
 	enum err r = node_cursor_next(it->nodes, &raw, e);
 
-	if (r == OK)
-		r = tree_entry_decode(raw.key, raw.value, it->items, &en, e);
+	if (r != OK)
+		return r;
+	r = tree_entry_decode(raw.key, raw.value, it->items, &en, e);
 	if (r != OK)
 		return r;
 	if (!tree_entry_is_of(&en, it->alg))
