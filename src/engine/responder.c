@@ -5,6 +5,7 @@
 #include "engine/responder.h"
 
 #include "base/mem.h"
+#include "session/serve.h"
 
 enum { JOBS_MAX = 2, STEP_BYTES = 256 * 1024, STEP_FRAMES = 64 };
 
@@ -19,16 +20,17 @@ struct request {
 	struct hash_id *ids;
 	uint32_t n_ids, at_id;
 	/* units */
-	uint32_t unit_size, unit_number, n_runs, at_run, at_leaf;
-	struct leaf_run runs[LIMIT_UNIT_RUNS];
+	struct msg_get_units ask;
 	struct snapshot_map *map;
-	struct unit unit;
-	uint32_t list_sent; /* chunk whose leaf list went out on this stream */
+	uint32_t *lens;       /* of the unit's chunks */
+	struct serve serve;
+	uint8_t *held;        /* the big chunk being sent, from leaf held_from to its end; CHUNK_MAX, while the request lives */
+	uint32_t held_chunk, held_from;
+	struct leaf_list held_list;
 	/* what the last step made */
 	struct block *frames[STEP_FRAMES];
 	uint16_t flags[STEP_FRAMES];
 	uint32_t n_frames;
-	uint8_t *scratch; /* CHUNK_MAX, while a step runs */
 };
 
 struct responder {
@@ -39,14 +41,11 @@ struct responder {
 	struct request *first, **last;
 	unsigned jobs;
 	bool closing;
-	uint8_t *scratch[JOBS_MAX]; /* kept while there are requests */
-	bool scratch_used[JOBS_MAX];
 };
 
 struct step {
 	struct responder *r;
 	struct request *q;
-	unsigned slot;
 };
 
 static void pump(struct responder *r);
@@ -97,150 +96,99 @@ step_nodes(struct responder *r, struct request *q, struct error *e)
 	return err;
 }
 
-/* Opens the map, checks the runs; "all of it" becomes one run. */
+/* Opens the map and the cutter over the unit's chunks. */
 static enum err
 open_unit(struct responder *r, struct request *q, struct error *e)
 {
-	enum err err = r->source->get_map(r->source->ctx, &q->share, &q->snapshot, q->unit_size, &q->map, e);
+	enum err err = r->source->get_map(r->source->ctx, &q->share, &q->snapshot, q->ask.unit_size, &q->map, e);
+	uint32_t chunk, n = 0;
 
 	if (err != OK)
 		return err;
-	if (q->unit_number >= snapshot_map_units(q->map))
-		return fail(e, ERR_PROTO, "unit %u of %llu", q->unit_number, (unsigned long long)snapshot_map_units(q->map));
-	q->unit = snapshot_map_unit(q->map, q->unit_number);
-	q->list_sent = UINT32_MAX;
-	if (q->n_runs == 0) {
-		q->runs[0] = (struct leaf_run){ 0, q->unit.n_leaves };
-		q->n_runs = 1;
-	}
-	struct leaf_run last = q->runs[q->n_runs - 1];
-	if (last.first + last.n > q->unit.n_leaves)
-		return fail(e, ERR_PROTO, "leaf %u of unit %u, which has %u", last.first + last.n - 1, q->unit_number,
-		    q->unit.n_leaves);
-	q->at_leaf = q->runs[0].first;
-	return OK;
-}
-
-/* The open DATA frame of a step. */
-struct data_frame {
-	struct block *block;
-	struct data_prefix prefix;
-	uint32_t raw;
-};
-
-static void
-close_frame(struct request *q, struct data_frame *f)
-{
-	if (f->block == NULL)
-		return;
-	frame_data_encode(&f->prefix, f->block->bytes);
-	f->block->len = LIMIT_DATA_PREFIX + f->prefix.lists_bytes + f->raw;
-	q->flags[q->n_frames] = 0;
-	q->frames[q->n_frames++] = f->block;
-	f->block = NULL;
-}
-
-/* Room for the leaf in the open frame, or a new one.  Lists stand before the leaves, so a frame that has leaves of another chunk
- * is closed before a list is added. */
-static void
-frame_for(struct request *q, struct data_frame *f, uint32_t unit_leaf, uint32_t len, bool with_list)
-{
-	if (f->block != NULL && (f->raw + len > LIMIT_DATA_RAW || with_list))
-		close_frame(q, f);
-	if (f->block != NULL)
-		return;
-	f->block = block_new(BLOCK_ROOM);
-	f->raw = 0;
-	f->prefix = (struct data_prefix){ .unit = q->unit_number, .first_leaf = (uint16_t)unit_leaf };
-}
-
-static void
-add_list(struct data_frame *f, const struct leaf_list *list)
-{
-	uint32_t n = list->n * HASH_BYTES;
-
-	memcpy(f->block->bytes + LIMIT_DATA_PREFIX + f->prefix.lists_bytes, list->hash, n);
-	f->prefix.lists_bytes = (uint16_t)(f->prefix.lists_bytes + n);
-}
-
-static void
-add_leaf(struct data_frame *f, const uint8_t *bytes, uint32_t len)
-{
-	memcpy(f->block->bytes + LIMIT_DATA_PREFIX + f->prefix.lists_bytes + f->raw, bytes, len);
-	f->raw += len;
-	f->prefix.n_leaves++;
-}
-
-/* The piece of the unit that holds UNIT_LEAF, from there on. */
-static struct unit_piece
-piece_at(const struct request *q, uint32_t unit_leaf)
-{
-	struct unit_pieces p = unit_pieces_of(q->unit);
-	struct unit_piece piece = { 0 };
-	uint32_t chunk;
-
+	if (q->ask.unit >= snapshot_map_units(q->map))
+		return fail(e, ERR_PROTO, "unit %u of %llu", q->ask.unit, (unsigned long long)snapshot_map_units(q->map));
+	struct unit u = snapshot_map_unit(q->map, q->ask.unit);
+	struct unit_pieces p = unit_pieces_of(u);
+	q->lens = mem_array(uint32_t, u.n_leaves);
 	while (unit_pieces_more(&p, &chunk)) {
-		piece = unit_pieces_next(&p, snapshot_map_chunk(q->map, chunk)->len);
-		if (unit_leaf < piece.unit_leaf + piece.n_leaves)
-			break;
+		q->lens[n] = snapshot_map_chunk(q->map, chunk)->len;
+		unit_pieces_next(&p, q->lens[n++]);
 	}
-	uint32_t skip = unit_leaf - piece.unit_leaf;
-	return (struct unit_piece){ piece.chunk, piece.first_leaf + skip, piece.n_leaves - skip, unit_leaf };
+	q->held_chunk = UINT32_MAX;
+	return serve_init(&q->serve, &u, &q->ask, q->lens, e);
+}
+
+/* Leaves of a big chunk are read from here to its end at once: it may be packed, and then unpacking it for each leaf would cost
+ * sixteen times as much. */
+static enum err
+hold_chunk(struct responder *r, struct request *q, const struct serve_piece *p, struct error *e)
+{
+	const struct snapshot_map_chunk *c = snapshot_map_chunk(q->map, p->chunk);
+	uint32_t n = chunk_id_leaf_count(c->len) - p->first_leaf, len;
+
+	if (q->held_chunk == p->chunk)
+		return OK;
+	enum err err = r->source->get_leaves(r->source->ctx, &q->share, &c->id, c->len, p->first_leaf, n, q->held, &len,
+	    &q->held_list, e);
+	if (err != OK)
+		return err;
+	q->held_chunk = p->chunk;
+	q->held_from = p->first_leaf;
+	return OK;
 }
 
 static enum err
-add_piece(struct responder *r, struct request *q, struct unit_piece p, struct data_frame *f, uint32_t *ret_bytes,
-    struct error *e)
+fill_piece(struct responder *r, struct request *q, const struct serve_piece *p, struct block *b, struct error *e)
 {
-	const struct snapshot_map_chunk *c = snapshot_map_chunk(q->map, p.chunk);
-	struct leaf_list list;
-	uint32_t len = 0, at = 0;
+	const struct snapshot_map_chunk *c = snapshot_map_chunk(q->map, p->chunk);
+	uint32_t len;
 
-	enum err err = r->source->get_leaves(r->source->ctx, &q->share, &c->id, c->len, p.first_leaf, p.n_leaves,
-	    q->scratch, &len, &list, e);
+	if (chunk_id_leaf_count(c->len) == 1)
+		return r->source->get_leaves(r->source->ctx, &q->share, &c->id, c->len, 0, 1, b->bytes + p->at, &len, NULL, e);
+	enum err err = hold_chunk(r, q, p, e);
 	if (err != OK)
 		return err;
-	bool is_multi = chunk_id_leaf_count(c->len) > 1;
-	for (uint32_t i = 0; i < p.n_leaves; i++) {
-		uint32_t n = chunk_id_leaf_len(c->len, p.first_leaf + i);
-		bool with_list = is_multi && q->list_sent != p.chunk;
-		frame_for(q, f, p.unit_leaf + i, n, with_list);
-		if (with_list) {
-			add_list(f, &list);
-			q->list_sent = p.chunk;
-		}
-		add_leaf(f, q->scratch + at, n);
-		at += n;
-	}
-	*ret_bytes += len;
+	memcpy(b->bytes + p->at, q->held + (size_t)(p->first_leaf - q->held_from) * CHUNK_LEAF, p->len);
+	if (p->list_at != 0)
+		memcpy(b->bytes + p->list_at, q->held_list.hash, (size_t)q->held_list.n * HASH_BYTES);
 	return OK;
 }
 
-/* The next piece is what is left of this run within one chunk. */
+static enum err
+add_frame(struct responder *r, struct request *q, const struct serve_frame *f, struct error *e)
+{
+	struct block *b = block_new(f->payload);
+	enum err err = OK;
+
+	frame_data_encode(&f->prefix, b->bytes);
+	b->len = f->payload;
+	for (uint32_t i = 0; err == OK && i < f->n_pieces; i++)
+		err = fill_piece(r, q, &f->pieces[i], b, e);
+	if (err != OK) {
+		block_free(b);
+		return err;
+	}
+	q->flags[q->n_frames] = f->end ? FRAME_END : 0;
+	q->frames[q->n_frames++] = b;
+	return OK;
+}
+
 static enum err
 step_unit(struct responder *r, struct request *q, struct error *e)
 {
-	struct data_frame f = { 0 };
+	struct serve_frame f;
 	uint32_t bytes = 0;
 	enum err err = q->map == NULL ? open_unit(r, q, e) : OK;
 
-	while (err == OK && q->at_run < q->n_runs && bytes < STEP_BYTES && q->n_frames + 20 < STEP_FRAMES) {
-		struct leaf_run run = q->runs[q->at_run];
-		struct unit_piece p = piece_at(q, q->at_leaf);
-		p.n_leaves = min_of(p.n_leaves, (uint32_t)run.first + run.n - q->at_leaf);
-		err = add_piece(r, q, p, &f, &bytes, e);
-		q->at_leaf += p.n_leaves;
-		if (q->at_leaf < (uint32_t)run.first + run.n)
-			continue;
-		/* A frame's leaves are consecutive: a gap closes it. */
-		close_frame(q, &f);
-		if (++q->at_run < q->n_runs)
-			q->at_leaf = q->runs[q->at_run].first;
+	if (q->held == NULL)
+		q->held = mem_alloc(CHUNK_MAX);
+	while (err == OK && !q->done && bytes < STEP_BYTES && q->n_frames < STEP_FRAMES) {
+		if (!serve_next(&q->serve, &f))
+			break;
+		err = add_frame(r, q, &f, e);
+		bytes += f.payload;
+		q->done = f.end;
 	}
-	close_frame(q, &f);
-	q->done = err == OK && q->at_run == q->n_runs;
-	if (q->done && q->n_frames > 0)
-		q->flags[q->n_frames - 1] |= FRAME_END;
 	return err;
 }
 
@@ -262,6 +210,8 @@ request_free(struct responder *r, struct request *q)
 	for (uint32_t i = 0; i < q->n_frames; i++)
 		block_free(q->frames[i]);
 	free(q->ids);
+	free(q->lens);
+	free(q->held);
 	free(q);
 }
 
@@ -277,17 +227,6 @@ remove_request(struct responder *r, struct request *q)
 		break;
 	}
 	request_free(r, q);
-}
-
-static void
-free_scratch(struct responder *r)
-{
-	for (unsigned i = 0; i < JOBS_MAX; i++) {
-		if (!r->scratch_used[i]) {
-			free(r->scratch[i]);
-			r->scratch[i] = NULL;
-		}
-	}
 }
 
 static void
@@ -308,7 +247,7 @@ send_frames(struct responder *r, struct request *q)
 static void
 refuse(struct responder *r, struct request *q, const struct error *e)
 {
-	(void)session_answer_error(peer_session(r->peer), q->stream, e, q->unit_number);
+	(void)session_answer_error(peer_session(r->peer), q->stream, e, q->ask.unit);
 	if (r->policy.failed != NULL)
 		r->policy.failed(r->policy.ctx, r->peer, &q->share, &q->snapshot, e);
 }
@@ -320,7 +259,6 @@ on_step(void *ctx, enum err err, const struct error *e)
 	struct responder *r = s->r;
 	struct request *q = s->q;
 
-	r->scratch_used[s->slot] = false;
 	free(s);
 	r->jobs--;
 	q->busy = false;
@@ -328,7 +266,6 @@ on_step(void *ctx, enum err err, const struct error *e)
 		if (r->jobs == 0) {
 			while (r->first != NULL)
 				remove_request(r, r->first);
-			free_scratch(r);
 			free(r);
 		}
 		return;
@@ -350,12 +287,6 @@ start_step(struct responder *r, struct request *q)
 	struct step *s = mem_new(struct step);
 
 	*s = (struct step){ .r = r, .q = q };
-	while (r->scratch_used[s->slot])
-		s->slot++;
-	if (r->scratch[s->slot] == NULL)
-		r->scratch[s->slot] = mem_alloc(CHUNK_MAX);
-	r->scratch_used[s->slot] = true;
-	q->scratch = r->scratch[s->slot];
 	q->busy = true;
 	r->jobs++;
 	job_run(r->loop, work_step, on_step, s);
@@ -378,7 +309,7 @@ next_request(struct responder *r)
 		}
 		if (r->policy.allow(r->policy.ctx, r->peer, &q->share, &q->snapshot, &e) == OK)
 			return q;
-		(void)session_answer_error(peer_session(r->peer), q->stream, &e, q->unit_number);
+		(void)session_answer_error(peer_session(r->peer), q->stream, &e, q->ask.unit);
 		remove_request(r, q);
 	}
 	return NULL;
@@ -393,8 +324,6 @@ pump(struct responder *r)
 			break;
 		start_step(r, q);
 	}
-	if (r->first == NULL)
-		free_scratch(r);
 }
 
 struct responder *
@@ -420,7 +349,6 @@ responder_close(struct responder *r)
 		return; /* the last of them frees */
 	while (r->first != NULL)
 		remove_request(r, r->first);
-	free_scratch(r);
 	free(r);
 }
 
@@ -452,10 +380,7 @@ responder_request(struct responder *r, const struct session_event *ev)
 		const struct msg_get_units *m = &ev->message.get_units;
 		q->share = m->share;
 		q->snapshot = m->snapshot;
-		q->unit_size = m->unit_size;
-		q->unit_number = m->unit;
-		q->n_runs = m->n_runs;
-		memcpy(q->runs, m->runs, sizeof q->runs);
+		q->ask = *m;
 	}
 	*r->last = q;
 	r->last = &q->next;
