@@ -115,6 +115,15 @@ download_peer_gone(struct download *d, struct peer *p)
 	pump(d);
 }
 
+void
+download_peers_gone(struct download *d)
+{
+	array_each (s, &d->sources) {
+		if (s->peer != NULL)
+			download_peer_gone(d, s->peer);
+	}
+}
+
 /* -- back-pressure -- */
 
 static void

@@ -47,6 +47,7 @@ struct download;
 struct download *download_start(const struct download_opts *o);
 void download_peer_add(struct download *d, struct peer *p);  /* READY */
 void download_peer_gone(struct download *d, struct peer *p);
+void download_peers_gone(struct download *d);                /* all of them */
 /* Frees later, when its jobs are done: then ON_CLOSED (may be NULL), from the loop; the sink is used until then. */
 void download_close(struct download *d, void (*on_closed)(void *ctx), void *ctx);
 uint64_t download_bytes(const struct download *d);           /* verified and taken so far */

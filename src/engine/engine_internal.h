@@ -1,0 +1,178 @@
+/*
+ * engine_internal: what the files of the engine's core share with each other, and nobody else includes.
+ *
+ *   engine.c           opening, closing, the tick
+ *   engine_link.c      the connection to the server: dial, greet, ask, come back
+ *   engine_join.c      enrolling and leaving
+ *   engine_source.c    what the server may fetch from here
+ *   engine_job.c       jobs: their life, who watches them, what survives a restart
+ *   engine_publish.c   one kind of job
+ *   engine_get.c       the other
+ *   engine_api.c       commands that ask and list
+ *   engine_verify.c    re-hashing what is on disk
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "crypto/authority.h"
+#include "engine/dest.h"
+#include "engine/engine.h"
+#include "engine/fetch_nodes.h"
+#include "engine/map_cache.h"
+#include "engine/responder.h"
+#include "engine/scan.h"
+
+enum {
+	ENGINE_TICK_MS = 250,
+	ENGINE_BACKOFF_MIN_MS = 200,
+	ENGINE_BACKOFF_MAX_MS = 30 * 1000,
+	ENGINE_NOSPACE_RETRY_MS = 3000,
+	ENGINE_ADDRESSES_MAX = 2 * LIMIT_ADDRESSES,
+};
+
+struct engine_link {
+	struct conn *conn;
+	struct peer *peer;          /* NULL: not connected */
+	bool ready;                 /* greeted on both sides */
+	struct responder *responder;
+	struct timer *retry;
+	uint64_t backoff_ms, since_ms;
+	char why[ERROR_TEXT];       /* why it is not connected */
+	char address[LIMIT_ADDRESS_TEXT + 1];
+	bool given_up;              /* the server said that we are no member: only a join helps */
+};
+
+struct engine_job;
+
+struct engine {
+	struct engine_opts o;
+	struct loop *loop;
+	struct home *home;
+	char name[STATEMENT_NAME_MAX + 1], site[STATEMENT_NAME_MAX + 1];
+	struct state *state;
+	struct chunk_store *nodes;
+	struct places *places;
+	struct map_cache *maps;
+	int maps_dir, jobs_dir;
+	/* who we belong to */
+	bool joined;
+	struct device_id server;
+	char server_name[STATEMENT_NAME_MAX + 1];
+	struct authority *authority; /* NULL until joined */
+	char addresses[ENGINE_ADDRESSES_MAX][LIMIT_ADDRESS_TEXT + 1];
+	size_t n_addresses;
+	struct engine_link link;
+	struct source source;
+	ARRAY(struct engine_job *) jobs;
+	struct job_queue *writes;    /* of state, one after the other */
+	struct timer *tick;
+	unsigned pending;            /* jobs of the pool; closing waits for them */
+	bool closing;
+	void (*on_closed)(void *ctx);
+	void *on_closed_ctx;
+};
+
+/* -- work in the pool; the engine does not close before DONE -- */
+struct engine_work {
+	enum err (*work)(struct engine_work *w, struct error *e);
+	void (*done)(struct engine_work *w, enum err r, const struct error *e); /* frees W */
+	struct engine *engine;
+};
+void engine_work(struct engine *en, struct engine_work *w);
+void engine_write(struct engine *en, struct engine_work *w); /* on the queue of writes */
+void engine_part_closed(struct engine *en);
+struct node_source engine_nodes(struct engine *en); /* of the node store, unrestricted: for our own walks */
+
+/* -- link -- */
+void engine_link_start(struct engine *en);      /* connects when joined, and again after a while */
+void engine_link_close(struct engine *en);
+/* One question to the server.  ON_ANSWER once: the message, or NULL and why (ERR_OFFLINE: the connection ended). */
+struct engine_ask {
+	struct requester requester; /* first */
+	void (*on_answer)(struct engine_ask *a, const struct message *m, const struct error *e);
+};
+enum err engine_link_ask(struct engine *en, struct engine_ask *a, struct message *m, struct error *e) must_check;
+/* Statements from the server: taken in, kept, acted upon. */
+void engine_link_statements(struct engine *en, struct message_list statements);
+/* Our HELLO on a connection that belongs to a server (or, JOINING, to one that is to become ours). */
+enum err engine_link_hello(struct engine *en, bool joining, struct buf *out, struct error *e) must_check;
+enum err engine_link_clock(uint64_t theirs_ms, struct error *e) must_check;
+
+/* -- join -- */
+enum err engine_join_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
+void engine_join_forget(struct engine *en); /* the membership has ended: forget the server, keep the files */
+void engine_join_leave(struct engine *en, struct control_call *call);
+
+/* -- source -- */
+struct source engine_source(struct engine *en);
+/* Records (in a job) that SHARE has all nodes of COMMIT, so that they may be asked for under it. */
+enum err engine_source_own(struct engine *en, const struct commit *c, struct error *e) must_check;
+
+/* -- jobs -- */
+enum engine_want { WANT_RUN, WANT_PAUSE, WANT_CANCEL, WANT_STOP };
+struct engine_watcher {
+	struct control_call *call; /* NULL: has gone, or has its answer */
+	bool no_wait;
+};
+struct engine_job_kind {
+	const char *name;
+	/* Does the next thing; called whenever nothing of the job is under way and it is wanted to run. */
+	void (*step)(struct engine_job *j);
+	/* Stops what is under way as soon as it can; its end is noticed by engine_job_end. */
+	void (*stop)(struct engine_job *j);
+	/* Forgets what is on disk for the sake of this job (cancelled). In a job of the pool. */
+	void (*discard)(struct engine_job *j);
+	void (*progress)(struct engine_job *j, struct buf *record);
+	void (*free)(struct engine_job *j);
+	void (*link_gone)(struct engine_job *j);  /* may be NULL, as the next */
+	void (*link_ready)(struct engine_job *j);
+};
+struct engine_job {
+	struct engine *engine;
+	const struct engine_job_kind *kind;
+	struct job_row row;
+	enum engine_want want;
+	atomic_bool cancel;
+	unsigned busy;              /* things under way */
+	bool waiting;               /* for the link, for room: step is called again when that may have changed */
+	uint64_t started_ms, retry_at_ms;
+	char share_name[STATEMENT_NAME_MAX + 1];
+	ARRAY(struct engine_watcher *) watchers;
+	unsigned skipped;           /* notes that make the exit status 5 */
+	bool over;
+};
+void engine_job_add(struct engine *en, struct engine_job *j); /* the row is stored, then the first step */
+struct engine_job *engine_job_find(struct engine *en, int64_t id);
+void engine_job_watch(struct engine_job *j, struct control_call *call, bool no_wait);
+void engine_job_save(struct engine_job *j);
+void engine_job_begin(struct engine_job *j);              /* something is under way */
+void engine_job_end(struct engine_job *j);                /* it has ended: the next step, or what was asked meanwhile */
+void engine_job_next(struct engine_job *j);
+/* Waits, with TEXT for whoever asks; step is called again when the link is ready, or after RETRY_MS (0: only then). */
+void engine_job_wait(struct engine_job *j, uint64_t retry_ms, const char *text);
+/* The end of the job: ROW (may be empty) and the code go to the watchers. */
+void engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struct bytes row);
+void engine_job_note(struct engine_job *j, const char *text); /* to all watchers */
+void engine_job_note_thread(struct engine_job *j, struct relpath path, const char *why); /* the same, from a job; counts as skipped */
+void engine_job_no_wait(struct engine_job *j, struct bytes row); /* answers those who do not wait */
+void engine_job_all_next(struct engine *en);              /* the link is ready */
+void engine_job_link_gone(struct engine *en);
+void engine_job_tick(struct engine *en);
+void engine_job_share_lost(struct engine *en, const struct hash_id *share, const char *why);
+enum err engine_job_load(struct engine *en, struct error *e) must_check;
+int engine_job_dir(struct engine *en, int64_t id, struct error *e); /* made when absent; -1 on failure */
+void engine_job_stop_all(struct engine *en);
+/* pause, resume, cancel */
+void engine_job_control(struct engine *en, struct control_call *call, const struct control_request *r);
+
+/* The request as kept in the row: texts in a fixed order, then flags. */
+void engine_job_spec_put(struct buf *spec, const char *text);
+char *engine_job_spec_get(struct reader *r); /* gives; NULL marks R bad */
+
+void engine_publish(struct engine *en, struct control_call *call, const struct control_request *r);
+struct engine_job *engine_publish_load(struct engine *en, const struct job_row *row);
+void engine_publish_progress(struct engine *en, const struct msg_progress *p);
+void engine_get(struct engine *en, struct control_call *call, const struct control_request *r);
+struct engine_job *engine_get_load(struct engine *en, const struct job_row *row);
+void engine_verify(struct engine *en, struct control_call *call, const struct control_request *r);

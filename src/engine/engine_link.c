@@ -1,0 +1,367 @@
+/*
+ * The connection to the server: one at a time, tried again 0.2 s to 30 s apart, the wait growing by half and shaken by a
+ * quarter, so that a thousand agents do not come back in one moment.
+ */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "crypto/random.h"
+#include "engine/engine_internal.h"
+#include "platform/clock.h"
+
+static void on_event(void *owner, struct peer *p, struct session_event *ev);
+static void on_writable(void *owner, struct peer *p);
+static void on_closed(void *owner, struct peer *p, const struct error *why);
+static void on_retry(void *ctx);
+
+static const struct peer_events events = {
+	.on_event = on_event, .on_writable = on_writable, .on_closed = on_closed
+};
+
+/* -- dialling -- */
+
+enum err
+engine_link_hello(struct engine *en, bool joining, struct buf *out, struct error *e)
+{
+	struct message m = { .type = FRAME_HELLO };
+
+	m.hello = (struct msg_hello){
+		.version_min = LIMIT_VERSION_MIN,
+		.version_max = LIMIT_VERSION_MAX,
+		.software = BYTES_LIT("weft " WEFT_VERSION),
+		.wall_ms = (uint64_t)(clock_wall_ns() / 1000000),
+	};
+	if (!joining && en->authority != NULL) {
+		m.hello.epoch = authority_epoch(en->authority);
+		m.hello.authority = authority_statement(en->authority);
+		m.hello.member = authority_member(en->authority, device_key_id(en->home->key));
+	}
+	return message_encode(&m, out, e);
+}
+
+static void
+dial(struct engine *en)
+{
+	const char *addresses[ENGINE_ADDRESSES_MAX];
+	auto_buf struct buf hello = BUF(LIMIT_FRAME_MESSAGE);
+	struct error e;
+
+	for (size_t i = 0; i < en->n_addresses; i++)
+		addresses[i] = en->addresses[i];
+	if (engine_link_hello(en, false, &hello, &e) != OK) {
+		log_error("greet the server: %s", e.text);
+		return;
+	}
+	struct conn *c = conn_dial(en->loop, en->o.tls, &en->server, addresses, en->n_addresses, NULL, NULL);
+	en->link.peer = peer_new(en->loop, c, true, buf_bytes(&hello), &events, en);
+}
+
+void
+engine_link_start(struct engine *en)
+{
+	if (!en->joined || en->closing || en->link.peer != NULL || en->link.given_up)
+		return;
+	if (en->link.retry == NULL)
+		en->link.retry = timer_new(en->loop, on_retry, en);
+	en->link.backoff_ms = ENGINE_BACKOFF_MIN_MS;
+	timer_start(en->link.retry, 0);
+}
+
+static void
+on_retry(void *ctx)
+{
+	struct engine *en = ctx;
+
+	if (en->joined && !en->closing && en->link.peer == NULL)
+		dial(en);
+}
+
+static void
+try_later(struct engine *en)
+{
+	struct engine_link *l = &en->link;
+
+	if (en->closing || l->given_up || !en->joined)
+		return;
+	timer_start(l->retry, l->backoff_ms + random_u64() % (l->backoff_ms / 4 + 1));
+	l->backoff_ms = min_of(l->backoff_ms * 3 / 2, (uint64_t)ENGINE_BACKOFF_MAX_MS);
+}
+
+void
+engine_link_close(struct engine *en)
+{
+	timer_close(en->link.retry);
+	en->link.retry = NULL;
+	if (en->link.peer != NULL)
+		peer_close(en->link.peer, NULL);
+}
+
+/* -- greeting -- */
+
+enum err
+engine_link_clock(uint64_t theirs_ms, struct error *e)
+{
+	int64_t off_ms = clock_wall_ns() / 1000000 - (int64_t)theirs_ms;
+	uint64_t by = (uint64_t)(off_ms < 0 ? -off_ms : off_ms);
+	char how[TEXT_DURATION];
+
+	text_duration(by, how);
+	if (by > (uint64_t)LIMIT_CLOCK_REFUSE_S * 1000)
+		return fail(e, ERR_DENIED, "this machine's clock is %s %s the server's: set it, then try again", how,
+		    off_ms > 0 ? "ahead of" : "behind");
+	if (by > (uint64_t)LIMIT_CLOCK_WARN_S * 1000)
+		log_warn("this machine's clock is %s %s the server's", how, off_ms > 0 ? "ahead of" : "behind");
+	return OK;
+}
+
+static enum err
+allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot, struct error *e)
+{
+	struct engine *en = ctx;
+	(void)snapshot;
+	(void)e;
+
+	/* The server decides about its shares; that we have published the snapshot there is what the source checks. */
+	return expect(p == en->link.peer) && !hash_id_is_none(share) ? OK : ERR_DENIED;
+}
+
+static enum err
+take_statement(struct engine *en, struct bytes b, struct error *e);
+
+static void
+on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
+{
+	const struct responder_policy policy = { .allow = allow, .ctx = en };
+	struct engine_link *l = &en->link;
+	struct error e;
+
+	enum err r = engine_link_clock(h->wall_ms, &e);
+	if (r == OK && h->authority.len > 0)
+		r = take_statement(en, h->authority, &e);
+	if (r != OK) {
+		peer_close(p, &e);
+		return;
+	}
+	session_admit(peer_session(p));
+	l->responder = responder_new(en->loop, p, &en->source, &policy);
+	l->ready = true;
+	l->backoff_ms = ENGINE_BACKOFF_MIN_MS;
+	l->since_ms = (uint64_t)(clock_wall_ns() / 1000000);
+	l->why[0] = 0;
+	snprintf(l->address, sizeof l->address, "%s", conn_peer_address(peer_conn(p)));
+	log_info("connected to %s at %s", en->server_name, l->address);
+	peer_flush(p);
+	engine_job_all_next(en);
+}
+
+/* -- statements -- */
+
+struct keep_statement {
+	struct engine_work work;
+	struct buf bytes;
+	struct hash_id id;
+};
+
+static enum err
+work_keep(struct engine_work *w, struct error *e)
+{
+	struct keep_statement *k = (struct keep_statement *)w;
+
+	return state_statement_put(w->engine->state, buf_bytes(&k->bytes), &k->id, e);
+}
+
+static void
+done_keep(struct engine_work *w, enum err r, const struct error *e)
+{
+	struct keep_statement *k = (struct keep_statement *)w;
+
+	if (r != OK)
+		log_error("keep a statement: %s", e->text);
+	buf_clear(&k->bytes);
+	free(k);
+}
+
+static void
+keep(struct engine *en, struct bytes b, const struct hash_id *id)
+{
+	struct keep_statement *k = mem_new(struct keep_statement);
+
+	*k = (struct keep_statement){
+		.work = { .work = work_keep, .done = done_keep }, .bytes = BUF(STATEMENT_MAX), .id = *id
+	};
+	buf_add_bytes(&k->bytes, b);
+	engine_write(en, &k->work);
+}
+
+/* A revocation of ours ends the membership; one of a share of ours ends what is under way with it. */
+static void
+act_on(struct engine *en, const struct statement *st)
+{
+	struct error e;
+
+	if (st->kind != STATEMENT_REVOKE || !device_id_equal(&st->device, device_key_id(en->home->key)))
+		return;
+	if (!hash_id_is_none(&st->share)) {
+		engine_job_share_lost(en, &st->share, "the server took this device's access to the share away");
+		return;
+	}
+	log_warn("the server ended this device's membership; `weft join` with a new invite enrols it again");
+	(void)fail(&e, ERR_DENIED, "the server ended this device's membership: join again with a new invite");
+	snprintf(en->link.why, sizeof en->link.why, "%s", e.text);
+	en->link.given_up = true;
+	engine_job_share_lost(en, NULL, e.text);
+}
+
+static enum err
+take_statement(struct engine *en, struct bytes b, struct error *e)
+{
+	struct statement st;
+	bool news = false;
+	enum err r = en->authority != NULL ? statement_decode(b, &st, e) : fail(e, ERR_DENIED, "no member any more");
+
+	if (r == OK)
+		r = authority_accept(en->authority, b, &news, e);
+	if (r != OK || !news)
+		return r;
+	keep(en, b, &st.id);
+	act_on(en, &st);
+	return OK;
+}
+
+void
+engine_link_statements(struct engine *en, struct message_list statements)
+{
+	struct bytes b;
+	struct error e;
+
+	while (message_list_next(&statements, &b)) {
+		enum err r = take_statement(en, b, &e);
+		if (r != OK && r != ERR_DENIED) /* DENIED: older than what we know */
+			log_warn("a statement from the server: %s", e.text);
+	}
+}
+
+/* -- asking -- */
+
+static void
+on_answer(struct requester *r, struct peer *p, struct session_event *ev)
+{
+	struct engine_ask *a = (struct engine_ask *)r;
+	struct error e;
+	(void)p;
+
+	if (ev->kind == SESSION_EV_ANSWER && ev->message.type != FRAME_ERROR) {
+		a->on_answer(a, &ev->message, NULL);
+		return;
+	}
+	if (ev->kind == SESSION_EV_RAW) {
+		block_free(ev->block);
+		(void)fail(&e, ERR_PROTO, "the server answered with something else");
+	} else if (ev->kind == SESSION_EV_LOST) {
+		(void)fail(&e, ERR_OFFLINE, "the connection to the server ended");
+	} else {
+		const struct msg_error *m = &ev->message.error;
+		(void)fail(&e, (enum err)m->code, "%.*s", (int)m->text.len, (const char *)m->text.at);
+	}
+	a->on_answer(a, NULL, &e);
+}
+
+enum err
+engine_link_ask(struct engine *en, struct engine_ask *a, struct message *m, struct error *e)
+{
+	if (!en->joined)
+		return fail(e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
+	if (!en->link.ready)
+		return fail(e, ERR_OFFLINE, "the server %s is not reachable: %s", en->server_name,
+		    en->link.why[0] != 0 ? en->link.why : "still connecting");
+	a->requester.on_event = on_answer;
+	enum err r = session_request(peer_session(en->link.peer), m, &a->requester, NULL, e);
+	if (r == OK)
+		peer_flush(en->link.peer);
+	return r;
+}
+
+/* -- events -- */
+
+static void
+on_push(struct engine *en, const struct message *m)
+{
+	if (m->type == FRAME_STATEMENTS)
+		engine_link_statements(en, m->statements.statements);
+	else if (m->type == FRAME_PROGRESS)
+		engine_publish_progress(en, &m->progress);
+}
+
+static void
+refuse(struct engine *en, uint32_t stream)
+{
+	struct error e;
+
+	(void)fail(&e, ERR_DENIED, "this is an agent: ask the server");
+	(void)session_answer_error(peer_session(en->link.peer), stream, &e, 0);
+}
+
+static void
+on_event(void *owner, struct peer *p, struct session_event *ev)
+{
+	struct engine *en = owner;
+
+	if (requester_route(p, ev))
+		return;
+	switch (ev->kind) {
+	case SESSION_EV_HELLO:
+		on_hello(en, p, &ev->message.hello);
+		break;
+	case SESSION_EV_REQUEST:
+		if (ev->message.type == FRAME_GET_NODES || ev->message.type == FRAME_GET_UNITS)
+			responder_request(en->link.responder, ev);
+		else
+			refuse(en, ev->stream);
+		break;
+	case SESSION_EV_CANCEL:
+		responder_cancel(en->link.responder, ev->stream);
+		break;
+	case SESSION_EV_PUSH:
+		on_push(en, &ev->message);
+		break;
+	default:
+		break;
+	}
+}
+
+static void
+on_writable(void *owner, struct peer *p)
+{
+	struct engine *en = owner;
+	(void)p;
+
+	if (en->link.responder != NULL)
+		responder_writable(en->link.responder);
+}
+
+static void
+on_closed(void *owner, struct peer *p, const struct error *why)
+{
+	struct engine *en = owner;
+	struct engine_link *l = &en->link;
+	bool was_ready = l->ready;
+	(void)p;
+
+	l->peer = NULL;
+	l->ready = false;
+	responder_close(l->responder);
+	l->responder = NULL;
+	if (!l->given_up)
+		snprintf(l->why, sizeof l->why, "%s", why != NULL ? why->text : "the server closed the connection");
+	if (why != NULL && why->code == ERR_DENIED && !l->given_up) {
+		log_warn("the server refuses this device: %s", why->text);
+		l->backoff_ms = ENGINE_BACKOFF_MAX_MS;
+	} else if (was_ready && !en->closing) {
+		log_info("connection to %s ended: %s", en->server_name, l->why);
+	}
+	engine_job_link_gone(en);
+	try_later(en);
+	engine_part_closed(en);
+}

@@ -1,0 +1,672 @@
+/*
+ * A publish: RESOLVE the share (or create it) and what to build upon, the BASE's manifest when it is another machine's, SCAN the
+ * path, COMMIT what was found, ANNOUNCE it, and SERVE it until the server holds it all.
+ *
+ * A conflict (somebody else's snapshot became the head) begins again from RESOLVE with the same files.  When a file changes
+ * under us before the server has it, the snapshot is withdrawn and the path is scanned again, three times; then it is said which.
+ */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/engine_internal.h"
+#include "platform/clock.h"
+
+#define PUBLISH_PHASES(X) X(RESOLVE) X(CREATE) X(BASE) X(SCAN) X(COMMIT) X(ANNOUNCE) X(SERVE) X(END)
+enum publish_phase {
+#define X(name) PUBLISH_##name,
+	PUBLISH_PHASES(X)
+#undef X
+};
+static const char *const phase_names[] = { "scan", "scan", "scan", "scan", "scan", "upload", "upload", "upload" };
+
+enum { PUBLISH_DRY_RUN = 1, TRIES_MAX = 4 };
+
+struct publish {
+	struct engine_job job; /* first */
+	struct engine_ask ask;
+	struct engine_work work;
+	enum publish_phase phase;
+	char *path, *share, *label;
+	uint32_t flags;
+	struct hash_id share_id, policy_id;
+	struct commit base;          /* head to build upon; share none: there is none */
+	struct buf base_bytes;
+	uint64_t base_number;
+	struct fetch_nodes *fetch;
+	struct root root;
+	struct scan_progress scanned;
+	struct scan_result result;
+	struct commit commit;
+	struct buf commit_bytes;
+	uint64_t number, held, held_first;
+	bool held_known;
+	unsigned tries;
+};
+
+static void step(struct engine_job *job);
+static void stop(struct engine_job *job);
+static void progress(struct engine_job *job, struct buf *record);
+static void free_publish(struct engine_job *job);
+static void link_gone(struct engine_job *job);
+static void link_ready(struct engine_job *job);
+
+static const struct engine_job_kind kind = {
+	.name = "publish",
+	.step = step,
+	.stop = stop,
+	.progress = progress,
+	.free = free_publish,
+	.link_gone = link_gone,
+	.link_ready = link_ready,
+};
+
+static const struct bytes no_row = { NULL, 0 };
+
+static bool
+has_base(const struct publish *p)
+{
+	return p->base_number > 0;
+}
+
+static void
+fail_or_wait(struct publish *p, enum err r, const struct error *e)
+{
+	if (r == ERR_OFFLINE || r == ERR_AGAIN)
+		engine_job_wait(&p->job, r == ERR_AGAIN ? 1000 : 0, e->text);
+	else if (r != ERR_CANCELED || p->job.want == WANT_RUN)
+		engine_job_finish(&p->job, r, e, no_row);
+}
+
+static bool
+ask(struct publish *p, struct message *m, void (*on_answer)(struct engine_ask *a, const struct message *m, const struct error *e))
+{
+	struct error e;
+
+	p->ask.on_answer = on_answer;
+	enum err r = engine_link_ask(p->job.engine, &p->ask, m, &e);
+	if (r == OK)
+		engine_job_begin(&p->job);
+	else if (!p->job.engine->joined)
+		engine_job_finish(&p->job, r, &e, no_row);
+	else
+		fail_or_wait(p, ERR_OFFLINE, &e);
+	return r == OK;
+}
+
+/* -- RESOLVE, CREATE -- */
+
+static enum err
+take_snapshot(struct publish *p, const struct msg_snapshot *m, struct error *e)
+{
+	struct statement st;
+	enum err r = statement_decode(m->share_statement, &st, e);
+
+	if (r == OK && st.kind != STATEMENT_SHARE)
+		r = fail(e, ERR_PROTO, "the server's answer lacks the share's statement");
+	struct bytes statements[] = { m->share_statement, m->grant, m->head };
+	for (size_t i = 0; r == OK && i < lengthof(statements); i++) {
+		if (statements[i].len > 0)
+			r = authority_accept(p->job.engine->authority, statements[i], NULL, e);
+		if (i == 2 && r == ERR_DENIED)
+			r = OK;
+	}
+	if (r != OK)
+		return r;
+	p->share_id = statement_share_id(m->share_statement);
+	p->policy_id = st.id;
+	commit_clear(&p->base);
+	p->base_number = 0;
+	if (m->commit.len == 0)
+		return OK;
+	r = commit_decode(m->commit, &p->base, e);
+	if (r == OK)
+		r = commit_verify(m->commit, &p->base, e);
+	if (r == OK && !hash_id_equal(&p->base.share, &p->share_id))
+		r = fail(e, ERR_PROTO, "the server answered with a snapshot of another share");
+	if (r != OK)
+		return r;
+	buf_reset(&p->base_bytes);
+	buf_add_bytes(&p->base_bytes, m->commit);
+	p->base_number = m->number;
+	return OK;
+}
+
+static void
+on_resolved(struct engine_ask *a, const struct message *m, const struct error *e)
+{
+	struct publish *p = container_of(a, struct publish, ask);
+	struct error own;
+	enum err r;
+
+	if (m != NULL && m->type == FRAME_SNAPSHOT)
+		r = take_snapshot(p, &m->snapshot, &own);
+	else if (m != NULL)
+		r = fail(&own, ERR_PROTO, "the server answered with something else");
+	else
+		r = (own = *e).code;
+	if (r == OK) {
+		p->job.row.share = p->share_id;
+		p->phase = has_base(p) ? PUBLISH_BASE : PUBLISH_SCAN;
+	} else if (r == ERR_NOTFOUND && p->phase == PUBLISH_RESOLVE) {
+		p->phase = PUBLISH_CREATE;
+	} else {
+		fail_or_wait(p, r, &own);
+	}
+	engine_job_end(&p->job);
+}
+
+static void
+resolve(struct publish *p)
+{
+	struct message m = { .type = FRAME_RESOLVE };
+
+	m.resolve = (struct msg_resolve){ .share = bytes_str(p->share), .for_write = 1 };
+	ask(p, &m, on_resolved);
+}
+
+static void
+create(struct publish *p)
+{
+	struct message m = { .type = FRAME_CREATE_SHARE };
+
+	m.create_share = (struct msg_create_share){ .name = bytes_str(p->share) };
+	ask(p, &m, on_resolved);
+}
+
+/* -- BASE: what another machine published last -- */
+
+static void
+fetch_closed(void *ctx)
+{
+	engine_job_end(&((struct publish *)ctx)->job);
+}
+
+static void
+on_base(void *ctx, enum err r, const struct error *e)
+{
+	struct publish *p = ctx;
+
+	if (r == OK)
+		p->phase = PUBLISH_SCAN;
+	else
+		fail_or_wait(p, r, e);
+	fetch_nodes_close(p->fetch, fetch_closed, p);
+	p->fetch = NULL;
+}
+
+static void
+fetch_base(struct publish *p)
+{
+	struct engine *en = p->job.engine;
+	const struct fetch_nodes_opts o = {
+		.loop = en->loop, .nodes = en->nodes, .commit = &p->base, .on_done = on_base, .ctx = p
+	};
+
+	engine_job_begin(&p->job);
+	p->fetch = fetch_nodes_start(&o, en->link.ready ? en->link.peer : NULL);
+}
+
+/* -- SCAN -- */
+
+static void
+note(void *ctx, struct relpath path, const char *why)
+{
+	engine_job_note_thread(&((struct publish *)ctx)->job, path, why);
+}
+
+static uint64_t
+next_seq(const struct publish *p)
+{
+	return has_base(p) ? version_vector_get(&p->base.vv, device_key_id(p->job.engine->home->key)) + 1 : 1;
+}
+
+static enum err
+work_scan(struct engine_work *w, struct error *e)
+{
+	struct publish *p = container_of(w, struct publish, work);
+	struct engine *en = w->engine;
+	enum err r;
+
+	if (p->root.path == NULL) {
+		r = state_root_get(en->state, ROOT_PUBLISH, &p->share_id, p->share, p->path, "", &p->root, e);
+		if (r != OK)
+			return r;
+	}
+	memset(&p->scanned, 0, sizeof p->scanned);
+	const struct scan_opts o = {
+		.path = p->path,
+		.state = en->state,
+		.nodes = en->nodes,
+		.root = &p->root,
+		.base = has_base(p) ? &p->base : NULL,
+		.device = *device_key_id(en->home->key),
+		.seq = next_seq(p),
+		.dry_run = (p->flags & PUBLISH_DRY_RUN) != 0,
+		.cancel = &p->job.cancel,
+		.progress = &p->scanned,
+		.on_note = note,
+		.ctx = p,
+	};
+	return scan_run(&o, &p->result, e);
+}
+
+static void
+result_row(struct publish *p, struct buf *row, bool unchanged, bool waited)
+{
+	const struct scan_result *s = &p->result;
+	char id[HASH_ID_TEXT];
+
+	record_int(row, "job", (uint64_t)p->job.row.id);
+	record_text(row, "share", p->share);
+	if (p->number > 0)
+		record_int(row, "snapshot", p->number);
+	if (!hash_id_is_none(&p->commit.id) || unchanged)
+		record_text(row, "id", hash_id_format(unchanged ? &p->base.id : &p->commit.id, id));
+	if (p->label[0] != 0)
+		record_text(row, "label", p->label);
+	record_int(row, "files", s->files);
+	record_int(row, "dirs", s->dirs);
+	record_int(row, "symlinks", s->symlinks);
+	record_int(row, "skipped", s->skipped);
+	record_size(row, "bytes", s->bytes);
+	if (waited && p->held_known)
+		record_size(row, "bytes_new", p->commit.chunk_bytes - p->held_first);
+	record_int(row, "files_read", s->files_read);
+	record_size(row, "bytes_read", s->bytes_read);
+	record_duration(row, "duration", loop_now_ms(p->job.engine->loop) - p->job.started_ms);
+	record_bool(row, "unchanged", unchanged);
+	record_bool(row, "dry_run", (p->flags & PUBLISH_DRY_RUN) != 0);
+	record_bool(row, "waited", waited);
+}
+
+static bool
+is_unchanged(const struct publish *p)
+{
+	return has_base(p) && hash_id_equal(&p->result.content, &p->base.content) &&
+	    (p->label[0] == 0 || strcmp(p->label, p->base.label) == 0);
+}
+
+static void
+done_scan(struct engine_work *w, enum err r, const struct error *e)
+{
+	struct publish *p = container_of(w, struct publish, work);
+	auto_buf struct buf row = BUF(RECORD_MAX);
+	bool dry = (p->flags & PUBLISH_DRY_RUN) != 0;
+
+	if (r != OK) {
+		fail_or_wait(p, r, e);
+	} else if (is_unchanged(p) || dry) {
+		p->number = is_unchanged(p) ? p->base_number : 0;
+		result_row(p, &row, is_unchanged(p), false);
+		engine_job_finish(&p->job, OK, NULL, buf_bytes(&row));
+	} else {
+		p->phase = PUBLISH_COMMIT;
+	}
+	engine_job_end(&p->job);
+}
+
+/* -- COMMIT -- */
+
+static void
+fill_commit(struct publish *p, const struct snapshot_map *map)
+{
+	struct engine *en = p->job.engine;
+	struct commit *c = &p->commit;
+
+	commit_clear(c);
+	*c = (struct commit){
+		.share = p->share_id,
+		.policy = p->policy_id,
+		.epoch = authority_epoch(en->authority),
+		.content = p->result.content,
+		.causal = p->result.causal,
+		.entries = p->result.entries,
+		.bytes = p->result.bytes,
+		.chunks = snapshot_map_chunks(map),
+		.chunk_bytes = snapshot_map_bytes(map),
+		.seq = next_seq(p),
+		.hlc = (uint64_t)(clock_wall_ns() / 1000000) << 16,
+	};
+	if (has_base(p)) {
+		c->n_parents = 1;
+		c->parents[0] = p->base.id;
+		version_vector_copy(&c->vv, &p->base.vv);
+		if (c->hlc <= p->base.hlc) /* our clock is behind: order must not depend on it */
+			c->hlc = p->base.hlc + 1;
+	}
+	version_vector_raise(&c->vv, device_key_id(en->home->key), c->seq);
+	snprintf(c->label, sizeof c->label, "%s", p->label);
+}
+
+static enum err
+work_commit(struct engine_work *w, struct error *e)
+{
+	struct publish *p = container_of(w, struct publish, work);
+	struct engine *en = w->engine;
+	struct snapshot_map *map = NULL;
+
+	enum err r = snapshot_map_open(en->maps_dir, engine_nodes(en), &p->result.content, 0, &p->job.cancel, &map, e);
+	if (r != OK)
+		return r;
+	fill_commit(p, map);
+	snapshot_map_free(map);
+	buf_reset(&p->commit_bytes);
+	r = commit_sign(&p->commit, en->home->key, &p->commit_bytes, e);
+	if (r == OK)
+		r = chunk_store_put_node(en->nodes, (enum hash_alg)p->commit.id.alg, HASH_COMMIT,
+		    buf_bytes(&p->commit_bytes), NULL, e);
+	if (r == OK)
+		r = chunk_store_commit(en->nodes, e);
+	if (r == OK)
+		r = engine_source_own(en, &p->commit, e);
+	if (r != OK)
+		return r;
+	p->root.snapshot = p->commit.id;
+	p->root.content = p->commit.content;
+	p->root.time_ns = clock_wall_ns();
+	return state_root_update(en->state, &p->root, e);
+}
+
+static void
+done_commit(struct engine_work *w, enum err r, const struct error *e)
+{
+	struct publish *p = container_of(w, struct publish, work);
+
+	if (r == OK) {
+		p->job.row.snapshot = p->commit.id;
+		p->job.row.bytes_total = p->commit.chunk_bytes;
+		p->held_known = false;
+		p->phase = PUBLISH_ANNOUNCE;
+		engine_job_save(&p->job);
+	} else {
+		fail_or_wait(p, r, e);
+	}
+	engine_job_end(&p->job);
+}
+
+static void
+run(struct publish *p, enum err (*work)(struct engine_work *w, struct error *e),
+    void (*done)(struct engine_work *w, enum err r, const struct error *e))
+{
+	p->work = (struct engine_work){ .work = work, .done = done };
+	engine_job_begin(&p->job);
+	engine_work(p->job.engine, &p->work);
+}
+
+/* -- ANNOUNCE, SERVE -- */
+
+/* Another snapshot became the head first, or a file changed before the server had it: once more from the top. */
+static void
+again(struct publish *p, const struct error *e)
+{
+	if (++p->tries >= TRIES_MAX) {
+		engine_job_finish(&p->job, e->code, e, no_row);
+		return;
+	}
+	log_info("%s: %s; trying again", p->share, e->text);
+	p->phase = PUBLISH_RESOLVE;
+}
+
+static void
+on_announced(struct engine_ask *a, const struct message *m, const struct error *e)
+{
+	struct publish *p = container_of(a, struct publish, ask);
+	auto_buf struct buf row = BUF(RECORD_MAX);
+
+	if (m != NULL && p->phase == PUBLISH_ANNOUNCE) {
+		p->phase = PUBLISH_SERVE;
+		result_row(p, &row, false, false);
+		engine_job_no_wait(&p->job, buf_bytes(&row));
+	} else if (m == NULL && e->code == ERR_CONFLICT) {
+		again(p, e);
+	} else if (m == NULL) {
+		fail_or_wait(p, e->code, e);
+	}
+	engine_job_end(&p->job);
+}
+
+static void
+announce(struct publish *p)
+{
+	struct message m = { .type = FRAME_ANNOUNCE };
+
+	m.announce = (struct msg_announce){ .share = p->share_id, .commit = buf_bytes(&p->commit_bytes) };
+	ask(p, &m, on_announced);
+}
+
+static void
+finish(struct publish *p)
+{
+	auto_buf struct buf row = BUF(RECORD_MAX);
+
+	p->phase = PUBLISH_END;
+	result_row(p, &row, false, true);
+	engine_job_begin(&p->job);
+	engine_job_finish(&p->job, OK, NULL, buf_bytes(&row));
+	engine_job_end(&p->job);
+}
+
+static void
+on_withdrawn(struct publish *p, struct bytes why)
+{
+	struct error e;
+
+	(void)fail(&e, ERR_CONFLICT, "the snapshot was withdrawn: %.*s", (int)why.len, (const char *)why.at);
+	engine_job_begin(&p->job);
+	again(p, &e);
+	engine_job_end(&p->job);
+}
+
+void
+engine_publish_progress(struct engine *en, const struct msg_progress *m)
+{
+	for (size_t i = 0; i < en->jobs.len; i++) {
+		struct engine_job *j = en->jobs.at[i];
+		struct publish *p = (struct publish *)j;
+		if (j->kind != &kind || j->over || !hash_id_equal(&j->row.snapshot, &m->snapshot))
+			continue;
+		p->held = m->held_bytes;
+		if (!p->held_known) {
+			p->held_known = true;
+			p->held_first = m->state == SNAPSHOT_HEAD ? 0 : m->held_bytes;
+		}
+		if (m->state == SNAPSHOT_HEAD) {
+			p->number = m->number;
+			if (p->phase == PUBLISH_ANNOUNCE || p->phase == PUBLISH_SERVE)
+				finish(p);
+		} else if (m->state == SNAPSHOT_WITHDRAWN && p->phase == PUBLISH_SERVE) {
+			on_withdrawn(p, m->text);
+		} else if (m->text.len > 0) {
+			snprintf(j->row.text, sizeof j->row.text, "%.*s", (int)m->text.len, (const char *)m->text.at);
+			engine_job_note(j, j->row.text);
+		}
+		return;
+	}
+}
+
+/* -- the steps -- */
+
+static void
+step(struct engine_job *job)
+{
+	struct publish *p = (struct publish *)job;
+
+	switch (p->phase) {
+	case PUBLISH_RESOLVE:
+		resolve(p);
+		return;
+	case PUBLISH_CREATE:
+		create(p);
+		return;
+	case PUBLISH_BASE:
+		fetch_base(p);
+		return;
+	case PUBLISH_SCAN:
+		run(p, work_scan, done_scan);
+		return;
+	case PUBLISH_COMMIT:
+		run(p, work_commit, done_commit);
+		return;
+	case PUBLISH_ANNOUNCE:
+		announce(p);
+		return;
+	case PUBLISH_SERVE: /* the server fetches; PROGRESS says when it is done */
+	case PUBLISH_END:
+		return;
+	}
+}
+
+static void
+stop(struct engine_job *job)
+{
+	struct publish *p = (struct publish *)job;
+
+	if (p->fetch != NULL) {
+		fetch_nodes_close(p->fetch, fetch_closed, p);
+		p->fetch = NULL;
+	}
+}
+
+static void
+link_gone(struct engine_job *job)
+{
+	struct publish *p = (struct publish *)job;
+
+	if (p->fetch != NULL)
+		fetch_nodes_peer(p->fetch, NULL);
+	if (p->phase == PUBLISH_SERVE) {
+		p->phase = PUBLISH_ANNOUNCE;
+		engine_job_wait(job, 0, "the server is not reachable; goes on when it is back");
+	}
+}
+
+static void
+link_ready(struct engine_job *job)
+{
+	struct publish *p = (struct publish *)job;
+
+	if (p->fetch != NULL)
+		fetch_nodes_peer(p->fetch, job->engine->link.peer);
+}
+
+static void
+progress(struct engine_job *job, struct buf *record)
+{
+	struct publish *p = (struct publish *)job;
+
+	record_text(record, "phase", phase_names[p->phase]);
+	if (p->phase >= PUBLISH_ANNOUNCE) {
+		record_size(record, "done", p->held);
+		record_size(record, "total", p->commit.chunk_bytes);
+	} else {
+		record_size(record, "done", p->scanned.bytes_seen);
+		record_int(record, "files_done", p->scanned.files);
+	}
+}
+
+static void
+free_publish(struct engine_job *job)
+{
+	struct publish *p = (struct publish *)job;
+
+	commit_clear(&p->base);
+	commit_clear(&p->commit);
+	buf_clear(&p->base_bytes);
+	buf_clear(&p->commit_bytes);
+	root_clear(&p->root);
+	free(p->path);
+	free(p->share);
+	free(p->label);
+	free(p);
+}
+
+/* -- beginning -- */
+
+static struct publish *
+new_publish(struct engine *en)
+{
+	struct publish *p = mem_new(struct publish);
+
+	p->job.engine = en;
+	p->job.kind = &kind;
+	p->job.row.kind = ROOT_PUBLISH;
+	p->job.row.spec = BUF(128 * 1024);
+	p->base_bytes = BUF(COMMIT_MAX);
+	p->commit_bytes = BUF(COMMIT_MAX);
+	return p;
+}
+
+static enum err
+check(const struct publish *p, struct error *e)
+{
+	if (p->path[0] != '/')
+		return fail(e, ERR_USAGE, "name the directory or file to publish");
+	if (!statement_name_ok(p->share))
+		return fail(e, ERR_USAGE, "--share '%s': 1 to %d bytes of text without '/' and '@'", p->share,
+		    STATEMENT_NAME_MAX);
+	if (strlen(p->label) > COMMIT_LABEL_MAX)
+		return fail(e, ERR_USAGE, "--label: at most %d bytes", COMMIT_LABEL_MAX);
+	return OK;
+}
+
+static struct engine_job *
+find_same(struct engine *en, const struct publish *p)
+{
+	array_each (j, &en->jobs) {
+		if ((*j)->kind == &kind && !(*j)->over && strcmp((*j)->share_name, p->share) == 0)
+			return *j;
+	}
+	return NULL;
+}
+
+void
+engine_publish(struct engine *en, struct control_call *call, const struct control_request *r)
+{
+	struct publish *p = new_publish(en);
+	const char *path = control_arg(r, "path"), *share = control_arg(r, "share"), *label = control_arg(r, "label");
+	struct engine_job *same;
+	struct error e;
+
+	p->path = str_dup(path != NULL ? path : "");
+	p->share = str_dup(share != NULL ? share : "");
+	p->label = str_dup(label != NULL ? label : "");
+	p->flags = control_flag(r, "dry-run") ? PUBLISH_DRY_RUN : 0;
+	enum err err = check(p, &e);
+	if (err == OK && !en->joined)
+		err = fail(&e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
+	if (err == OK && (same = find_same(en, p)) != NULL)
+		err = fail(&e, ERR_EXISTS, "job %lld is publishing to %s: wait for it, or `weft cancel %lld`",
+		    (long long)same->row.id, p->share, (long long)same->row.id);
+	if (err != OK) {
+		control_call_done(call, &e, -1);
+		free_publish(&p->job);
+		return;
+	}
+	snprintf(p->job.share_name, sizeof p->job.share_name, "%s", p->share);
+	engine_job_spec_put(&p->job.row.spec, p->share);
+	engine_job_spec_put(&p->job.row.spec, p->path);
+	engine_job_spec_put(&p->job.row.spec, p->label);
+	buf_u32(&p->job.row.spec, p->flags);
+	engine_job_watch(&p->job, call, control_flag(r, "no-wait"));
+	engine_job_add(en, &p->job);
+}
+
+/* A publish that was interrupted begins again: what was hashed is known, what the server holds is not sent again. */
+struct engine_job *
+engine_publish_load(struct engine *en, const struct job_row *row)
+{
+	struct publish *p = new_publish(en);
+	struct reader rd = reader_over(buf_bytes(&row->spec));
+
+	p->share = engine_job_spec_get(&rd);
+	p->path = engine_job_spec_get(&rd);
+	p->label = engine_job_spec_get(&rd);
+	p->flags = reader_u32(&rd);
+	if (!reader_done(&rd)) {
+		free_publish(&p->job);
+		return NULL;
+	}
+	snprintf(p->job.share_name, sizeof p->job.share_name, "%s", p->share);
+	return &p->job;
+}

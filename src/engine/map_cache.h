@@ -1,0 +1,17 @@
+/*
+ * map_cache: the snapshot maps in use and the last few that were, opened once for everybody who serves from them.
+ *
+ * Threads  any; opening a map that must be built makes others who want a map wait.
+ */
+#pragma once
+
+#include "engine/snapshot_map.h"
+
+struct map_cache;
+/* Keeps DIR (a descriptor) and SOURCE. */
+struct map_cache *map_cache_new(int dir, struct node_source source);
+void map_cache_free(struct map_cache *c); /* nobody uses a map any more; NULL is fine */
+/* The map of CONTENT with UNIT_SIZE; borrowed until map_cache_put. */
+enum err map_cache_get(struct map_cache *c, const struct hash_id *content, uint32_t unit_size,
+    struct snapshot_map **ret, struct error *e) must_check;
+void map_cache_put(struct map_cache *c, struct snapshot_map *m);
