@@ -682,7 +682,7 @@ new_get(struct engine *en)
 	g->job.engine = en;
 	g->job.kind = &kind;
 	g->job.row.kind = ROOT_GET;
-	g->job.row.spec = BUF(128 * 1024);
+	g->job.row.spec = BUF(JOB_SPEC_MAX);
 	g->job_dir = -1;
 	g->commit_bytes = BUF(COMMIT_MAX);
 	return g;

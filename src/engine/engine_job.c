@@ -373,7 +373,7 @@ engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struc
 		return;
 	j->over = true;
 	j->row.state = r == OK ? JOB_DONE : JOB_FAILED;
-	snprintf(j->row.text, sizeof j->row.text, "%s", r == OK ? "" : e->text);
+	snprintf(j->row.text, sizeof j->row.text, "%.*s", (int)sizeof j->row.text - 1, r == OK ? "" : e->text);
 	if (r != OK)
 		log_warn("%s of %s: %s", j->kind->name, j->share_name, e->text);
 	array_each (w, &j->watchers)

@@ -591,7 +591,7 @@ new_publish(struct engine *en)
 	p->job.engine = en;
 	p->job.kind = &kind;
 	p->job.row.kind = ROOT_PUBLISH;
-	p->job.row.spec = BUF(128 * 1024);
+	p->job.row.spec = BUF(JOB_SPEC_MAX);
 	p->base_bytes = BUF(COMMIT_MAX);
 	p->commit_bytes = BUF(COMMIT_MAX);
 	return p;

@@ -183,6 +183,11 @@ on_hello(struct link *l, const struct msg_hello *h)
 		return;
 	}
 	struct registry_device *d = registry_device(s->registry, &l->device);
+	if (d == NULL && h->member.len > 0) {
+		(void)fail(&e, ERR_DENIED, "this device is no longer a member of %s: join again with a new invite", s->name);
+		peer_close(l->peer, &e);
+		return;
+	}
 	if (d == NULL) {
 		if (s->guests >= LIMIT_CONNECTIONS_GUEST) {
 			(void)fail(&e, ERR_AGAIN, "too many machines are joining at once; try again in a minute");
