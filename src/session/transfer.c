@@ -7,13 +7,13 @@
 
 enum {
 	SAMPLE_MS = 50,            /* shortest stretch over which a rate is measured */
-	DELAY_KEPT_MS = 10 * 1000, /* how long a delay counts as "of late" */
+	DELAY_EPOCH_MS = 10 * 1000,
+	DELAY_MAX_MS = 2000,       /* so never more than four seconds of data are asked for ahead */
 };
 
 struct flight { /* a unit asked for */
 	uint32_t unit;
 	uint32_t left, got;        /* bytes */
-	uint32_t ahead;            /* bytes in flight before it when it was asked */
 	uint64_t asked_ms, last_ms;
 	bool told;                 /* as stalled */
 };
@@ -30,8 +30,8 @@ struct source {
 	/* rate and delay, see transfer.h */
 	uint64_t rate;                /* bytes a second; 0 unknown */
 	uint64_t sample_ms, sample_bytes;
-	uint32_t delay_ms, delay_before_ms; /* shortest of this and of the last DELAY_KEPT_MS; 0 unknown */
-	uint64_t delay_since_ms;
+	uint32_t delay_ms, delay_epoch_ms; /* in use; shortest of this epoch; 0 unknown */
+	uint64_t epoch_ms;                 /* began */
 };
 struct again { /* a unit put back */
 	uint32_t unit;
@@ -96,7 +96,7 @@ find_flight(const struct source *s, uint32_t unit)
 void
 transfer_source_add(struct transfer *t, uint64_t source, uint64_t now_ms)
 {
-	const struct source s = { .id = source, .last_ms = now_ms, .delay_since_ms = now_ms };
+	const struct source s = { .id = source, .last_ms = now_ms, .epoch_ms = now_ms };
 
 	t->now_ms = now_ms;
 	if (find(t, source) == NULL)
@@ -106,30 +106,30 @@ transfer_source_add(struct transfer *t, uint64_t source, uint64_t now_ms)
 static uint64_t
 window(const struct source *s)
 {
-	uint64_t delay = s->delay_ms;
+	uint64_t w = 2 * s->rate * s->delay_ms / 1000;
 
-	if (delay == 0 || (s->delay_before_ms != 0 && s->delay_before_ms < delay))
-		delay = s->delay_before_ms;
-	uint64_t w = 2 * s->rate * delay / 1000;
 	return min_of(max_of(w, (uint64_t)TRANSFER_WINDOW_MIN), (uint64_t)TRANSFER_WINDOW_MAX);
 }
 
+/*
+ * From ask to first byte it takes a round trip, or as long as what was asked for before needs, whichever is longer; so the
+ * shortest time seen is the delay.  On a full line all are long, and say nothing: what was short counts on, and grows by an
+ * eighth each epoch in which nothing shorter was seen, should the path have become longer.
+ */
 static void
 measure_delay(struct source *s, const struct flight *f, uint64_t now_ms)
 {
-	if (f->ahead > 0 && s->rate == 0)
-		return; /* what was ahead cannot be taken off */
-	uint64_t queued = f->ahead > 0 ? (uint64_t)f->ahead * 1000 / s->rate : 0;
-	uint64_t delay = now_ms - f->asked_ms;
-	delay = delay > queued ? delay - queued : 1;
-	delay = min_of(max_of(delay, (uint64_t)1), (uint64_t)60000);
-	if (now_ms - s->delay_since_ms > DELAY_KEPT_MS) {
-		s->delay_before_ms = s->delay_ms;
-		s->delay_ms = 0;
-		s->delay_since_ms = now_ms;
-	}
+	uint32_t delay = (uint32_t)min_of(max_of(now_ms - f->asked_ms, (uint64_t)1), (uint64_t)DELAY_MAX_MS);
+
+	if (s->delay_epoch_ms == 0 || delay < s->delay_epoch_ms)
+		s->delay_epoch_ms = delay;
 	if (s->delay_ms == 0 || delay < s->delay_ms)
-		s->delay_ms = (uint32_t)delay;
+		s->delay_ms = delay;
+	if (now_ms - s->epoch_ms < DELAY_EPOCH_MS)
+		return;
+	s->delay_ms = min_of(s->delay_epoch_ms, s->delay_ms + (s->delay_ms + 7) / 8);
+	s->delay_epoch_ms = 0;
+	s->epoch_ms = now_ms;
 }
 
 static void
@@ -269,8 +269,7 @@ ask(struct transfer *t, struct source *s, uint32_t unit, struct transfer_ask *re
 		s->front_ms = s->last_ms = s->sample_ms = now;
 		s->sample_bytes = 0;
 	}
-	const struct flight f = { .unit = unit, .left = ret->bytes, .ahead = (uint32_t)s->in_flight, .asked_ms = now,
-		.last_ms = now };
+	const struct flight f = { .unit = unit, .left = ret->bytes, .asked_ms = now, .last_ms = now };
 	array_push(&s->flights, f);
 	s->in_flight += ret->bytes;
 	return true;
@@ -319,21 +318,35 @@ transfer_next(struct transfer *t, uint64_t now_ms, struct transfer_ask *ret)
 	return ask_again(t, ret) || ask_fresh(t, ret);
 }
 
-uint64_t
-transfer_wakes(const struct transfer *t)
+/* When a source may be asked, for A when that is not NULL. */
+static uint64_t
+ready_ms(const struct transfer *t, const struct again *a)
 {
 	uint64_t at = UINT64_MAX;
 
-	if (transfer_is_done(t))
-		return at;
 	for (size_t i = 0; i < t->sources.len; i++) {
 		const struct source *s = &t->sources.at[i];
-		if (!s->banned && s->not_before_ms > t->now_ms)
-			at = min_of(at, s->not_before_ms);
+		uint64_t mine = s->not_before_ms;
+		if (a != NULL && a->avoid == s->id)
+			mine = max_of(mine, a->until_ms);
+		if (!s->banned)
+			at = min_of(at, mine);
 	}
-	for (size_t i = 0; i < t->again.len; i++)
-		if (t->again.at[i].until_ms > t->now_ms)
-			at = min_of(at, t->again.at[i].until_ms);
+	return at;
+}
+
+uint64_t
+transfer_wakes(const struct transfer *t)
+{
+	uint64_t at = UINT64_MAX, ready;
+
+	for (size_t i = 0; i < t->again.len; i++) {
+		ready = ready_ms(t, &t->again.at[i]);
+		at = ready > t->now_ms ? min_of(at, ready) : at;
+	}
+	ready = ready_ms(t, NULL);
+	if (t->again.len < TRANSFER_AGAIN_MAX && t->closed.count < t->o.n_units && ready > t->now_ms)
+		at = min_of(at, ready);
 	return at;
 }
 

@@ -8,7 +8,7 @@
  * Rules
  *   Units in order (metadata came first), each asked of one source at a time: the one whose queue is shortest for its rate.
  *   A source has at most WINDOW bytes in flight, twice the measured bandwidth-delay product, 1..32 MiB: the rate is the
- *   fastest of late, the delay the shortest of late from ask to first byte, less what was in flight ahead.
+ *   fastest of late, the delay the shortest of late from ask to first byte.
  *   A unit is stalled that got no byte for LIMIT_UNIT_STALL_MS although its source had nothing else to send before it.
  *   What stalled, was refused or cut short, or whose source died, is asked for again, only the leaves still missing and
  *   ahead of all fresh units: of another source if there is one, of the same one when its time has come.
