@@ -117,7 +117,8 @@ session_new(const struct session_opts *o)
 	s->dialer = o->dialer;
 	s->now_ms = s->opened_ms = s->entered_ms = s->last_in_ms = o->now_ms;
 	input_init(&s->in);
-	output_init(&s->out, LIMIT_OUTPUT_MAX);
+	/* Twice, as what went lies before the rest for a while; and one more, so that none is refused before `queue` sees it. */
+	output_init(&s->out, 2 * LIMIT_OUTPUT_MAX + LIMIT_FRAME_HEADER + LIMIT_FRAME_MESSAGE);
 	output_frame(&s->out, o->hello);
 	return s;
 }
