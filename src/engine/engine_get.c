@@ -257,29 +257,6 @@ note(void *ctx, struct relpath path, const char *why)
 	engine_job_note_thread(&((struct get *)ctx)->job, path, why);
 }
 
-/* The part of the snapshot that is wanted, as a content root of its own. */
-static enum err
-content_of(struct get *g, struct hash_id *ret, struct error *e)
-{
-	struct node_source nodes = engine_nodes(g->job.engine);
-	struct tree_item items[TREE_INLINE_ITEMS];
-	auto_buf struct buf value = BUF(NODE_MAX);
-	struct relpath path;
-	struct tree_entry en;
-
-	*ret = g->commit.content;
-	if (g->subpath[0] == 0)
-		return OK;
-	enum err r = relpath_parse(g->subpath, strlen(g->subpath), &path, e);
-	if (r == OK)
-		r = tree_find_path(nodes, &g->commit.content, path, &value, items, &en, e);
-	if (r == ERR_NOTFOUND)
-		return fail(e, ERR_NOTFOUND, "the snapshot has no %s", g->subpath);
-	if (r == OK && en.type == TREE_DIR)
-		*ret = en.root;
-	return r;
-}
-
 static enum err
 open_root(struct get *g, struct error *e)
 {
@@ -295,7 +272,6 @@ work_plan(struct engine_work *w, struct error *e)
 	struct get *g = of_work(w);
 	struct engine *en = w->engine;
 	struct relpath sub;
-	struct hash_id content;
 
 	enum err r = chunk_store_put_node(en->nodes, (enum hash_alg)g->commit.id.alg, HASH_COMMIT,
 	    buf_bytes(&g->commit_bytes), NULL, e);
@@ -305,8 +281,6 @@ work_plan(struct engine_work *w, struct error *e)
 		array_push(&g->nodes, g->commit.id);
 		r = record_nodes(g, e);
 	}
-	if (r == OK)
-		r = content_of(g, &content, e);
 	if (r == OK && g->map == NULL)
 		r = snapshot_map_open(en->maps_dir, engine_nodes(en), &g->commit.content, g->unit_size, &g->job.cancel, &g->map,
 		    e);
@@ -331,7 +305,7 @@ work_plan(struct engine_work *w, struct error *e)
 		.nodes = engine_nodes(en),
 		.map = g->map,
 		.snapshot = g->commit.id,
-		.content = content,
+		.content = g->commit.content,
 		.overwrite = (g->flags & GET_OVERWRITE) != 0,
 		.cancel = &g->job.cancel,
 		.on_note = note,
