@@ -201,9 +201,12 @@ home_open(const char *path, struct home **ret, struct error *e)
 		    text_escape(bytes_str(path), shown, sizeof shown));
 	struct home *h = mem_new(struct home);
 	*h = (struct home){ .path = str_dup(path), .dir = -1, .lock = -1 };
-	enum err r = open_home(h, e);
+	struct error why; /* on the way to success some files are not there */
+	enum err r = open_home(h, &why);
 	if (r != OK) {
 		home_close(h);
+		if (e != NULL)
+			*e = why;
 		return error_wrap(e, r, "home %s", text_escape(bytes_str(path), shown, sizeof shown));
 	}
 	*ret = h;

@@ -4,7 +4,8 @@
  * Made from the manifest alone, so it may be deleted at any time; kept in the home's maps/ under the content root.  Serving
  * and receiving both number chunks and units by it.
  *
- * Threads    one thread at a time may build; a finished map may be read by any number (records do not move).
+ * Threads    several may open the same map at once, each has its own; one map may be read by any number (records do not
+ *            move).
  * Memory     mapped; snapshot_map_trim gives pages back.
  */
 #pragma once
@@ -26,6 +27,7 @@ struct snapshot_map_chunk {
 enum err snapshot_map_open(int dir, struct node_source source, const struct hash_id *content, uint32_t unit_size,
     const atomic_bool *cancel, struct snapshot_map **ret, struct error *e) must_check;
 void snapshot_map_free(struct snapshot_map *m);
+DEFINE_FREE_P(snapshot_map)
 uint64_t snapshot_map_chunks(const struct snapshot_map *m);
 uint64_t snapshot_map_bytes(const struct snapshot_map *m); /* of the distinct chunks */
 const struct snapshot_map_chunk *snapshot_map_chunk(const struct snapshot_map *m, uint64_t i);

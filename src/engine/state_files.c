@@ -41,8 +41,11 @@ state_dir_id(struct state *s, int64_t root, struct relpath dir, int64_t *ret, st
 	static const char SQL_ADD[] = "INSERT INTO dir(root, key, path) VALUES(?, ?, ?) RETURNING id";
 	auto_row struct db_row *row = NULL;
 	struct bytes path = BYTES(dir.len > 0 ? dir.text : "", dir.len);
-	enum err r = state_dir_find(s, root, dir, ret, NULL, e);
+	struct error why = { 0 };
+	enum err r = state_dir_find(s, root, dir, ret, NULL, &why);
 
+	if (r != OK && r != ERR_NOTFOUND && e != NULL)
+		*e = why;
 	if (r != ERR_NOTFOUND)
 		return r;
 	r = db_query(s->db, SQL_ADD, &row, e, "iib", root, key_of_path(dir), path);

@@ -28,7 +28,9 @@ open_ok(const char *path)
 {
 	struct home *h = NULL;
 
+	e = (struct error){ 0 };
 	check_ok(home_open(path, &h, &e), e);
+	assert_int_equal(e.code, OK);
 	return h;
 }
 

@@ -95,7 +95,9 @@ any_dir(struct state *s, int64_t root, const char *path)
 	struct relpath p = { path, strlen(path) };
 	int64_t id = 0;
 
+	e = (struct error){ 0 };
 	check_ok(state_dir_id(s, root, p, &id, &e), e);
+	assert_int_equal(e.code, OK);
 	return id;
 }
 

@@ -108,13 +108,16 @@ big_array_create(struct big_array *a, int dir, struct relpath p, uint32_t magic,
     struct error *e)
 {
 	struct big_array made = { .fd = -1, .record = record, .magic = magic };
+	struct error old = { 0 };
 	enum err r = OK;
 
 	assert(record > 0);
 	if (p.len > 0) {
-		r = fs_unlink(dir, p, e);
+		r = fs_unlink(dir, p, &old);
 		if (r == OK || r == ERR_NOTFOUND)
 			r = fs_create(dir, p, &made.fd, e);
+		else if (e != NULL)
+			*e = old;
 	} else {
 		r = fs_create_unnamed(dir, &made.fd, e);
 	}
