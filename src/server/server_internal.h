@@ -3,7 +3,11 @@
  *
  *   server.c          opening, closing, listening, timers
  *   server_store.c    changes: stored in a job, then applied on the loop
- *   server_peer.c     one connected node: greeting, joining, its questions
+ *   server_peer.c     one connected node: greeting, pushing, what becomes of its questions
+ *   server_join.c     JOIN and LEAVE
+ *   server_share.c    CREATE_SHARE and RESOLVE
+ *   server_announce.c ANNOUNCE
+ *   server_query.c    QUERY
  *   server_intake.c   an announced snapshot on its way to become the head
  *   server_sink.c     where its chunks go
  *   server_source.c   where chunks and nodes come from when members ask
@@ -83,6 +87,18 @@ void server_peer_renew(struct server *s);
 /* A GRANT of RIGHTS on SH for DEVICE, signed now, into OUT. */
 enum err server_peer_grant(struct server *s, const struct registry_share *sh, const struct device_id *device,
     uint32_t rights, struct buf *out, struct error *e) must_check;
+
+void server_peer_admit(struct link *l);                        /* it is a member from now on */
+void server_peer_answer(struct link *l, const struct message *m);
+void server_peer_answer_error(struct link *l, uint32_t stream, const struct error *e);
+void server_peer_remember(struct link *l, int64_t share);      /* it holds a grant of it: renewed while connected */
+/* Requests, one each. */
+void server_join(struct link *l, const struct session_event *ev);
+void server_join_leave(struct link *l, const struct session_event *ev);
+void server_share_create(struct link *l, const struct session_event *ev);
+void server_share_resolve(struct link *l, const struct session_event *ev);
+void server_announce(struct link *l, const struct session_event *ev);
+void server_query(struct link *l, const struct session_event *ev);
 
 /* -- changes -- */
 struct change {

@@ -1,0 +1,242 @@
+/*
+ * JOIN: an invite, proved over this TLS channel, makes a device a member.  LEAVE: it ends its own membership.
+ */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/server_internal.h"
+
+/* -- JOIN -- */
+
+struct join_change {
+	struct change change;
+	uint64_t link;
+	uint32_t stream;
+	uint8_t invite[INVITE_ID_BYTES];
+	struct registry_invite after; /* as it is to be stored; borrows the grants of the registry's */
+	struct registry_device device;
+	struct statement statement;
+	struct buf member;
+	ARRAY(struct { int64_t share; struct registry_access access; }) access;
+};
+
+static enum err
+store_join(struct change *c, struct server *s, struct error *e)
+{
+	struct join_change *j = (struct join_change *)c;
+	struct db *db = s->registry->db;
+	enum err r = registry_store_invite(db, &j->after, e);
+
+	if (r == OK)
+		r = registry_store_statement(db, buf_bytes(&j->member), &j->statement, e);
+	if (r == OK)
+		r = registry_store_device(db, &j->device, e);
+	array_each (a, &j->access) {
+		if (r == OK)
+			r = registry_store_access(db, a->share, &a->access, e);
+	}
+	return r;
+}
+
+/* Everything the new member holds: who the authority is, that it is a member, and the shares it was invited to. */
+static void
+send_joined(struct server *s, struct link *l, uint32_t stream, struct bytes member)
+{
+	auto_buf struct buf raw = BUF(LIMIT_FRAME_MESSAGE);
+	struct message m = { .type = FRAME_JOINED, .flags = FRAME_END, .stream = stream };
+	uint32_t n = 2;
+
+	message_list_add(&raw, authority_statement(s->registry->authority));
+	message_list_add(&raw, member);
+	map_each (slot, &s->registry->shares) {
+		struct registry_share *sh = slot->ptr;
+		auto_buf struct buf grant = BUF(STATEMENT_MAX);
+		uint32_t rights = rules_rights(s->registry, sh, &l->device);
+		if (rights == 0 || n + 2 > LIMIT_STATEMENTS)
+			continue;
+		if (server_peer_grant(s, sh, &l->device, rights, &grant, NULL) != OK)
+			continue;
+		message_list_add(&raw, buf_bytes(&sh->statement));
+		message_list_add(&raw, buf_bytes(&grant));
+		server_peer_remember(l, sh->num);
+		n += 2;
+	}
+	m.joined = (struct msg_joined){ .server_name = bytes_str(s->name), .statements = { buf_bytes(&raw), n } };
+	server_peer_answer(l, &m);
+}
+
+static void
+apply_join(struct change *c, struct server *s, enum err r, const struct error *e)
+{
+	struct join_change *j = (struct join_change *)c;
+	struct link *l = server_peer_link(s, j->link);
+	struct registry_invite *in = map_ptr(&s->registry->invites, BYTES(j->invite, INVITE_ID_BYTES));
+
+	if (r != OK) {
+		if (in != NULL)
+			in->uses++; /* it was reserved */
+		if (l != NULL)
+			server_peer_answer_error(l, j->stream, e);
+	} else {
+		if (in != NULL && in->uses == 0)
+			registry_drop_invite(s->registry, j->invite);
+		registry_add_device(s->registry, &j->device);
+		array_each (a, &j->access) {
+			struct registry_share *sh = registry_share_num(s->registry, a->share);
+			if (sh != NULL)
+				registry_set_access(sh, &a->access);
+		}
+		log_info("device %s joined", j->device.name);
+		if (l != NULL) {
+			server_peer_admit(l);
+			send_joined(s, l, j->stream, buf_bytes(&j->member));
+		}
+	}
+	array_clear(&j->access);
+	buf_clear(&j->member);
+	free(j);
+}
+
+static enum err
+check_join(struct link *l, const struct msg_join *m, struct registry_invite **ret, struct error *e)
+{
+	struct server *s = l->server;
+	struct registry_invite *in = map_ptr(&s->registry->invites, BYTES(m->invite, INVITE_ID_BYTES));
+	uint8_t exporter[32], proof[32];
+	enum err r = rules_invite(in, server_now_s(), e);
+
+	if (r != OK)
+		return r;
+	r = tls_export(conn_tls_mut(peer_conn(l->peer)), "weft join", exporter, e);
+	if (r != OK)
+		return r;
+	invite_proof(in->secret, exporter, in->id, &l->device, proof);
+	if (!hash_secret_equal(BYTES_OF(proof), BYTES_OF(m->proof)))
+		return fail(e, ERR_DENIED, "this invite does not fit: copy it again, or ask for a new one");
+	*ret = in;
+	return OK;
+}
+
+static void
+add_invited_access(struct server *s, struct join_change *j, const struct registry_invite *in)
+{
+	array_each (g, &in->grants) {
+		struct registry_share *sh = registry_share_num(s->registry, g->share);
+		if (sh == NULL)
+			continue;
+		array_reserve(&j->access, j->access.len + 1);
+		j->access.at[j->access.len].share = g->share;
+		j->access.at[j->access.len++].access =
+		    (struct registry_access){ .device = j->device.id, .rights = g->rights };
+	}
+}
+
+void
+server_join(struct link *l, const struct session_event *ev)
+{
+	struct server *s = l->server;
+	const struct msg_join *m = &ev->message.join;
+	struct registry_invite *in = NULL;
+	struct error e;
+
+	if (check_join(l, m, &in, &e) != OK) {
+		log_warn("join from %s refused: %s", conn_peer_address(peer_conn(l->peer)), e.text);
+		server_peer_answer_error(l, ev->stream, &e);
+		return;
+	}
+	struct join_change *j = mem_new(struct join_change);
+	j->change = (struct change){ .store = store_join, .apply = apply_join };
+	j->link = l->number;
+	j->stream = ev->stream;
+	memcpy(j->invite, in->id, sizeof j->invite);
+	j->member = BUF(STATEMENT_MAX);
+	j->device = (struct registry_device){
+		.id = l->device, .joined_ms = server_now_ms(), .seen_ms = server_now_ms()
+	};
+	snprintf(j->device.name, sizeof j->device.name, "%.*s", (int)m->name.len, (const char *)m->name.at);
+	if (in->site[0] != 0)
+		snprintf(j->device.site, sizeof j->device.site, "%s", in->site);
+	else
+		snprintf(j->device.site, sizeof j->device.site, "%.*s", (int)m->site.len, (const char *)m->site.at);
+	j->statement = (struct statement){ .kind = STATEMENT_MEMBER, .device = l->device };
+	snprintf(j->statement.name, sizeof j->statement.name, "%s", j->device.name);
+	snprintf(j->statement.site, sizeof j->statement.site, "%s", j->device.site);
+	if (server_sign(s, &j->statement, &j->member, &e) != OK) {
+		server_peer_answer_error(l, ev->stream, &e);
+		buf_clear(&j->member);
+		free(j);
+		return;
+	}
+	in->uses--;
+	j->after = *in;
+	add_invited_access(s, j, in);
+	server_change(s, &j->change);
+}
+
+/* -- LEAVE: the device ends its own membership -- */
+
+struct leave_change {
+	struct change change;
+	uint64_t link;
+	uint32_t stream;
+	struct registry_device device;
+	struct statement statement;
+	struct buf revoke;
+};
+
+static enum err
+store_leave(struct change *c, struct server *s, struct error *e)
+{
+	struct leave_change *v = (struct leave_change *)c;
+	enum err r = registry_store_statement(s->registry->db, buf_bytes(&v->revoke), &v->statement, e);
+
+	return r == OK ? registry_store_device(s->registry->db, &v->device, e) : r;
+}
+
+static void
+apply_leave(struct change *c, struct server *s, enum err r, const struct error *e)
+{
+	struct leave_change *v = (struct leave_change *)c;
+	struct link *l = server_peer_link(s, v->link);
+
+	if (r == OK) {
+		registry_add_device(s->registry, &v->device);
+		log_info("device %s left", v->device.name);
+		server_peer_push_all(s, buf_bytes(&v->revoke));
+	}
+	if (l != NULL && r == OK) {
+		session_answer_ok(peer_session(l->peer), v->stream);
+		peer_flush(l->peer);
+		l->member = false;
+	} else if (l != NULL) {
+		server_peer_answer_error(l, v->stream, e);
+	}
+	buf_clear(&v->revoke);
+	free(v);
+}
+
+void
+server_join_leave(struct link *l, const struct session_event *ev)
+{
+	struct server *s = l->server;
+	struct leave_change *v = mem_new(struct leave_change);
+	struct error e;
+
+	v->change = (struct change){ .store = store_leave, .apply = apply_leave };
+	v->link = l->number;
+	v->stream = ev->stream;
+	v->device = *registry_device(s->registry, &l->device);
+	v->device.ended = true;
+	v->revoke = BUF(STATEMENT_MAX);
+	v->statement = (struct statement){
+		.kind = STATEMENT_REVOKE, .device = l->device, .epoch = authority_epoch(s->registry->authority) + 1
+	};
+	if (server_sign(s, &v->statement, &v->revoke, &e) != OK) {
+		server_peer_answer_error(l, ev->stream, &e);
+		buf_clear(&v->revoke);
+		free(v);
+		return;
+	}
+	server_change(s, &v->change);
+}
