@@ -112,12 +112,8 @@ static void
 set_names(struct engine *en)
 {
 	snprintf(en->name, sizeof en->name, "%s", en->o.name != NULL ? en->o.name : "");
-	if (!statement_name_ok(en->name)) {
-		char host[STATEMENT_NAME_MAX + 1] = "";
-		if (gethostname(host, sizeof host - 1) != 0 || !statement_name_ok(host))
-			snprintf(host, sizeof host, "device");
-		snprintf(en->name, sizeof en->name, "%s", host);
-	}
+	if (!statement_name_ok(en->name))
+		home_host_name(en->name, sizeof en->name);
 	snprintf(en->site, sizeof en->site, "%s", en->o.site != NULL ? en->o.site : "");
 }
 

@@ -1,5 +1,6 @@
 #include "engine/home.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -235,4 +236,14 @@ char *
 home_socket_path(const char *path)
 {
 	return str_printf("%s/control.sock", path);
+}
+
+void
+home_host_name(char *out, size_t n)
+{
+	char host[HOST_NAME_MAX + 1] = "";
+
+	if (gethostname(host, sizeof host - 1) != 0 || !statement_name_ok(host))
+		snprintf(host, sizeof host, "device");
+	snprintf(out, n, "%s", host);
 }

@@ -32,3 +32,5 @@ enum err home_open(const char *path, struct home **ret, struct error *e) must_ch
 void home_close(struct home *h);
 char *home_path(const struct home *h, const char *name); /* "PATH/name"; gives, free() */
 char *home_socket_path(const char *path);                /* gives; for the command line, without opening */
+/* What this machine is called when nobody says: its host name if that can be a device's name, else "device". */
+void home_host_name(char *out, size_t n);

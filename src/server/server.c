@@ -152,7 +152,10 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	s->tls = o->tls;
 	s->maps_dir = -1;
 	s->recovery_path = home_path(s->home, RECOVERY_FILE);
-	snprintf(s->name, sizeof s->name, "%s", o->name);
+	if (o->name != NULL)
+		snprintf(s->name, sizeof s->name, "%s", o->name);
+	else
+		home_host_name(s->name, sizeof s->name);
 	enum err r = statement_name_ok(s->name)
 	    ? open_parts(s, &first, e)
 	    : fail(e, ERR_USAGE, "the name '%s' cannot be used: 1 to %d bytes of text without '/' and '@'", s->name,
@@ -258,4 +261,24 @@ const char *
 server_recovery_path(const struct server *s)
 {
 	return s->recovery_path;
+}
+
+void
+server_describe(struct server *s, struct buf *record)
+{
+	struct chunk_store_stats stats;
+	uint64_t devices = 0, online = 0;
+
+	map_each (slot, &s->registry->devices) {
+		const struct registry_device *d = slot->ptr;
+		devices += !d->ended;
+		online += d->connections > 0;
+	}
+	if (s->n_advertise > 0)
+		record_text(record, "listen", s->advertise[0]);
+	record_int(record, "shares", s->registry->shares.len);
+	record_int(record, "devices", devices);
+	record_int(record, "online", online);
+	if (chunk_store_stats(s->store, &stats, NULL) == OK)
+		record_size(record, "store_bytes", stats.pack_bytes);
 }

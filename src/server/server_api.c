@@ -408,24 +408,25 @@ apply_rm(struct change *c, struct server *s, enum err r, const struct error *e)
 }
 
 static void
-tell_rm(struct control_call *call, const struct registry_share *sh, const struct registry_snapshot *sn)
+tell_rm(struct control_call *call, const struct registry_share *sh, const struct rm_change *m, const char *selector,
+    uint64_t bytes, bool dry_run)
 {
 	auto_buf struct buf row = BUF(RECORD_MAX);
 
 	record_text(&row, "share", sh->name);
-	record_int(&row, "snapshot", sn->number);
-	record_size(&row, "bytes", sn->bytes);
-	record_text(&row, "label", sn->label);
+	if (selector != NULL)
+		record_text(&row, "snapshot", selector);
+	record_int(&row, "snapshots", m->whole ? sh->snapshots.len : m->snapshots.len);
+	record_size(&row, "bytes", bytes);
+	record_bool(&row, "dry_run", dry_run);
 	control_call_row(call, buf_bytes(&row));
 }
 
 static enum err
-rm_one(struct server *s, struct control_call *call, struct registry_share *sh, const char *selector, struct rm_change *m,
-    struct error *e)
+rm_one(struct registry_share *sh, const char *selector, struct rm_change *m, uint64_t *ret_bytes, struct error *e)
 {
 	struct registry_snapshot *sn = NULL;
 	enum err r = registry_select(sh, bytes_str(selector), &sn, e);
-	(void)s;
 
 	if (r != OK)
 		return r;
@@ -433,7 +434,7 @@ rm_one(struct server *s, struct control_call *call, struct registry_share *sh, c
 		return fail(e, ERR_CONFLICT,
 		    "%s@%s is the current snapshot: publish another one first, or remove the whole share with `weft rm %s`",
 		    sh->name, selector, sh->name);
-	tell_rm(call, sh, sn);
+	*ret_bytes = sn->bytes;
 	array_push(&m->snapshots, sn->id);
 	return OK;
 }
@@ -448,14 +449,18 @@ api_rm(struct server *s, struct control_call *call, const struct control_request
 
 	m->change = (struct change){ .store = store_rm, .apply = apply_rm };
 	m->call = call;
+	bool dry_run = control_flag(r, "dry-run");
+	uint64_t bytes = 0;
 	if (err == OK && selector != NULL)
-		err = rm_one(s, call, sh, selector, m, e);
+		err = rm_one(sh, selector, m, &bytes, e);
 	if (err == OK && selector == NULL) {
 		m->whole = true;
 		array_each (sn, &sh->snapshots)
-			tell_rm(call, sh, *sn);
+			bytes += (*sn)->state == SNAPSHOT_HEAD ? (*sn)->bytes : 0;
 	}
-	if (err != OK || control_flag(r, "dry-run")) {
+	if (err == OK)
+		tell_rm(call, sh, m, selector, bytes, dry_run);
+	if (err != OK || dry_run) {
 		array_clear(&m->snapshots);
 		free(m);
 		if (err == OK)
@@ -469,7 +474,18 @@ api_rm(struct server *s, struct control_call *call, const struct control_request
 	return OK;
 }
 
-/* -- devices: remove one -- */
+/* -- verify: what the store keeps; what lies in directories of this machine is the agent's -- */
+
+static enum err
+api_verify(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+{
+	struct registry_share *sh = NULL;
+	enum err err = find_share(s, control_arg(r, "share"), &sh, e);
+
+	if (err == OK)
+		server_gc_verify(s, sh, call);
+	return err;
+}
 
 /* -- the table -- */
 
@@ -481,6 +497,7 @@ static const struct {
 	{ "grant", api_grant },
 	{ "ungrant", api_ungrant },
 	{ "rm", api_rm },
+	{ "verify", api_verify },
 };
 
 bool
