@@ -742,6 +742,20 @@ a_close_is_told_from_a_line_that_was_cut(void **state)
 }
 
 static void
+a_close_in_the_handshake_is_a_failure(void **state)
+{
+	struct pair *p = *state;
+	static const uint8_t close_notify[] = { 0x15, 3, 3, 0, 2, 1, 0 };
+
+	(void)!tls_handshake(p->client.tls, NULL);
+	carry(p->client.tls, p->server.tls, SIZE_MAX);
+	tls_feed(p->server.tls, BYTES_OF(close_notify));
+	assert_err(ERR_PROTO, tls_handshake(p->server.tls, &unit_error));
+	assert_err(ERR_PROTO, tls_handshake(p->server.tls, &unit_error));
+	tls_keep(p->server.tls);
+}
+
+static void
 a_shutdown_before_the_handshake_says_nothing(void **state)
 {
 	struct pair *p = *state;
@@ -876,6 +890,7 @@ main(void)
 		PAIR(a_handshake_cut_anywhere_waits_for_more),
 		PAIR(a_peer_that_never_reads_cannot_make_us_grow),
 		PAIR(a_close_is_told_from_a_line_that_was_cut),
+		PAIR(a_close_in_the_handshake_is_a_failure),
 		PAIR(a_shutdown_before_the_handshake_says_nothing),
 		PAIR(exported_bytes_belong_to_one_connection_and_label),
 		PAIR(misuse_is_reported_as_our_own_fault),

@@ -170,7 +170,11 @@ why(struct tls *t, int ret, struct error *e)
 	case SSL_ERROR_WANT_READ:
 		return fail(e, ERR_AGAIN, "TLS needs more bytes");
 	case SSL_ERROR_ZERO_RETURN:
-		return fail(e, ERR_NOTFOUND, "the peer has closed the connection");
+		if (t->ready)
+			return fail(e, ERR_NOTFOUND, "the peer has closed the connection");
+		/* Before the handshake is over anybody on the way can have said so. */
+		tls_fail(t, ERR_PROTO, HERE, "TLS: closed in the middle of the handshake");
+		return report(t, e);
 	default:
 		(void)ossl_fail(&ossl, ERR_PROTO, "TLS");
 		tls_fail(t, ERR_PROTO, HERE, ossl.text);
