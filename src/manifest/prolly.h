@@ -8,7 +8,8 @@
  * before 4 KiB, and at 64 KiB at the latest (docs/format-manifest.md).  Used for directories
  * (values: tree entries) and causal trees.
  *
- * Pure.
+ * Pure.  Errors  ERR_PROTO; ERR_CORRUPT for a node that the source has not got, so that it never
+ * passes for the end.  After an error an iterator can only be freed, a builder freed or reset.
  */
 #pragma once
 
@@ -20,7 +21,8 @@ struct prolly_builder *prolly_builder_new(
     enum hash_kind kind, enum hash_alg alg, struct node_sink sink);
 void prolly_builder_free(struct prolly_builder *b);
 DEFINE_FREE_P(prolly_builder)
-/* Keys must ascend: ERR_PROTO otherwise. */
+/* Keys must ascend, and VALUE must be one that KIND takes under KEY (a tree_entry, a causal_entry):
+ * ERR_PROTO otherwise, so nothing is built that nobody would read. */
 enum err prolly_builder_add(
     struct prolly_builder *b, struct bytes key, struct bytes value, struct error *e) must_check;
 /* The root; an empty map has a root too.  The builder may be reused after prolly_builder_reset. */

@@ -149,7 +149,20 @@ parts_that_need_not_be_there_are_refused(void **state)
 	b.len -= DEVICE_ID_BYTES + 1;
 	b.at[ENTRY_ID_BYTES] = 0x80;
 	assert_err(ERR_PROTO, causal_entry_decode(en.name, buf_bytes(&b), &back, &unit_error));
+	/* Siblings beyond what there is room for, each of them well made. */
 	b.at[ENTRY_ID_BYTES] = CAUSAL_PART_SIBLINGS;
+	size_t before = b.len;
+	buf_u8(&b, CAUSAL_SIBLINGS_MAX + 1);
+	for (uint32_t i = 0; i <= CAUSAL_SIBLINGS_MAX; i++) {
+		struct device_id d = device(600 + i);
+		buf_add(&b, &d, sizeof d);
+		buf_u8(&b, 1);
+		buf_u8(&b, (uint8_t)small_value().len);
+		buf_add_bytes(&b, small_value());
+	}
+	assert_err(ERR_PROTO, causal_entry_decode(en.name, buf_bytes(&b), &back, &unit_error));
+	assert_non_null(strstr(unit_error.text, "cut short"));
+	b.len = before;
 	buf_u8(&b, 0);
 	assert_err(ERR_PROTO, causal_entry_decode(en.name, buf_bytes(&b), &back, &unit_error));
 }
@@ -256,6 +269,33 @@ an_entry_by_a_known_device_costs_21_bytes_beside_its_name(void **state)
 
 /* -- leaves by hand -- */
 
+static enum err
+iterate(struct bytes node)
+{
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id id = nodes_keep(&n, HASH_CAUSAL, node);
+	auto_(causal_iter_free_p) struct causal_iter *it = causal_iter_new(nodes_source(&n), &id);
+	struct causal_entry en;
+	enum err r = OK;
+
+	unit_error = (struct error){ 0 };
+	while (r == OK)
+		r = causal_iter_next(it, &en, &unit_error);
+	return r;
+}
+
+/* Both ways to read a leaf. */
+static void
+assert_refused(struct bytes node, const char *why)
+{
+	assert_err(ERR_PROTO, node_children(HASH_CAUSAL, node, NULL, NULL, &unit_error));
+	if (strstr(unit_error.text, why) == NULL)
+		unit_fail("\"%s\", not \"%s\"", unit_error.text, why);
+	enum err r = iterate(node);
+	if (r != ERR_PROTO || strstr(unit_error.text, why) == NULL)
+		unit_fail("%s, \"%s\", not \"%s\"", error_name(r), unit_error.text, why);
+}
+
 static void
 leaf_head(struct buf *b)
 {
@@ -293,19 +333,45 @@ devices_have_one_way_to_be_named(void **state)
 	leaf_entry(&b, 'c', 1, &d2);
 	leaf_entry(&b, 'd', 1, NULL);
 	assert_ok(node_children(HASH_CAUSAL, buf_bytes(&b), NULL, NULL, &unit_error));
+	assert_int_equal(iterate(buf_bytes(&b)), ERR_NOTFOUND);
 	size_t good = b.len;
 
 	leaf_entry(&b, 'e', 2, &d1); /* has index 0 already */
-	assert_err(ERR_PROTO, node_children(HASH_CAUSAL, buf_bytes(&b), NULL, NULL, &unit_error));
+	assert_refused(buf_bytes(&b), "malformed");
 	b.len = good;
 	leaf_entry(&b, 'e', 3, NULL); /* nobody's index */
-	assert_err(ERR_PROTO, node_children(HASH_CAUSAL, buf_bytes(&b), NULL, NULL, &unit_error));
+	assert_refused(buf_bytes(&b), "malformed");
 	b.len = good;
 	leaf_entry(&b, 'e', 2, NULL); /* the device is missing */
-	assert_err(ERR_PROTO, node_children(HASH_CAUSAL, buf_bytes(&b), NULL, NULL, &unit_error));
+	assert_refused(buf_bytes(&b), "malformed");
 	b.len = good;
 	leaf_entry(&b, 'e', 0, &d1); /* written out where an index would do */
-	assert_err(ERR_PROTO, node_children(HASH_CAUSAL, buf_bytes(&b), NULL, NULL, &unit_error));
+	assert_refused(buf_bytes(&b), "malformed");
+}
+
+static void
+a_packed_value_with_a_tail_or_an_id_of_another_algorithm_is_refused(void **state)
+{
+	(void)state;
+	auto_buf struct buf b = BUF(1000);
+	struct device_id d = device(1);
+	struct hash_id dir = any_id(1);
+
+	leaf_head(&b);
+	leaf_entry(&b, 'a', 0, &d);
+	size_t good = b.len;
+	leaf_entry(&b, 'b', 0, NULL);
+	buf_u8(&b, 0);
+	b.at[good + 2]++; /* the value's length */
+	assert_refused(buf_bytes(&b), "malformed");
+
+	b.len--;
+	b.at[good + 2] = (uint8_t)(b.at[good + 2] - 1 + HASH_ID_BYTES);
+	b.at[good + 3 + ENTRY_ID_BYTES] = CAUSAL_PART_DIR;
+	hash_id_encode(&b, &dir);
+	assert_int_equal(iterate(buf_bytes(&b)), ERR_NOTFOUND);
+	b.at[b.len - HASH_ID_BYTES] = HASH_SHA512_256;
+	assert_refused(buf_bytes(&b), "another");
 }
 
 static void
@@ -396,6 +462,8 @@ main(void)
 		cmocka_unit_test(causal_trees_come_back_with_few_devices_and_with_many),
 		cmocka_unit_test(an_entry_by_a_known_device_costs_21_bytes_beside_its_name),
 		cmocka_unit_test(devices_have_one_way_to_be_named),
+		cmocka_unit_test(
+		    a_packed_value_with_a_tail_or_an_id_of_another_algorithm_is_refused),
 		cmocka_unit_test(a_leaf_ends_when_it_knows_128_devices),
 		cmocka_unit_test(children_are_directories_and_what_siblings_point_at),
 	};

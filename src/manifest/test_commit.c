@@ -190,6 +190,64 @@ commits_that_break_a_rule_are_neither_made_nor_read(void **state)
 }
 
 static void
+more_parents_than_there_is_room_for_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	auto_(commit_clear) struct commit back = { 0 };
+	auto_buf struct buf good = BUF(COMMIT_MAX), bad = BUF(COMMIT_MAX);
+	struct hash_id parent = { .alg = HASH_SHA256 };
+	enum { AT = 1 + 4 * HASH_ID_BYTES + 1 + 1 + 2 + 1 + 2 }; /* of their number */
+
+	for (f->c.n_parents = 0; f->c.n_parents < COMMIT_PARENTS_MAX; f->c.n_parents++) {
+		parent.bytes[0]++;
+		f->c.parents[f->c.n_parents] = parent;
+	}
+	assert_ok(commit_sign(&f->c, f->key, &good, &unit_error));
+	assert_ok(commit_decode(buf_bytes(&good), &back, &unit_error));
+	commit_clear(&back);
+	assert_int_equal(good.at[AT], COMMIT_PARENTS_MAX);
+	size_t head = AT + 1 + COMMIT_PARENTS_MAX * HASH_ID_BYTES;
+	buf_add(&bad, good.at, head);
+	bad.at[AT]++;
+	parent.bytes[0]++;
+	hash_id_encode(&bad, &parent);
+	buf_add(&bad, good.at + head, good.len - head);
+	assert_err(ERR_PROTO, commit_decode(buf_bytes(&bad), &back, &unit_error));
+}
+
+/* The label is what stands before the signature: put another in its place. */
+static enum err
+decode_with_label(struct fixture *f, struct bytes label)
+{
+	auto_(commit_clear) struct commit back = { 0 };
+	auto_buf struct buf b = BUF(COMMIT_MAX);
+	size_t tail = 2 + (size_t)f->c.signature.len,
+	       head = f->b.len - tail - strlen(f->c.label) - 1;
+
+	buf_add(&b, f->b.at, head);
+	buf_u8(&b, (uint8_t)label.len);
+	buf_add_bytes(&b, label);
+	buf_add(&b, f->b.at + f->b.len - tail, tail);
+	return commit_decode(buf_bytes(&b), &back, &unit_error);
+}
+
+static void
+labels_that_are_too_long_or_no_text_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	char label[COMMIT_LABEL_MAX + 1];
+
+	memset(label, 'l', sizeof label);
+	assert_ok(decode_with_label(f, BYTES(label, COMMIT_LABEL_MAX)));
+	assert_err(ERR_PROTO, decode_with_label(f, BYTES(label, COMMIT_LABEL_MAX + 1)));
+	assert_ok(decode_with_label(f, BYTES_LIT("")));
+	assert_err(ERR_PROTO, decode_with_label(f, BYTES_LIT("a\0b")));
+	assert_err(ERR_PROTO, decode_with_label(f, BYTES_LIT("a\tb")));
+	assert_err(ERR_PROTO, decode_with_label(f, BYTES_LIT("a\xc3")));
+	assert_err(ERR_PROTO, commit_verify(BYTES(f->b.at, 10), &f->c, &unit_error));
+}
+
+static void
 the_widest_commit_fits(void **state)
 {
 	struct fixture *f = *state;
@@ -214,6 +272,9 @@ the_widest_commit_fits(void **state)
 	assert_err(ERR_LIMIT, commit_sign(&c, f->key, &b, &unit_error));
 	assert_int_equal(b.len, 0);
 	version_vector_clear(&c.vv);
+	auto_buf struct buf narrow = BUF(100);
+	assert_err(ERR_LIMIT, commit_sign(&f->c, f->key, &narrow, &unit_error));
+	assert_int_equal(narrow.len, 0);
 }
 
 static void
@@ -250,6 +311,8 @@ main(void)
 		TEST(a_commit_cut_short_or_with_a_tail_is_refused),
 		TEST(random_mutations_never_crash_and_have_one_encoding),
 		TEST(commits_that_break_a_rule_are_neither_made_nor_read),
+		TEST(more_parents_than_there_is_room_for_are_refused),
+		TEST(labels_that_are_too_long_or_no_text_are_refused),
 		TEST(the_widest_commit_fits),
 		TEST(a_signature_of_another_device_or_domain_is_denied),
 	};

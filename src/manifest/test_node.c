@@ -3,6 +3,7 @@
 #include "manifest/test_nodes.h"
 
 #include "manifest/node_cut.h"
+#include "manifest/node_spine.h"
 
 struct raw {
 	struct buf b;
@@ -156,6 +157,35 @@ heads_that_are_none_are_refused(void **state)
 	}
 	assert_err(
 	    ERR_PROTO, node_children(HASH_CHUNK, BYTES_LIT("\1\0\1"), NULL, NULL, &unit_error));
+}
+
+static enum err
+ignore_change(void *ctx, struct relpath path, const struct tree_entry *old,
+    const struct tree_entry *new, struct error *e)
+{
+	(void)ctx, (void)path, (void)old, (void)new, (void)e;
+	return OK;
+}
+
+static void
+a_chunk_of_another_algorithm_is_refused_by_every_reader(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	auto_(raw_clear) struct raw r = raw_node(1, 0, 1);
+	auto_buf struct buf value = BUF(NODE_ENTRY_MAX);
+	struct tree_item item, items[TREE_INLINE_ITEMS];
+	struct tree_entry en = file_entry("f", &item, 1);
+
+	item.id.alg = HASH_SHA512_256;
+	assert_ok(tree_entry_encode(&en, &value, &unit_error));
+	raw_entry(&r, en.name, buf_bytes(&value));
+	assert_refused(&n, &r, "another algorithm");
+	struct hash_id id = nodes_keep(&n, HASH_TREE, buf_bytes(&r.b));
+	assert_err(
+	    ERR_PROTO, tree_find(nodes_source(&n), &id, en.name, &value, items, &en, &unit_error));
+	assert_err(
+	    ERR_PROTO, tree_diff(nodes_source(&n), NULL, &id, ignore_change, NULL, &unit_error));
 }
 
 static void
@@ -330,6 +360,49 @@ parents_that_lie_about_their_children_are_refused(void **state)
 #undef LIE
 }
 
+/* A search sees less of a tree than a walk does, but goes by no lie either. */
+static void
+a_search_does_not_follow_a_lie_about_levels(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	struct hash_id root = two_levels(&n), none = make_dir(&n, NULL, 0);
+	struct child c[100];
+	size_t count = children_of(&n, &root, c, lengthof(c));
+	auto_buf struct buf value = BUF(NODE_ENTRY_MAX);
+	struct tree_item items[TREE_INLINE_ITEMS];
+	struct tree_entry en;
+
+	assert_ok(tree_find(
+	    nodes_source(&n), &root, BYTES_LIT("000001"), &value, items, &en, &unit_error));
+	auto_(raw_clear) struct raw level = raw_parent(2, c, count);
+	struct hash_id id = nodes_keep(&n, HASH_TREE, buf_bytes(&level.b));
+	assert_err(ERR_PROTO,
+	    tree_find(nodes_source(&n), &id, BYTES_LIT("000001"), &value, items, &en, &unit_error));
+	c[0].id = none;
+	auto_(raw_clear) struct raw empty = raw_parent(1, c, count);
+	id = nodes_keep(&n, HASH_TREE, buf_bytes(&empty.b));
+	assert_err(ERR_PROTO,
+	    tree_find(nodes_source(&n), &id, BYTES_LIT("000001"), &value, items, &en, &unit_error));
+}
+
+static void
+a_writer_refuses_entries_that_no_reader_takes(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	auto_(node_spine_free_p) struct node_spine *tree =
+	    node_spine_new(HASH_TREE, HASH_DEFAULT, nodes_sink(&n));
+	auto_(node_spine_free_p) struct node_spine *causal =
+	    node_spine_new(HASH_CAUSAL, HASH_DEFAULT, nodes_sink(&n));
+	auto_free uint8_t *much = mem_zalloc(NODE_ENTRY_MAX);
+	struct node_entry large = { .key = BYTES_LIT("a"), .value = BYTES(much, NODE_ENTRY_MAX) };
+	struct node_entry none = { .key = BYTES_LIT("a"), .value = BYTES(much, 10) };
+
+	assert_err(ERR_LIMIT, node_spine_add(tree, &large, &unit_error));
+	assert_err(ERR_PROTO, node_spine_add(causal, &none, &unit_error));
+}
+
 /* A child whose first name is as declared, but that begins before the last of the child before it.
  */
 static void
@@ -459,9 +532,12 @@ main(void)
 		cmocka_unit_test(names_that_lead_elsewhere_are_refused),
 		cmocka_unit_test(names_twice_or_out_of_order_are_refused),
 		cmocka_unit_test(heads_that_are_none_are_refused),
+		cmocka_unit_test(a_chunk_of_another_algorithm_is_refused_by_every_reader),
 		cmocka_unit_test(absurd_sizes_are_refused_without_being_believed),
 		cmocka_unit_test(a_node_that_does_not_end_where_it_has_to_is_refused),
 		cmocka_unit_test(parents_that_lie_about_their_children_are_refused),
+		cmocka_unit_test(a_search_does_not_follow_a_lie_about_levels),
+		cmocka_unit_test(a_writer_refuses_entries_that_no_reader_takes),
 		cmocka_unit_test(nodes_that_overlap_are_refused),
 		cmocka_unit_test(children_are_told_in_order_with_their_kind),
 		cmocka_unit_test(nothing_is_told_of_a_node_that_is_broken_at_its_end),

@@ -94,6 +94,10 @@ a_small_file_costs_49_bytes_beside_its_name(void **state)
 	struct tree_entry en = file_entry("a", &item, 20000);
 	auto_buf struct buf b = encoded(&en);
 
+	auto_buf struct buf narrow = BUF(b.len);
+	buf_u8(&narrow, 7);
+	assert_err(ERR_LIMIT, tree_entry_encode(&en, &narrow, &unit_error));
+	assert_int_equal(narrow.len, 1); /* as it was */
 	assert_int_equal(b.len + 2, 49); /* the lengths of name and value */
 }
 
@@ -216,7 +220,7 @@ fields_that_contradict_each_other_are_refused(void **state)
 	REFUSED(file, x.mode = 04755);
 	REFUSED(file, x.size++);
 	REFUSED(file, x.n_items = 0);
-	REFUSED(file, x.root = root);
+	REFUSED(file, (x.root = root, x.size = 1000));
 	REFUSED(file, (x.root = root, x.n_items = 0, x.size = 64));
 	REFUSED(file, (x.root = root, x.n_items = 0, x.size = TREE_FILE_SIZE_MAX + 1));
 	REFUSED(dir, x.root = (struct hash_id){ 0 });

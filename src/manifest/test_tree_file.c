@@ -217,6 +217,31 @@ levels_that_lie_are_refused(void **state)
 }
 
 static void
+sizes_of_children_are_refused_when_they_are_absurd(void **state)
+{
+	(void)state;
+	static const uint64_t sizes[][2] = {
+		{ 1, 0 },
+		{ TREE_FILE_SIZE_MAX, 1 },
+		{ 1, UINT64_MAX },
+		{ TREE_FILE_SIZE_MAX + 1, 1 },
+	};
+	auto_buf struct buf b = BUF(NODE_MAX);
+	struct hash_id child = any_id(1);
+
+	for (size_t i = 0; i < lengthof(sizes); i++) {
+		node_head(&b, 1);
+		for (size_t k = 0; k < 2; k++) {
+			buf_varint(&b, sizes[i][k]);
+			hash_id_encode(&b, &child);
+		}
+		assert_err(
+		    ERR_PROTO, node_children(HASH_FILE, buf_bytes(&b), NULL, NULL, &unit_error));
+		assert_non_null(strstr(unit_error.text, "absurd size"));
+	}
+}
+
+static void
 a_list_of_another_algorithm_is_refused(void **state)
 {
 	(void)state;
@@ -244,6 +269,7 @@ main(void)
 		cmocka_unit_test(the_builder_refuses_what_a_reader_would),
 		cmocka_unit_test(lists_that_do_not_add_up_are_refused),
 		cmocka_unit_test(levels_that_lie_are_refused),
+		cmocka_unit_test(sizes_of_children_are_refused_when_they_are_absurd),
 		cmocka_unit_test(a_list_of_another_algorithm_is_refused),
 	};
 

@@ -144,6 +144,24 @@ disorder_and_absurd_counts_are_refused(void **state)
 	assert_int_equal(decode(UINT64_MAX, "ab", "11"), ERR_PROTO);
 }
 
+static void
+the_number_of_devices_has_a_limit(void **state)
+{
+	(void)state;
+	for (uint32_t n = VERSION_VECTOR_MAX; n <= VERSION_VECTOR_MAX + 1; n++) {
+		auto_(version_vector_clear) struct version_vector vv = { 0 }, back = { 0 };
+		auto_buf struct buf b = BUF(1 << 20);
+		for (uint32_t i = 0; i < n; i++) {
+			struct device_id d = { { (uint8_t)(i >> 8), (uint8_t)i } };
+			version_vector_raise(&vv, &d, 1);
+		}
+		version_vector_encode(&vv, &b);
+		struct reader r = reader_over(buf_bytes(&b));
+		enum err want = n <= VERSION_VECTOR_MAX ? OK : ERR_PROTO;
+		assert_err(want, version_vector_decode(&r, &back, &unit_error));
+	}
+}
+
 int
 main(void)
 {
@@ -151,6 +169,7 @@ main(void)
 		cmocka_unit_test(counts_only_rise_and_lie_in_order),
 		cmocka_unit_test(merging_is_the_least_that_covers_both),
 		cmocka_unit_test(it_comes_back_from_its_bytes_and_no_others),
+		cmocka_unit_test(the_number_of_devices_has_a_limit),
 		cmocka_unit_test(disorder_and_absurd_counts_are_refused),
 	};
 

@@ -7,7 +7,9 @@
  * 64 KiB-aligned blocks (the last one may be short) that are all zero; the data between two holes
  * is cut by the chunker on its own.  Every size is declared, so nothing is guessed on receipt.
  *
- * Pure.  Errors  ERR_PROTO for whatever breaks the format or its rules.
+ * Pure.  Errors  ERR_PROTO for whatever breaks the format or its rules; ERR_CORRUPT for a node that
+ * the source has not got, so that it never passes for the end.  After an error an iterator, walk or
+ * builder can only be freed (a builder also reset).
  */
 #pragma once
 
