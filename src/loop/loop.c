@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "platform/heap.h"
 
 struct loop_post {
 	struct loop_post *next;
@@ -102,6 +103,7 @@ loop_new(unsigned pool_threads, struct loop **ret, struct error *e)
 
 	set_pool_size(pool_threads);
 	signal(SIGPIPE, SIG_IGN);
+	heap_keep_for_reuse();
 	int r = uv_loop_init(&l->uv);
 	if (r != 0)
 		return fail_sys(e, -r, "make the event loop");

@@ -18,7 +18,7 @@
 struct loop;
 
 /* POOL_THREADS: 0 is two per core, at least 4 (or UV_THREADPOOL_SIZE).  One loop per process:
- * libuv's pool is global.  Ignores SIGPIPE. */
+ * libuv's pool is global.  Ignores SIGPIPE, and tunes the heap for buffers that come and go. */
 enum err loop_new(unsigned pool_threads, struct loop **ret, struct error *e) must_check;
 /* Runs until loop_stop, then until all that was started has ended: jobs, timers, connections. */
 void loop_run(struct loop *l);
