@@ -254,9 +254,11 @@ flush(struct wire *w)
 static size_t
 room(const struct wire *w)
 {
+	size_t waiting = output(w).len;
+
 	if (w->tls != NULL)
-		return tls_write_room(w->tls);
-	return w->out.len < WIRE_QUEUE ? WIRE_QUEUE - w->out.len : 0;
+		return waiting < WIRE_FLUSH ? tls_write_room(w->tls) : 0;
+	return WIRE_QUEUE - waiting;
 }
 
 bool
@@ -277,7 +279,7 @@ wire_has_room(struct wire *w, size_t n)
 static bool
 has_much_room(const struct wire *w)
 {
-	return room(w) >= (w->tls != NULL ? TLS_OUT_MAX : WIRE_QUEUE) / 2;
+	return output(w).len <= (w->tls != NULL ? WIRE_FLUSH : WIRE_QUEUE) / 2;
 }
 
 /* What may be appended in one go. */
@@ -632,12 +634,25 @@ on_settle(void *ctx)
 
 /* -- birth and death -- */
 
+/*
+ * Whole batches are sent, so the kernel has nothing to wait for; and it takes little more than the
+ * line does, so that an urgent message is not behind megabytes in its queue.  A local socket knows
+ * neither and needs neither.
+ */
+static void
+tune(int fd)
+{
+	int on = 1, ahead = WIRE_AHEAD;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof ahead);
+}
+
 enum err
 wire_open(struct loop *l, const struct wire_opts *o, const struct wire_events *ev, void *ctx,
     struct wire **ret, struct error *e)
 {
 	struct wire *w = mem_new(struct wire);
-	int on = 1;
 
 	loop_assert(l);
 	int r = uv_poll_init(loop_uv(l), &w->poll, o->fd);
@@ -647,9 +662,7 @@ wire_open(struct loop *l, const struct wire_opts *o, const struct wire_events *e
 		(void)close(o->fd);
 		return fail_sys(e, -r, "watch a socket");
 	}
-	/* Whole batches are sent; the kernel has nothing to wait for.  Not every socket knows it.
-	 */
-	(void)setsockopt(o->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	tune(o->fd);
 	w->loop = l;
 	w->ev = ev;
 	w->ctx = ctx;

@@ -23,7 +23,8 @@ enum {
 	WIRE_ROUNDS = 4,
 	WIRE_RECORD = 16 * 1024, /* what TLS makes one record of: less is not worth one */
 	WIRE_FLUSH = 128 * 1024,
-	WIRE_QUEUE = 512 * 1024,    /* of output in clear; with TLS it is TLS_OUT_MAX */
+	WIRE_AHEAD = 128 * 1024,    /* what the kernel takes beyond what it may send now */
+	WIRE_QUEUE = 512 * 1024,    /* of output in clear; with TLS it is full with WIRE_FLUSH */
 	WIRE_GOODBYE_MS = 5 * 1000, /* for the last bytes, and for the other side to hang up */
 	WIRE_LAST_WORDS_MS = 1000,  /* to read why the other side stopped listening to us */
 };
