@@ -31,7 +31,8 @@ rows_add(struct rows *rows, const char *prefix, uint64_t n)
 static void
 rows_sort(struct rows *rows)
 {
-	qsort(rows->v.at, rows->v.len, sizeof *rows->v.at, by_name);
+	if (rows->v.len > 0)
+		qsort(rows->v.at, rows->v.len, sizeof *rows->v.at, by_name);
 }
 
 static struct rows
