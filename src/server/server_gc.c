@@ -370,7 +370,7 @@ tell(struct verify_job *v, const struct registry_share *sh)
 	record_int(&row, "snapshots", v->snapshots.len);
 	record_int(&row, "chunks", v->chunks);
 	record_size(&row, "bytes", v->bytes);
-	record_int(&row, "damaged", v->bad);
+	record_int(&row, "differences", v->bad);
 	control_call_row(v->call, buf_bytes(&row));
 	if (v->bad == 0) {
 		control_call_done(v->call, NULL, -1);
