@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "crypto/statement.h"
 
 enum {
 	HOME_MODE = 0700,
