@@ -1,4 +1,5 @@
-/* Bytes on the control socket, either end: frames are cut within bounds, an accepted request encodes to the same bytes. */
+/* Bytes on the control socket, either end: frames are cut within bounds, an accepted request
+ * encodes to the same bytes. */
 #include "control/control_message.h"
 #include "fuzz/fuzz.h"
 
@@ -11,8 +12,10 @@ on_request(struct bytes body)
 	if (control_request_decode(body, &store, &r, NULL) != OK)
 		return;
 	for (uint32_t i = 0; i < r.n_args; i++) {
-		const char *name = (const char *)r.args[i].name.at, *value = (const char *)r.args[i].value.at;
-		fuzz_require(strlen(name) == r.args[i].name.len && strlen(value) == r.args[i].value.len);
+		const char *name = (const char *)r.args[i].name.at,
+			   *value = (const char *)r.args[i].value.at;
+		fuzz_require(
+		    strlen(name) == r.args[i].name.len && strlen(value) == r.args[i].value.len);
 		fuzz_require(control_arg(&r, name) != NULL);
 	}
 	control_request_encode(&r, &again);

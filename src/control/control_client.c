@@ -26,7 +26,8 @@ struct call {
 	int status;
 };
 
-/* Fills ADDR for PATH; one longer than sun_path goes through its open directory, which *RET_DIR keeps open. */
+/* Fills ADDR for PATH; one longer than sun_path goes through its open directory, which *RET_DIR
+ * keeps open. */
 static enum err
 address_of(const char *path, struct sockaddr_un *addr, int *ret_dir, struct error *e)
 {
@@ -42,7 +43,8 @@ address_of(const char *path, struct sockaddr_un *addr, int *ret_dir, struct erro
 	auto_fd int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail_sys(e, errno, "open %s", dir);
-	int n = snprintf(addr->sun_path, sizeof addr->sun_path, "/proc/self/fd/%d/%s", fd, slash + 1);
+	int n =
+	    snprintf(addr->sun_path, sizeof addr->sun_path, "/proc/self/fd/%d/%s", fd, slash + 1);
 	if (n < 0 || (size_t)n >= sizeof addr->sun_path)
 		return fail(e, ERR_LIMIT, "name of the control socket is too long");
 	*ret_dir = take_fd(fd);
@@ -161,8 +163,8 @@ cut_frames(struct call *c, struct error *e)
 	while (r == OK && !c->is_done) {
 		struct bytes body;
 		enum control_kind kind;
-		r = control_frame_next(bytes_slice(buf_bytes(&c->in), from, c->in.len - from), &kind, &body,
-		    &used, e);
+		r = control_frame_next(
+		    bytes_slice(buf_bytes(&c->in), from, c->in.len - from), &kind, &body, &used, e);
 		if (r == OK) {
 			from += used;
 			r = on_frame(c, kind, body, e);
@@ -192,7 +194,7 @@ read_some(struct call *c, struct error *e)
 	if (n < 0 && errno != ECONNRESET)
 		return fail_sys(e, errno, "read the daemon's answer");
 	if (n <= 0)
-		return fail(e, ERR_OFFLINE, "the daemon ended before it answered; see its log");
+		return fail(e, ERR_IO, "the daemon ended before it answered; see its log");
 	buf_grown(&c->in, (size_t)n);
 	return OK;
 }
@@ -227,7 +229,9 @@ control_client_call(const char *socket_path, const struct control_request *r,
 	auto_fd int fd = -1;
 	struct error why = { 0 };
 	enum err c = dial(socket_path, &fd, &why);
-	struct call call = { .fd = fd, .ev = ev, .in = BUF(CONTROL_FRAME_MAX + CONTROL_HEADER + READ_BYTES) };
+	struct call call = {
+		.fd = fd, .ev = ev, .in = BUF(CONTROL_FRAME_MAX + CONTROL_HEADER + READ_BYTES)
+	};
 
 	if (c == OK)
 		c = send_request(fd, r, &why);
@@ -235,6 +239,7 @@ control_client_call(const char *socket_path, const struct control_request *r,
 		c = wait_for_done(&call, &why);
 	buf_clear(&call.in);
 	if (c != OK) {
+		/* Only dialing says ERR_OFFLINE here. */
 		*ret_status = c == ERR_OFFLINE ? EXIT_NO_DAEMON : control_exit_status(c);
 	} else {
 		*ret_status = call.status;

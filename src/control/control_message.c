@@ -73,8 +73,8 @@ control_frame(struct buf *out, enum control_kind kind, struct bytes body)
 }
 
 enum err
-control_frame_next(struct bytes in, enum control_kind *ret_kind, struct bytes *ret_body, size_t *ret_used,
-    struct error *e)
+control_frame_next(struct bytes in, enum control_kind *ret_kind, struct bytes *ret_body,
+    size_t *ret_used, struct error *e)
 {
 	struct reader r = reader_over(in);
 	uint32_t len = reader_u32(&r);
@@ -85,7 +85,8 @@ control_frame_next(struct bytes in, enum control_kind *ret_kind, struct bytes *r
 	if (kind < CONTROL_REQUEST || kind > CONTROL_DONE)
 		return fail(e, ERR_PROTO, "control frame of unknown kind %u", kind);
 	if (len > CONTROL_FRAME_MAX)
-		return fail(e, ERR_LIMIT, "control frame of %u bytes, limit %d", len, CONTROL_FRAME_MAX);
+		return fail(
+		    e, ERR_LIMIT, "control frame of %u bytes, limit %d", len, CONTROL_FRAME_MAX);
 	struct bytes body = reader_take(&r, len);
 	if (r.bad)
 		return fail(e, ERR_AGAIN, "more bytes needed");
@@ -133,20 +134,23 @@ decode_arg(struct reader *r, struct buf *store, struct control_arg *ret, struct 
 	if (r->bad || !is_name(name))
 		return fail(e, ERR_PROTO, "malformed argument in a request");
 	if (value.len > 0 && memchr(value.at, '\0', value.len) != NULL)
-		return fail(e, ERR_PROTO, "NUL in argument %.*s of a request", (int)name.len, name.at);
+		return fail(
+		    e, ERR_PROTO, "NUL in argument %.*s of a request", (int)name.len, name.at);
 	*ret = (struct control_arg){ keep(store, name), keep(store, value) };
 	return OK;
 }
 
 enum err
-control_request_decode(struct bytes body, struct buf *store, struct control_request *ret, struct error *e)
+control_request_decode(
+    struct bytes body, struct buf *store, struct control_request *ret, struct error *e)
 {
 	struct reader r = reader_over(body);
 	struct control_request q = { 0 };
 	uint8_t version = reader_u8(&r);
 
 	if (!r.bad && version != CONTROL_VERSION)
-		return fail(e, ERR_USAGE, "command line and daemon are of different versions: restart the daemon");
+		return fail(e, ERR_USAGE,
+		    "command line and daemon are of different versions: restart the daemon");
 	struct bytes verb = reader_take(&r, reader_u8(&r));
 	uint8_t n = reader_u8(&r);
 	if (r.bad || !is_name(verb) || n > CONTROL_ARGS_MAX)

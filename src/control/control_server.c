@@ -1,6 +1,6 @@
 /*
- * A call lives as long as both its connection and its handler: `conn` is NULL once the connection has closed,
- * `is_done` is set by control_call_done, and whichever comes second frees.
+ * A call lives as long as both its connection and its handler: `conn` is NULL once the connection
+ * has closed, `is_done` is set by control_call_done, and whichever comes second frees.
  */
 #include "control/control_server.h"
 
@@ -61,7 +61,8 @@ control_server_open(struct loop *l, const char *socket_path, control_handler *on
 	auto_free struct control_server *s = mem_new(struct control_server);
 
 	*s = (struct control_server){ .loop = l, .on_call = on_call, .ctx = ctx };
-	enum err r = listener_open_local(l, socket_path, CONTROL_CALLS_MAX, on_conn, s, &s->listener, e);
+	enum err r =
+	    listener_open_local(l, socket_path, CONTROL_CALLS_MAX, on_conn, s, &s->listener, e);
 	if (r != OK)
 		return r;
 	*ret = take_ptr(s);
@@ -209,7 +210,8 @@ on_request(struct control_call *c, struct bytes body)
 	c->server->on_call(c->server->ctx, c, &request);
 }
 
-/* Bytes after the request are a broken command line: they are read, so that its going away is seen, and forgotten. */
+/* Bytes after the request are a broken command line: they are read, so that its going away is seen,
+ * and forgotten. */
 static void
 on_bytes(struct control_call *c, struct bytes b)
 {
@@ -250,7 +252,8 @@ send_frame(struct control_call *c, enum control_kind kind, struct bytes body)
 	control_frame(&c->out, kind, body);
 	if (c->out.full) {
 		c->is_cut = true;
-		log_warn("control socket: %d MiB of answer wait to be read: cut off", CONTROL_QUEUE_MAX >> 20);
+		log_warn("control socket: %d MiB of answer wait to be read: cut off",
+		    CONTROL_QUEUE_MAX >> 20);
 		conn_close(c->conn, NULL);
 		return;
 	}

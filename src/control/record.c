@@ -136,10 +136,12 @@ record_check(struct bytes record, struct error *e)
 		return fail(e, ERR_PROTO, "record of %zu bytes, limit %d", record.len, RECORD_MAX);
 	for (struct bytes rest = record; record_next(&rest, &f, &bad); n++) {
 		if (n == RECORD_FIELDS_MAX)
-			return fail(e, ERR_PROTO, "record of more than %d fields", RECORD_FIELDS_MAX);
+			return fail(
+			    e, ERR_PROTO, "record of more than %d fields", RECORD_FIELDS_MAX);
 		for (size_t i = 0; i < n; i++)
 			if (bytes_equal(names[i], f.name))
-				return fail(e, ERR_PROTO, "record has %.*s twice", (int)f.name.len, f.name.at);
+				return fail(e, ERR_PROTO, "record has %.*s twice", (int)f.name.len,
+				    f.name.at);
 		names[n] = f.name;
 	}
 	if (bad)

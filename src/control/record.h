@@ -1,9 +1,10 @@
 /*
- * record: one row of named, typed values: what the daemon says and the command line shows, as a table, as text
- * or as JSON.  Self-describing, so a new field needs no change in between.
+ * record: one row of named, typed values: what the daemon says and the command line shows, as a
+ * table, as text or as JSON.  Self-describing, so a new field needs no change in between.
  *
- * Encoded: fields of name length u8 | name | type u8 | value (u64 little-endian, or length u32 and bytes).
- * A name is 1..32 of a-z, 0-9 and '_', and occurs once.
+ * Encoded: fields of name length u8 | name | type u8 | value (u64 little-endian, or length u32 and
+ * bytes).  A name is 1..32 of a-z, 0-9 and '_', and occurs once.
+ *
  * Pure.  Decoding treats its input as hostile (ERR_PROTO).
  */
 #pragma once
@@ -19,7 +20,7 @@ enum record_type {
 	RECORD_TIME,     /* unix ns; 0: there is none */
 	RECORD_DURATION, /* ms */
 	RECORD_BOOL,
-	RECORD_RATE,     /* bytes a second */
+	RECORD_RATE, /* bytes a second */
 };
 struct record_field {
 	struct bytes name;
@@ -39,16 +40,18 @@ void record_duration(struct buf *out, const char *name, uint64_t ms);
 void record_rate(struct buf *out, const char *name, uint64_t bytes_s);
 void record_bool(struct buf *out, const char *name, bool v);
 
-/* Every rule above, once, for a record that came from outside; what follows accepts anything and is then exact. */
+/* Every rule above, once, for a record that came from outside; what follows accepts anything and is
+ * then exact. */
 enum err record_check(struct bytes record, struct error *e) must_check;
-/* Walks the fields: takes the first off *REST; false at the end.  *RET_BAD (may be NULL) is set to true on
- * malformed bytes, which also end the walk, and else left alone. */
+/* Walks the fields: takes the first off *REST; false at the end.  *RET_BAD (may be NULL) is set to
+ * true on malformed bytes, which also end the walk, and else left alone. */
 bool record_next(struct bytes *rest, struct record_field *ret, bool *ret_bad);
 bool record_find(struct bytes record, const char *name, struct record_field *ret);
-uint64_t record_num(struct bytes record, const char *name);          /* 0 if absent or text */
-const char *record_str(struct bytes record, const char *name, char *out, size_t n); /* escaped; "" if absent or a number */
-/* All fields as one JSON object: times as RFC 3339 text or null, text that is not UTF-8 also as hex under NAME_hex,
- * the rest as numbers, text, booleans. */
+uint64_t record_num(struct bytes record, const char *name); /* 0 if absent or text */
+/* Text, escaped and cut to N bytes; "" if absent or a number.  Returns OUT. */
+const char *record_str(struct bytes record, const char *name, char *out, size_t n);
+/* All fields as one JSON object: times as RFC 3339 text or null, text that is not UTF-8 also as hex
+ * under NAME_hex, the rest as numbers, text, booleans. */
 void record_json(struct bytes record, const char *key, struct json *j);
 /* The fields alone, into the object that is open. */
 void record_json_fields(struct bytes record, struct json *j);

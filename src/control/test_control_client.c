@@ -12,9 +12,9 @@ struct script {
 	struct check_dir dir;
 	char path[500];
 	int listener;
-	struct buf say;      /* sent after the request has come */
-	unsigned pause_at;   /* bytes after which it waits a moment, 0: never */
-	bool never_ends;     /* keeps the connection until the client goes */
+	struct buf say;    /* sent after the request has come */
+	unsigned pause_at; /* bytes after which it waits a moment, 0: never */
+	bool never_ends;   /* keeps the connection until the client goes */
 	pthread_t thread;
 };
 
@@ -217,7 +217,7 @@ no_daemon_is_status_3(void **state)
 }
 
 static void
-a_daemon_that_ends_before_its_answer_is_status_3(void **state)
+a_daemon_that_ends_before_its_answer_has_failed(void **state)
 {
 	struct script s = { .say = BUF(1 << 20) };
 	struct seen seen = { 0 };
@@ -226,8 +226,8 @@ a_daemon_that_ends_before_its_answer_is_status_3(void **state)
 	(void)state;
 	say_row(&s, 0);
 	script_start(&s, "");
-	assert_int_equal(call(s.path, &seen, &status, NULL), ERR_OFFLINE);
-	assert_int_equal(status, EXIT_NO_DAEMON);
+	assert_int_equal(call(s.path, &seen, &status, NULL), ERR_IO);
+	assert_int_equal(status, EXIT_FAILED);
 	assert_int_equal(seen.rows, 1);
 	script_end(&s);
 }
@@ -251,8 +251,11 @@ static void
 a_malformed_answer_is_an_error(void **state)
 {
 	static const struct bytes answers[] = {
-		BYTES_LIT("\0\0\0\0\7"), BYTES_LIT("\377\377\377\377\2"), BYTES_LIT("\1\0\0\0\2x"),
-		BYTES_LIT("\0\0\0\0\1"), BYTES_LIT("\4\0\0\0\5\1\2\3\4"),
+		BYTES_LIT("\0\0\0\0\7"),
+		BYTES_LIT("\377\377\377\377\2"),
+		BYTES_LIT("\1\0\0\0\2x"),
+		BYTES_LIT("\0\0\0\0\1"),
+		BYTES_LIT("\4\0\0\0\5\1\2\3\4"),
 	};
 
 	(void)state;
@@ -277,7 +280,7 @@ main(void)
 		cmocka_unit_test(a_home_with_a_long_path_is_reached_too),
 		cmocka_unit_test(the_daemons_error_is_ours),
 		cmocka_unit_test(no_daemon_is_status_3),
-		cmocka_unit_test(a_daemon_that_ends_before_its_answer_is_status_3),
+		cmocka_unit_test(a_daemon_that_ends_before_its_answer_has_failed),
 		cmocka_unit_test(giving_up_while_waiting_detaches),
 		cmocka_unit_test(a_malformed_answer_is_an_error),
 	};

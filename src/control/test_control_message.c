@@ -66,20 +66,21 @@ malformed_requests_are_refused(void **state)
 		struct bytes bytes;
 		enum err want;
 	} cases[] = {
-		{ BYTES_LIT(""), ERR_PROTO },
-		{ BYTES_LIT("\1"), ERR_PROTO },
-		{ BYTES_LIT("\2\3get\0"), ERR_USAGE },                           /* another version */
-		{ BYTES_LIT("\1\3get\0"), OK },
-		{ BYTES_LIT("\1\0\0"), ERR_PROTO },                              /* no verb */
+		{ BYTES_LIT(""), ERR_PROTO }, { BYTES_LIT("\1"), ERR_PROTO },
+		{ BYTES_LIT("\2\3get\0"), ERR_USAGE }, /* another version */
+		{ BYTES_LIT("\1\3get\0"), OK }, { BYTES_LIT("\1\0\0"), ERR_PROTO }, /* no verb */
 		{ BYTES_LIT("\1\3GET\0"), ERR_PROTO },
-		{ BYTES_LIT("\1\3get\0x"), ERR_PROTO },                          /* too long */
-		{ BYTES_LIT("\1\3get\1"), ERR_PROTO },                           /* too short */
+		{ BYTES_LIT("\1\3get\0x"), ERR_PROTO }, /* too long */
+		{ BYTES_LIT("\1\3get\1"), ERR_PROTO },  /* too short */
 		{ BYTES_LIT("\1\3get\1\1a\1\0\0\0b"), OK },
-		{ BYTES_LIT("\1\3get\1\1a\1\0\0\0\0"), ERR_PROTO },              /* NUL inside */
-		{ BYTES_LIT("\1\3get\1\0\1\0\0\0b"), ERR_PROTO },                /* no name */
-		{ BYTES_LIT("\1\3get\1\1a\xff\xff\xff\xff" "b"), ERR_PROTO },    /* longer than there is */
-		{ BYTES_LIT("\1\3get\101"), ERR_PROTO },                         /* 65 arguments */
-		{ BYTES_LIT("\1\40aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\0"), ERR_PROTO }, /* a verb of 32 */
+		{ BYTES_LIT("\1\3get\1\1a\1\0\0\0\0"), ERR_PROTO }, /* NUL inside */
+		{ BYTES_LIT("\1\3get\1\0\1\0\0\0b"), ERR_PROTO },   /* no name */
+		{ BYTES_LIT("\1\3get\1\1a\xff\xff\xff\xff"
+			    "b"),
+		    ERR_PROTO },                         /* longer than there is */
+		{ BYTES_LIT("\1\3get\101"), ERR_PROTO }, /* 65 arguments */
+		{ BYTES_LIT("\1\40aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\0"),
+		    ERR_PROTO }, /* a verb of 32 */
 	};
 
 	(void)state;
@@ -87,7 +88,8 @@ malformed_requests_are_refused(void **state)
 		auto_buf struct buf store = BUF(2 * CONTROL_FRAME_MAX);
 		struct control_request out;
 		print_message("case %zu\n", i);
-		assert_int_equal(control_request_decode(cases[i].bytes, &store, &out, NULL), cases[i].want);
+		assert_int_equal(
+		    control_request_decode(cases[i].bytes, &store, &out, NULL), cases[i].want);
 	}
 }
 
@@ -125,15 +127,18 @@ frames_are_cut_wherever_the_bytes_break(void **state)
 	size_t first = out.len;
 	control_frame(&out, CONTROL_DONE, BYTES_LIT(""));
 	for (size_t n = 0; n < first; n++)
-		assert_int_equal(control_frame_next(BYTES(out.at, n), &kind, &body, &used, NULL), ERR_AGAIN);
+		assert_int_equal(
+		    control_frame_next(BYTES(out.at, n), &kind, &body, &used, NULL), ERR_AGAIN);
 	for (size_t n = first; n <= out.len; n++) {
-		assert_int_equal(control_frame_next(BYTES(out.at, n), &kind, &body, &used, NULL), OK);
+		assert_int_equal(
+		    control_frame_next(BYTES(out.at, n), &kind, &body, &used, NULL), OK);
 		assert_int_equal(kind, CONTROL_ROW);
 		assert_true(bytes_equal(body, BYTES_LIT("abc")));
 		assert_int_equal(used, first);
 	}
-	assert_int_equal(control_frame_next(bytes_slice(buf_bytes(&out), first, out.len - first), &kind, &body,
-			     &used, NULL), OK);
+	assert_int_equal(control_frame_next(bytes_slice(buf_bytes(&out), first, out.len - first),
+			     &kind, &body, &used, NULL),
+	    OK);
 	assert_int_equal(kind, CONTROL_DONE);
 	assert_int_equal(body.len, 0);
 }
@@ -157,7 +162,8 @@ frames_of_unknown_kind_or_size_end_the_connection(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < lengthof(cases); i++)
-		assert_int_equal(control_frame_next(cases[i].bytes, &kind, &body, &used, NULL), cases[i].want);
+		assert_int_equal(
+		    control_frame_next(cases[i].bytes, &kind, &body, &used, NULL), cases[i].want);
 }
 
 static void
@@ -199,8 +205,15 @@ each_code_has_its_exit_status(void **state)
 		enum err code;
 		int status;
 	} cases[] = {
-		{ OK, 0 }, { ERR_IO, 1 }, { ERR_NOTFOUND, 1 }, { ERR_USAGE, 2 }, { ERR_OFFLINE, 1 },
-		{ ERR_DENIED, 4 }, { ERR_CONFLICT, 5 }, { ERR_CANCELED, 130 }, { ERR_BUG, 1 },
+		{ OK, 0 },
+		{ ERR_IO, 1 },
+		{ ERR_NOTFOUND, 1 },
+		{ ERR_USAGE, 2 },
+		{ ERR_OFFLINE, 1 },
+		{ ERR_DENIED, 4 },
+		{ ERR_CONFLICT, 5 },
+		{ ERR_CANCELED, 130 },
+		{ ERR_BUG, 1 },
 	};
 
 	(void)state;

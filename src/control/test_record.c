@@ -106,13 +106,15 @@ every_cut_and_every_wrong_byte_is_refused_or_read_within_bounds(void **state)
 
 	(void)state;
 	for (size_t n = 0; n < whole.len; n++) {
-		auto_free uint8_t *cut = mem_alloc(n + 1); /* on the heap: the sanitizer sees a read beyond */
+		auto_free uint8_t *cut =
+		    mem_alloc(n + 1); /* on the heap: the sanitizer sees a read beyond */
 		memcpy(cut, whole.at, n);
 		bool between = false;
 		struct record_field f;
 		for (struct bytes rest = whole; record_next(&rest, &f, NULL);)
 			between = between || whole.len - rest.len == n;
-		assert_int_equal(record_check(BYTES(cut, n), NULL), n == 0 || between ? OK : ERR_PROTO);
+		assert_int_equal(
+		    record_check(BYTES(cut, n), NULL), n == 0 || between ? OK : ERR_PROTO);
 	}
 	for (size_t i = 0; i < whole.len; i++) {
 		auto_free uint8_t *odd = mem_dup(whole.at, whole.len);
@@ -120,7 +122,8 @@ every_cut_and_every_wrong_byte_is_refused_or_read_within_bounds(void **state)
 			struct record_field f;
 			odd[i] ^= (uint8_t)(1u << bit);
 			if (record_check(BYTES(odd, whole.len), NULL) == OK)
-				assert_true(record_next(&(struct bytes){ odd, whole.len }, &f, NULL));
+				assert_true(
+				    record_next(&(struct bytes){ odd, whole.len }, &f, NULL));
 			(void)record_find(BYTES(odd, whole.len), "online", &f);
 			odd[i] ^= (uint8_t)(1u << bit);
 		}
@@ -134,15 +137,14 @@ rules_of_names_types_and_counts_are_kept(void **state)
 		struct bytes bytes;
 		enum err want;
 	} cases[] = {
-		{ BYTES_LIT(""), OK },
-		{ BYTES_LIT("\1a\2\0\0\0\0\0\0\0\0"), OK },
-		{ BYTES_LIT("\0\2\0\0\0\0\0\0\0\0"), ERR_PROTO },              /* no name */
-		{ BYTES_LIT("\1A\2\0\0\0\0\0\0\0\0"), ERR_PROTO },             /* not a letter of names */
-		{ BYTES_LIT("\1a\0\0\0\0\0\0\0\0\0"), ERR_PROTO },             /* type 0 */
-		{ BYTES_LIT("\1a\10\0\0\0\0\0\0\0\0"), ERR_PROTO },            /* type 8 */
-		{ BYTES_LIT("\1a\6\2\0\0\0\0\0\0\0"), ERR_PROTO },             /* neither true nor false */
-		{ BYTES_LIT("\1a\1\xff\xff\xff\xff"), ERR_PROTO },             /* longer than there is */
-		{ BYTES_LIT("\1a\1\0\0\0\0\1a\1\0\0\0\0"), ERR_PROTO },        /* twice */
+		{ BYTES_LIT(""), OK }, { BYTES_LIT("\1a\2\0\0\0\0\0\0\0\0"), OK },
+		{ BYTES_LIT("\0\2\0\0\0\0\0\0\0\0"), ERR_PROTO },       /* no name */
+		{ BYTES_LIT("\1A\2\0\0\0\0\0\0\0\0"), ERR_PROTO },      /* not a letter of names */
+		{ BYTES_LIT("\1a\0\0\0\0\0\0\0\0\0"), ERR_PROTO },      /* type 0 */
+		{ BYTES_LIT("\1a\10\0\0\0\0\0\0\0\0"), ERR_PROTO },     /* type 8 */
+		{ BYTES_LIT("\1a\6\2\0\0\0\0\0\0\0"), ERR_PROTO },      /* neither true nor false */
+		{ BYTES_LIT("\1a\1\xff\xff\xff\xff"), ERR_PROTO },      /* longer than there is */
+		{ BYTES_LIT("\1a\1\0\0\0\0\1a\1\0\0\0\0"), ERR_PROTO }, /* twice */
 	};
 	auto_buf struct buf many = BUF(RECORD_MAX);
 
