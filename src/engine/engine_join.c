@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "engine/upstream.h"
 #include "proto/invite.h"
 
 enum { JOIN_TIMEOUT_MS = 30 * 1000 };
@@ -57,46 +58,28 @@ accept_authority(void *ctx, struct bytes b, struct error *e)
 	return st.kind == STATEMENT_AUTHORITY ? accept_kept(ctx, b, e) : OK;
 }
 
-static void
-add_addresses(struct engine *en, const char *text)
-{
-	for (const char *end; *text != 0 && en->n_addresses < ENGINE_ADDRESSES_MAX; text = *end == 0 ? end : end + 1) {
-		end = strchrnul(text, '\n');
-		if (end > text && (size_t)(end - text) <= LIMIT_ADDRESS_TEXT) {
-			char *to = en->addresses[en->n_addresses++];
-			memcpy(to, text, (size_t)(end - text));
-			to[end - text] = 0;
-		}
-	}
-}
-
 enum err
 engine_join_load(struct engine *en, struct error *e)
 {
-	auto_buf struct buf id = BUF(DEVICE_ID_BYTES), name = BUF(STATEMENT_NAME_MAX), addresses = BUF(16 * 1024);
 	auto_buf struct buf own = BUF(STATEMENT_NAME_MAX);
+	struct upstream u = { .n = 0 };
 
 	if (state_get(en->state, KEY_OWN_NAME, &own, NULL) == OK && en->o.name == NULL)
 		snprintf(en->name, sizeof en->name, "%s", buf_text(&own));
 	if (en->o.is_server) {
-		en->server = *device_key_id(en->home->key);
-		snprintf(en->server_name, sizeof en->server_name, "%s", en->name);
-		for (size_t i = 0; i < en->o.n_upstream && i < ENGINE_ADDRESSES_MAX; i++)
-			snprintf(en->addresses[en->n_addresses++], LIMIT_ADDRESS_TEXT + 1, "%s", en->o.upstream[i]);
+		u.server = *device_key_id(en->home->key);
+		snprintf(u.name, sizeof u.name, "%s", en->name);
+		for (; u.n < en->o.n_upstream && u.n < UPSTREAM_ADDRESSES; u.n++)
+			snprintf(u.addresses[u.n], sizeof u.addresses[0], "%s", en->o.upstream[u.n]);
 	} else {
-		enum err r = state_get(en->state, KEY_SERVER, &id, e);
-		if (r == ERR_NOTFOUND)
-			return OK;
-		if (r == OK && id.len != DEVICE_ID_BYTES)
-			r = fail(e, ERR_CORRUPT, "state.db: the server's id does not make sense; join again");
+		enum err r = upstream_load(en->state, &u, e);
 		if (r != OK)
-			return r;
-		memcpy(en->server.bytes, id.at, DEVICE_ID_BYTES);
-		if (state_get(en->state, KEY_NAME, &name, NULL) == OK)
-			snprintf(en->server_name, sizeof en->server_name, "%s", buf_text(&name));
-		if (state_get(en->state, KEY_ADDRESSES, &addresses, NULL) == OK)
-			add_addresses(en, buf_text(&addresses));
+			return r == ERR_NOTFOUND ? OK : r;
 	}
+	en->server = u.server;
+	snprintf(en->server_name, sizeof en->server_name, "%s", u.name);
+	for (en->n_addresses = 0; en->n_addresses < u.n && en->n_addresses < ENGINE_ADDRESSES_MAX; en->n_addresses++)
+		snprintf(en->addresses[en->n_addresses], LIMIT_ADDRESS_TEXT + 1, "%s", u.addresses[en->n_addresses]);
 	en->authority = authority_new(&en->server);
 	en->joined = true;
 	enum err r = state_statements(en->state, accept_authority, en->authority, e);
