@@ -1,0 +1,177 @@
+#include "cmd/summary.h"
+
+#include "base/text.h"
+#include "cmd/cell.h"
+
+/* "photos@7", or "photos" when there is no number yet. */
+static void
+print_snapshot(FILE *out, struct bytes r)
+{
+	char share[CELL_MAX];
+
+	fprintf(out, "%s", cell_of(r, "share", share));
+	if (record_num(r, "snapshot") > 0)
+		fprintf(out, "@%llu", (unsigned long long)record_num(r, "snapshot"));
+}
+
+static void
+print_files(FILE *out, struct bytes r)
+{
+	char count[CELL_COUNT], size[TEXT_SIZE];
+	uint64_t files = record_num(r, "files");
+
+	fprintf(out, "%s file%s, %s", cell_count(files, count), files == 1 ? "" : "s",
+	    text_size(record_num(r, "bytes"), size));
+}
+
+/* ", 12.4 s (264.1 MiB/s)": the rate of the bytes that moved. */
+static void
+print_time(FILE *out, struct bytes r, uint64_t moved)
+{
+	char took[TEXT_DURATION], rate[TEXT_SIZE];
+	uint64_t ms = record_num(r, "duration");
+
+	fprintf(out, " in %s", text_duration(ms, took));
+	if (ms > 0 && moved > 0)
+		fprintf(
+		    out, " (%s/s)", text_size((uint64_t)((double)moved * 1000 / (double)ms), rate));
+	fputc('\n', out);
+}
+
+/* "  N WHAT" when there are any. */
+static void
+print_some(FILE *out, struct bytes r, const char *field, const char *what)
+{
+	char count[CELL_COUNT];
+
+	if (record_num(r, field) > 0)
+		fprintf(out, "  %s %s\n", cell_count(record_num(r, field), count), what);
+}
+
+static void
+print_sources(FILE *out, const struct rows *lists)
+{
+	char name[CELL_MAX], size[TEXT_SIZE], list[16];
+	const char *between = ": ";
+
+	array_each (row, &lists->all) {
+		if (strcmp(record_str(*row, "list", list, sizeof list), "sources") != 0)
+			continue;
+		cell_of(*row, "name", name);
+		if (name[0] == '\0')
+			cell_of(*row, "device", name);
+		fprintf(out, "%s%s %s", between, name, text_size(record_num(*row, "bytes"), size));
+		between = ", ";
+	}
+}
+
+static void
+print_get(FILE *out, struct bytes r, const struct rows *lists)
+{
+	char dest[CELL_MAX], size[TEXT_SIZE];
+	uint64_t fetched = record_num(r, "bytes_fetched"), reused = record_num(r, "bytes_reused");
+
+	print_snapshot(out, r);
+	fprintf(out, " is in %s: ", cell_of(r, "dest", dest));
+	print_files(out, r);
+	print_time(out, r, fetched);
+	if (fetched > 0) {
+		fprintf(out, "  %s fetched", text_size(fetched, size));
+		print_sources(out, lists);
+		fputc('\n', out);
+	}
+	if (reused > 0)
+		fprintf(out, "  %s were here already\n", text_size(reused, size));
+	print_some(out, r, "files_removed", "removed: the snapshot no longer has them");
+	print_some(out, r, "trashed", "in the way moved to .weft/trash");
+	print_some(
+	    out, r, "in_way", "in the way left alone; --overwrite moves them to .weft/trash");
+}
+
+static void
+print_publish(FILE *out, struct bytes r, const struct rows *lists)
+{
+	char count[CELL_COUNT], size[TEXT_SIZE];
+	uint64_t fresh = record_num(r, "bytes_new");
+	bool is_dry = record_num(r, "dry_run") != 0;
+	struct record_field waited;
+
+	(void)lists;
+	print_snapshot(out, r);
+	if (record_num(r, "unchanged") != 0) {
+		fprintf(out, " is what is there: nothing has changed\n");
+		return;
+	}
+	fprintf(out, "%s: ", is_dry ? " would be published" : "");
+	print_files(out, r);
+	print_time(out, r, fresh);
+	uint64_t n = record_num(r, "files_read");
+	fprintf(out, "  %s read from %s", text_size(record_num(r, "bytes_read"), size),
+	    cell_count(n, count));
+	fprintf(out, " file%s, %s new to the server\n", n == 1 ? "" : "s", text_size(fresh, size));
+	print_some(out, r, "skipped", "left out");
+	if (!is_dry && record_find(r, "waited", &waited) && waited.num == 0)
+		fprintf(out, "  the server does not hold it all yet: leave the files in place "
+			     "(`weft jobs`)\n");
+}
+
+static void
+print_verify(FILE *out, struct bytes r, const struct rows *lists)
+{
+	char share[CELL_MAX], count[CELL_COUNT];
+	uint64_t n = record_num(r, "differences");
+
+	(void)lists;
+	fprintf(out, "%s: ", cell_of(r, "share", share));
+	print_files(out, r);
+	fprintf(out, " checked, %s difference%s", n == 0 ? "no" : cell_count(n, count),
+	    n == 1 ? "" : "s");
+	print_time(out, r, record_num(r, "bytes"));
+}
+
+/* The invite alone is on standard output: it is made to be piped. */
+static void
+print_invite(FILE *out, struct bytes r, const struct rows *lists)
+{
+	struct record_field text = { 0 };
+
+	(void)lists;
+	(void)record_find(r, "invite", &text);
+	fprintf(out, "%.*s\n", (int)text.text.len, (const char *)text.text.at);
+}
+
+static void
+print_nothing(FILE *out, struct bytes r, const struct rows *lists)
+{
+	(void)out;
+	(void)r;
+	(void)lists;
+}
+
+bool
+summary_print(FILE *out, const char *verb, struct bytes record, const struct rows *lists)
+{
+	static const struct {
+		const char *verb;
+		void (*print)(FILE *out, struct bytes record, const struct rows *lists);
+	} words[] = {
+		{ "get", print_get },
+		{ "publish", print_publish },
+		{ "verify", print_verify },
+		{ "invite", print_invite },
+		{ "leave", print_nothing },
+		{ "grant", print_nothing },
+		{ "ungrant", print_nothing },
+		{ "pause", print_nothing },
+		{ "resume", print_nothing },
+		{ "cancel", print_nothing },
+	};
+
+	for (size_t i = 0; i < lengthof(words); i++) {
+		if (strcmp(words[i].verb, verb) == 0) {
+			words[i].print(out, record, lists);
+			return true;
+		}
+	}
+	return false;
+}
