@@ -15,12 +15,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 
 /* check_ok(fs_read(..., &e), e): a failure prints the error with its origin. */
@@ -63,17 +65,31 @@ struct check_dir {
 };
 
 static inline struct check_dir
-check_dir_make(void)
+check_dir_in(const char *parent)
 {
 	struct check_dir d = { .fd = -1 };
-	const char *tmp = getenv("TMPDIR");
 
-	snprintf(d.path, sizeof d.path, "%.40s/weft-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	snprintf(d.path, sizeof d.path, "%.40s/weft-test-XXXXXX", parent);
 	if (mkdtemp(d.path) == NULL)
 		print_error("cannot make %s: %s\n", d.path, strerror(errno));
 	d.fd = open(d.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(d.fd >= 0);
 	return d;
+}
+
+static inline struct check_dir
+check_dir_make(void)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	return check_dir_in(tmp != NULL ? tmp : "/tmp");
+}
+
+/* In memory where that is possible: for tests that flush a thousand times. */
+static inline struct check_dir
+check_dir_make_fast(void)
+{
+	return access("/dev/shm", W_OK) == 0 ? check_dir_in("/dev/shm") : check_dir_make();
 }
 
 static inline int

@@ -1,7 +1,6 @@
 #include "tests/check.h"
 
 #include "base/bitset.h"
-#include "base/cleanup.h"
 #include "base/rng.h"
 
 static void

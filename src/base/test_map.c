@@ -1,6 +1,5 @@
 #include "tests/check.h"
 
-#include "base/cleanup.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/rng.h"

@@ -1,7 +1,6 @@
 #include "tests/check.h"
 
 #include "base/array.h"
-#include "base/cleanup.h"
 #include "base/mem.h"
 
 /* Asked by the address sanitizer, which otherwise ends the program when memory is out. */

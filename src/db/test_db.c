@@ -1,7 +1,6 @@
-#include "tests/check.h"
+#include "tests/check_faults.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 
 #include "base/mem.h"
 #include "db/db.h"
@@ -26,7 +25,7 @@ setup(void **state)
 {
 	struct place *p = mem_new(struct place);
 
-	p->dir = check_dir_make();
+	p->dir = check_dir_make_fast();
 	snprintf(p->path, sizeof p->path, "%s/a.db", p->dir.path);
 	*state = p;
 	return 0;
@@ -347,10 +346,12 @@ damage_is_found(void **state)
 	char name[20];
 	struct error e;
 
+	check_ok(db_begin(d, &e), e);
 	for (int64_t i = 0; i < 2000; i++) {
 		snprintf(name, sizeof name, "thing %d", (int)i);
 		put(d, i, name);
 	}
+	check_ok(db_commit(d, &e), e);
 	check_ok(db_check(d, &e), e);
 	db_close(d);
 	damage(p->path, 5 * 4096 + 100, 2000);
@@ -569,12 +570,58 @@ the_versions_with_the_bug_are_known(void **state)
 	check_says(db_version_note(note), "SQLite 3.");
 }
 
+/* A little of everything, in an empty directory and in what a failure left. */
+static enum err
+use_database(int dir)
+{
+	char path[64], copy[64];
+	auto_(db_close_p) struct db *d = NULL;
+	auto_(db_close_p) struct db *reader = NULL;
+	auto_row struct db_row *row = NULL;
+	struct error e;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d/f.db", dir);
+	snprintf(copy, sizeof copy, "/proc/self/fd/%d/copy.db", dir);
+	(void)unlinkat(dir, "copy.db", 0);
+	enum err r = db_open(path, NULL, &d, &e);
+	r = r != OK ? r : db_migrate(d, migrations, lengthof(migrations), &e);
+	r = r != OK ? r : db_begin(d, &e);
+	r = r != OK ? r : db_run(d, SQL_DROP, &e, "i", (int64_t)1);
+	r = r != OK ? r : db_run(d, SQL_PUT, &e, "isb", (int64_t)1, "one", BYTES_LIT("1"));
+	r = r != OK ? r : db_commit(d, &e);
+	r = r != OK ? r : db_open_reader(d, &reader, &e);
+	r = r != OK ? r : db_query(reader, SQL_GET, &row, &e, "i", (int64_t)1);
+	r = r != OK ? r : db_row_next(row, &e);
+	db_row_end(take_ptr(row));
+	r = r != OK ? r : db_backup(d, copy, &e);
+	r = r != OK ? r : db_checkpoint(d, &e);
+	r = r != OK ? r : db_check(d, &e);
+	db_close(take_ptr(reader));
+	return r;
+}
+
+static void
+any_call_may_fail(void **state)
+{
+	(void)state;
+#ifdef WEFT_FAULTS
+	check_each_fault(use_database, "src/", 10);
+#else
+	struct check_dir d = check_dir_make();
+	assert_int_equal(use_database(d.fd), OK);
+	check_dir_remove(&d);
+	print_message("skipped: built without fault points (-Dfaults=true)\n");
+	skip();
+#endif
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(any_call_may_fail), /* first: no point has been passed in this process yet */
 		TEST(a_row_comes_back_as_it_was_put),
 		TEST(null_and_empty_are_told_apart),
 		TEST(a_statement_may_run_within_the_walk_over_itself),
