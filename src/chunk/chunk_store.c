@@ -254,13 +254,16 @@ chunk_store_locate(
 	return row != NULL ? OK : chunk_index_find(s->index, id, ret, e);
 }
 
-bool
-chunk_store_lies_at(struct chunk_store *s, const struct chunk_place *p)
+enum err
+chunk_store_lies_at(struct chunk_store *s, const struct chunk_place *p, bool *ret, struct error *e)
 {
 	struct chunk_place is;
+	enum err r = chunk_index_find(s->index, &p->rec.id, &is, e);
 
-	return chunk_index_find(s->index, &p->rec.id, &is, NULL) == OK && is.pack == p->pack &&
-	       is.off == p->off;
+	if (r != OK && r != ERR_NOTFOUND)
+		return r;
+	*ret = r == OK && is.pack == p->pack && is.off == p->off;
+	return OK;
 }
 
 enum err

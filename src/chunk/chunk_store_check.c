@@ -57,10 +57,12 @@ verify(struct check *c, const struct chunk_place *p, bool *ret_good, struct erro
 	struct error why = { 0 };
 
 	enum err r = chunk_store_load(c->s, p, c->content, &leaves, &why);
+	if (r != OK && r != ERR_CORRUPT) /* a bad spot stays bad, a hiccup costs no object */
+		r = chunk_store_load(c->s, p, c->content, &leaves, &why);
 	*ret_good = r == OK;
 	if (r == OK)
 		return OK;
-	if (r == ERR_IO && !is_readable(c, p->pack))
+	if (r != ERR_CORRUPT && r != ERR_NOTFOUND && !is_readable(c, p->pack))
 		return fail(e, r, "%s", why.text);
 	return report(c, p, &why, e);
 }
@@ -70,14 +72,15 @@ static enum err
 walk(struct check *c, struct pack_walk *w, uint64_t pack, uint64_t *seen, struct error *e)
 {
 	struct chunk_place p = { .pack = pack };
-	bool good = false;
 	enum err r = OK;
 
 	while (r == OK) {
+		bool lives = false, good = false;
 		r = pack_walk_next(w, &p.rec, &p.off, e);
-		if (r != OK || !chunk_store_lies_at(c->s, &p))
-			continue;
-		r = verify(c, &p, &good, e);
+		if (r == OK)
+			r = chunk_store_lies_at(c->s, &p, &lives, e);
+		if (r == OK && lives)
+			r = verify(c, &p, &good, e);
 		*seen += good;
 	}
 	return r == ERR_NOTFOUND ? OK : r;

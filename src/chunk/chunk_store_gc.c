@@ -184,11 +184,14 @@ evacuate(struct chunk_store *s, int fd, const struct chunk_index_pack *p, uint64
 
 	enum err r = pack_walk_init(&w, fd, p->number, 0, p->bytes, e);
 	while (r == OK) {
+		bool lives = false;
 		r = pack_walk_next(&w, &at.rec, &at.off, e);
-		if (r != OK || !chunk_store_lies_at(s, &at))
-			continue;
-		r = chunk_store_move(s, &at, e);
-		*moved += pack_record_len(&at.rec);
+		if (r == OK)
+			r = chunk_store_lies_at(s, &at, &lives, e);
+		if (r == OK && lives) {
+			r = chunk_store_move(s, &at, e);
+			*moved += pack_record_len(&at.rec);
+		}
 	}
 	return r == ERR_NOTFOUND ? chunk_store_commit(s, e) : r;
 }

@@ -81,7 +81,8 @@ struct chunk_store {
 enum err chunk_store_locate(struct chunk_store *s, const struct hash_id *id,
     struct chunk_place *ret, struct error *e) must_check;
 /* Does the index say that the object lies at P? */
-bool chunk_store_lies_at(struct chunk_store *s, const struct chunk_place *p);
+enum err chunk_store_lies_at(struct chunk_store *s, const struct chunk_place *p, bool *ret,
+    struct error *e) must_check;
 /* N bytes of the record at P, from AT on. */
 enum err chunk_store_read(struct chunk_store *s, const struct chunk_place *p, uint32_t at, void *to,
     size_t n, struct error *e) must_check;

@@ -186,13 +186,29 @@ remove_doomed(struct recovery *v, struct error *e)
 
 /* -- 3: what the index does not know -- */
 
-/* Is the object at P what its name says?  A record head is whole before its content is. */
-static bool
-is_good(struct recovery *v, const struct chunk_place *p)
+/* Is the object at P what its name says?  A record's head may be whole and its content not. */
+static enum err
+is_good(struct recovery *v, const struct chunk_place *p, bool *ret, struct error *e)
 {
 	struct leaf_list leaves;
+	enum err r = chunk_store_load(v->s, p, v->content, &leaves, e);
 
-	return chunk_store_load(v->s, p, v->content, &leaves, NULL) == OK;
+	*ret = r == OK;
+	return r == ERR_CORRUPT ? OK : r;
+}
+
+/* Adds the record at P unless VERIFY is asked for and fails.  *END moves behind what was added. */
+static enum err
+adopt_one(
+    struct recovery *v, const struct chunk_place *p, bool verify, uint64_t *end, struct error *e)
+{
+	bool good = true;
+	enum err r = verify ? is_good(v, p, &good, e) : OK;
+
+	if (r != OK || !good)
+		return r;
+	*end = p->off + pack_record_len(&p->rec);
+	return chunk_index_replace(v->s->index, p, e);
 }
 
 /* Adds up to BATCH records in one transaction.  ERR_NOTFOUND when the walk is at its end. */
@@ -204,16 +220,10 @@ adopt_batch(struct recovery *v, struct pack_walk *w, struct chunk_place *p, bool
 
 	if (done != OK)
 		return done;
-	for (size_t i = 0; i < BATCH; i++) {
+	for (size_t i = 0; r == OK && i < BATCH; i++) {
 		r = pack_walk_next(w, &p->rec, &p->off, e);
-		if (r != OK)
-			break;
-		if (verify && !is_good(v, p))
-			continue;
-		*end = p->off + pack_record_len(&p->rec);
-		r = chunk_index_replace(v->s->index, p, e);
-		if (r != OK)
-			break;
+		if (r == OK)
+			r = adopt_one(v, p, verify, end, e);
 	}
 	if (r != OK && r != ERR_NOTFOUND) {
 		chunk_index_rollback(v->s->index);
