@@ -65,7 +65,23 @@ what_does_not_pack_is_left(void **state)
 	}
 }
 
-/* Six bits of entropy in a byte save a quarter, 7.9 save nothing worth having. */
+/* No repeats, only few different bytes: what a sample must not miss. */
+static void
+few_different_bytes_pack_at_every_size(void **state)
+{
+	(void)state;
+	auto_free uint8_t *b = mem_alloc(CHUNK_MAX);
+	auto_buf struct buf out = BUF(CHUNK_MAX);
+
+	fill_random(b, CHUNK_MAX);
+	for (size_t i = 0; i < CHUNK_MAX; i++)
+		b[i] &= 15;
+	for (size_t n = CHUNK_MAX; n > 1000; n = n * 2 / 3) {
+		assert_int_equal(codec_pack(BYTES(b, n), &out), CODEC_ZSTD);
+		assert_true(out.len < n * 6 / 10);
+	}
+}
+
 static void
 less_than_a_twentieth_is_not_worth_it(void **state)
 {
@@ -122,6 +138,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_packs_comes_back),
 		cmocka_unit_test(what_does_not_pack_is_left),
+		cmocka_unit_test(few_different_bytes_pack_at_every_size),
 		cmocka_unit_test(less_than_a_twentieth_is_not_worth_it),
 		cmocka_unit_test(an_unpacked_size_that_differs_is_a_lie),
 		cmocka_unit_test(a_small_room_means_raw),
