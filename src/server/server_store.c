@@ -83,9 +83,8 @@ server_sign(struct server *s, struct statement *st, struct buf *out, struct erro
 	size_t from = out->len;
 	enum err r;
 
-	st->issued_s = server_now_s();
-	if (st->epoch == 0)
-		st->epoch = authority_epoch(s->registry->authority);
+	/* Later than all that was said of this subject before, whatever our clock says. */
+	authority_stamp(s->registry->authority, st, server_now_s());
 	r = statement_sign(st, s->home->key, out, e);
 	if (r == OK)
 		r = authority_accept(s->registry->authority, BYTES(out->at + from, out->len - from), NULL, e);
