@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "net/listener.h"
 
 static void on_tick(void *ctx);
 
@@ -96,6 +97,7 @@ static void
 free_parts(struct engine *en)
 {
 	array_clear(&en->jobs);
+	array_clear(&en->visitors);
 	authority_free(en->authority);
 	map_cache_free(en->maps);
 	places_free(en->places);
@@ -128,6 +130,8 @@ engine_open(const struct engine_opts *o, struct engine **ret, struct error *e)
 	en->maps_dir = en->jobs_dir = -1;
 	set_names(en);
 	enum err r = open_parts(en, e);
+	if (r == OK)
+		r = engine_listen(en, e);
 	if (r != OK) {
 		free_parts(en);
 		return r;
@@ -159,7 +163,7 @@ on_tick(void *ctx)
 void
 engine_part_closed(struct engine *en)
 {
-	if (!en->closing || en->pending > 0 || en->jobs.len > 0 || en->link.peer != NULL)
+	if (!en->closing || en->pending > 0 || en->jobs.len > 0 || en->link.peer != NULL || en->visitors.len > 0)
 		return;
 	void (*on_closed)(void *ctx) = en->on_closed;
 	void *ctx = en->on_closed_ctx;
@@ -184,6 +188,7 @@ engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx)
 	en->on_closed = on_closed;
 	en->on_closed_ctx = ctx;
 	timer_close(en->tick);
+	engine_listen_close(en);
 	engine_job_stop_all(en);
 	engine_link_close(en);
 	loop_post(en->loop, close_later, en);
@@ -192,6 +197,5 @@ engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx)
 uint16_t
 engine_port(const struct engine *en)
 {
-	(void)en;
-	return 0;
+	return en->listener != NULL ? listener_port(en->listener) : 0;
 }

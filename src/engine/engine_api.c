@@ -223,6 +223,11 @@ send_status(struct engine *en, struct control_call *call)
 		record_text(&out, "site", en->site);
 	record_text(&out, "home", en->home->path);
 	record_text(&out, "version", WEFT_VERSION);
+	if (engine_port(en) != 0) {
+		char port[8];
+		snprintf(port, sizeof port, "%u", engine_port(en));
+		record_text(&out, "listen", port);
+	}
 	if (en->joined && !en->o.is_server) {
 		record_text(&out, "server", en->server_name);
 		record_text(&out, "server_device", device_id_format(&en->server, id));

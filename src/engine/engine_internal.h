@@ -3,6 +3,7 @@
  *
  *   engine.c           opening, closing, the tick
  *   engine_link.c      the connection to the server: dial, greet, ask, come back
+ *   engine_listen.c    other nodes that come to us
  *   engine_join.c      enrolling and leaving
  *   engine_source.c    what the server may fetch from here
  *   engine_job.c       jobs: their life, who watches them, what survives a restart
@@ -44,6 +45,7 @@ struct engine_link {
 };
 
 struct engine_job;
+struct engine_visitor;
 
 struct engine {
 	struct engine_opts o;
@@ -65,6 +67,8 @@ struct engine {
 	struct engine_link link;
 	struct source source;
 	ARRAY(struct engine_job *) jobs;
+	struct listener *listener;   /* NULL: a server listens itself */
+	ARRAY(struct engine_visitor *) visitors;
 	struct job_queue *writes;    /* of state, one after the other */
 	struct timer *tick;
 	unsigned pending;            /* jobs of the pool; closing waits for them */
@@ -98,6 +102,10 @@ void engine_link_statements(struct engine *en, struct message_list statements);
 /* Our HELLO on a connection that belongs to a server (or, JOINING, to one that is to become ours). */
 enum err engine_link_hello(struct engine *en, bool joining, struct buf *out, struct error *e) must_check;
 enum err engine_link_clock(uint64_t theirs_ms, struct error *e) must_check;
+
+/* -- listen -- */
+enum err engine_listen(struct engine *en, struct error *e) must_check;
+void engine_listen_close(struct engine *en);
 
 /* -- join -- */
 enum err engine_join_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
