@@ -1,6 +1,6 @@
 /*
- * check: what unit tests share.  To be included before everything else, as cmocka's `fail` and ours in
- * base/error.h have the same name, and ours is the one that tests mean.
+ * check: what unit tests share.  To be included before everything else, as cmocka's `fail` and ours
+ * in base/error.h have the same name, and ours is the one that tests mean.
  */
 #pragma once
 

@@ -1,8 +1,10 @@
 /*
- * check_faults: a scenario run once for each fault point in it (platform/fault.h), with that call failing.
+ * check_faults: a scenario run once for each fault point in it (platform/fault.h), with that call
+ * failing.
  *
- * Each run is a process of its own.  It must end by itself, without a report of a sanitizer and without an open
- * descriptor more than before; an error is fine.  Afterwards the scenario must succeed in what was left behind.
+ * Each run is a process of its own.  It must end by itself, without a report of a sanitizer and
+ * without an open descriptor more than before; an error is fine.  Afterwards the scenario must
+ * succeed in what was left behind.
  */
 #pragma once
 
@@ -34,7 +36,8 @@ check_open_files(void)
 
 struct check_fault {
 	const char *list, *place, *kind; /* as in platform/fault.h; NULL: not set */
-	bool leaks;                      /* look for lost memory at the end: a quarter of a second */
+	/* look for lost memory at the end: a quarter of a second */
+	bool leaks;
 };
 
 static inline void
@@ -70,16 +73,19 @@ check_run(check_scenario scenario, int dir, const struct check_fault *f)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-/* One pass of a point with one kind of failure, and the recovery after it.  How the failing run ended. */
+/* One pass of a point with one kind of failure, and the recovery after it.  How the failing run
+ * ended. */
 static inline int
 check_one_fault(check_scenario scenario, const char *place, const char *kind)
 {
 	struct check_dir d = check_dir_make_fast();
-	const struct check_fault fault = { .place = place, .kind = kind, .leaks = strcmp(kind, "EIO") == 0 };
+	const struct check_fault fault = {
+		.place = place, .kind = kind, .leaks = strcmp(kind, "EIO") == 0
+	};
 	const struct check_fault none = { 0 };
 	int end = check_run(scenario, d.fd, &fault);
 	bool fine = end == 0 || (end > CHECK_ERROR && end < CHECK_ERROR + ERR_COUNT) ||
-	    (end == CHECK_CRASH && strcmp(kind, "crash") == 0);
+		    (end == CHECK_CRASH && strcmp(kind, "crash") == 0);
 
 	if (!fine) {
 		print_error("with %s at %s the scenario ended with %d\n", kind, place, end);
@@ -87,7 +93,8 @@ check_one_fault(check_scenario scenario, const char *place, const char *kind)
 	}
 	int again = check_run(scenario, d.fd, &none);
 	if (again != 0) {
-		print_error("after %s at %s the scenario no longer works: %d\n", kind, place, again);
+		print_error(
+		    "after %s at %s the scenario no longer works: %d\n", kind, place, again);
 		_fail(__FILE__, __LINE__);
 	}
 	check_dir_remove(&d);
@@ -111,11 +118,13 @@ check_point(check_scenario scenario, const char *place, bool in_parts)
 	}
 }
 
-/* Every point below FOLDER ("src/platform/") that the scenario passes; AT_LEAST guards against passing none. */
+/* Every point below FOLDER ("src/platform/") that the scenario passes; AT_LEAST guards against
+ * passing none. */
 static inline void
 check_each_fault(check_scenario scenario, const char *folder, int at_least)
 {
-	static char text[65536]; /* read as a whole: a stream shared with children is moved by their exit */
+	/* read as a whole: a stream shared with children is moved by their exit */
+	static char text[65536];
 	char list[100], *rest = text, *line;
 	int points = 0;
 	struct check_dir d = check_dir_make_fast();
@@ -135,7 +144,8 @@ check_each_fault(check_scenario scenario, const char *folder, int at_least)
 		if (strncmp(place, folder, strlen(folder)) != 0)
 			continue;
 		points++;
-		check_point(scenario, place, strcmp(what, "read") == 0 || strcmp(what, "write") == 0);
+		check_point(
+		    scenario, place, strcmp(what, "read") == 0 || strcmp(what, "write") == 0);
 	}
 	assert_in_range(points, at_least, 100000);
 }

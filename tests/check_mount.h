@@ -8,10 +8,11 @@
 #include <sched.h>
 #include <sys/mount.h>
 
-/* False, with a word, where we may not mount: the test is then skipped.  What was opened before is in the old
- * namespace, where later mounts do not show: open it again. */
+/* False, with a word, where we may not mount: the test is then skipped.  What was opened before is
+ * in the old namespace, where later mounts do not show: open it again. */
 static inline bool
-check_mount(const char *what, const char *path, const char *type, unsigned long flags, const char *options)
+check_mount(
+    const char *what, const char *path, const char *type, unsigned long flags, const char *options)
 {
 	if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
 	    mount(what, path, type, flags, options) == 0)

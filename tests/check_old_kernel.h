@@ -1,7 +1,7 @@
 /*
- * check_old_kernel: makes the kernel forget what is newer than Linux 3.x or missing on some filesystems, so that
- * the ways around are tested where they are not needed: openat2, renameat2 with flags, copy_file_range, fallocate,
- * O_TMPFILE, SEEK_DATA.
+ * check_old_kernel: makes the kernel forget what is newer than Linux 3.x or missing on some
+ * filesystems, so that the ways around are tested where they are not needed: openat2, renameat2
+ * with flags, copy_file_range, fallocate, O_TMPFILE, SEEK_DATA.
  */
 #pragma once
 
@@ -18,7 +18,8 @@
 #define OLD_ALLOW     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 #define OLD_IF(nr, n) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, (n)) /* else pass over N */
 
-/* Call first in main.  True when the kernel is an old one from now on, as the argument "old-kernel" asks. */
+/* Call first in main.  True when the kernel is an old one from now on, as the argument "old-kernel"
+ * asks. */
 static inline bool
 check_old_kernel(int argc, char **argv)
 {
@@ -50,7 +51,8 @@ check_old_kernel(int argc, char **argv)
 
 	if (argc < 2 || strcmp(argv[1], "old-kernel") != 0)
 		return false;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
 		print_message("skipped: no seccomp here (%s)\n", strerror(errno));
 		exit(77);
 	}

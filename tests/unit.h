@@ -1,8 +1,9 @@
 /*
  * unit: cmocka for our tests.  Include it first.
  *
- * cmocka has a macro `fail` of its own; ours (base/error.h) wins here, and unit_fail stands in for it.
- * Calls that can fail take &unit_error, so that assert_ok can print what went wrong and where it was born.
+ * cmocka has a macro `fail` of its own; ours (base/error.h) wins here, and unit_fail stands in for
+ * it. Calls that can fail take &unit_error, so that assert_ok can print what went wrong and where
+ * it was born.
  */
 #pragma once
 

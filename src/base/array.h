@@ -32,7 +32,7 @@ array_room(size_t room, size_t n)
 		array_reserve((a), (a)->len + 1);                                                  \
 		(a)->at[(a)->len++] = (x);                                                         \
 	} while (0)
-#define array_pop(a)       ((a)->at[--(a)->len])
+#define array_pop(a) ((a)->at[--(a)->len])
 /* Removes element I by moving the last one there: the order changes. */
 #define array_swap_out(a, i) ((a)->at[i] = (a)->at[--(a)->len])
 #define array_clear(a)                                                                             \

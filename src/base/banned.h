@@ -1,5 +1,6 @@
 /*
- * banned: functions that fail to compile, with what to use instead.  Included into every file by the build.
+ * banned: functions that fail to compile, with what to use instead.  Included into every file by
+ * the build.
  */
 #pragma once
 
@@ -8,7 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Some are macros here and there (glibc's alloca, _FORTIFY_SOURCE with clang), and a macro cannot be poisoned. */
+/* Some are macros here and there (glibc's alloca, _FORTIFY_SOURCE with clang), and a macro cannot
+ * be poisoned. */
 #undef strcpy
 #undef strcat
 #undef sprintf
@@ -22,4 +24,5 @@
 #pragma GCC poison atoi atol atoll
 #pragma GCC poison gmtime localtime ctime asctime
 #pragma GCC poison alloca strncpy strncat tmpnam mktemp
-/* strcpy, sprintf: snprintf or buf_addf.  atoi: text_parse_u64.  gmtime: text_time.  alloca: mem_array. */
+/* strcpy, sprintf: snprintf or buf_addf.  atoi: text_parse_u64.  gmtime: text_time.  alloca:
+ * mem_array. */

@@ -14,7 +14,7 @@ struct bitset {
 };
 
 void bitset_init(struct bitset *s, size_t n);
-void bitset_clear(struct bitset *s); /* frees */
+void bitset_clear(struct bitset *s);           /* frees */
 bool bitset_set(struct bitset *s, size_t i);   /* true if it was unset */
 bool bitset_unset(struct bitset *s, size_t i); /* true if it was set */
 /* First bit at or after FROM whose value is VALUE; s->n if there is none. */

@@ -33,9 +33,8 @@
 enum err {
 	OK = 0,
 #define X(name) ERR_##name,
-	ERR_CODES(X)
+	ERR_CODES(X) ERR_COUNT
 #undef X
-	ERR_COUNT
 };
 
 enum { ERROR_TEXT = 400 };
@@ -52,9 +51,10 @@ struct error {
 #define HERE          __FILE__ ":" ERROR_STR(__LINE__)
 
 /* Fill *E (if not NULL) and return the code: `return fail(e, ERR_PROTO, "frame of %zu bytes", n);` */
-#define fail(e, code, ...)    error_set((e), (code), 0, HERE, __VA_ARGS__)
-/* The OS said no: SYS is an errno value.  ENOSPC and EDQUOT become ERR_NOSPACE, ENOENT ERR_NOTFOUND,
- * EEXIST ERR_EXISTS, all else ERR_IO.  The text gets ": " and the message of SYS appended. */
+#define fail(e, code, ...) error_set((e), (code), 0, HERE, __VA_ARGS__)
+/* The OS said no: SYS is an errno value.  ENOSPC and EDQUOT become ERR_NOSPACE, ENOENT
+ * ERR_NOTFOUND, EEXIST ERR_EXISTS, all else ERR_IO.  The text gets ": " and the message of SYS
+ * appended. */
 #define fail_sys(e, sys, ...) error_set_sys((e), (sys), HERE, __VA_ARGS__)
 
 enum err error_set(struct error *e, enum err code, int sys, const char *where, const char *fmt, ...)
@@ -69,7 +69,8 @@ const char *error_name(enum err code);
 
 /*
  * The invariant of one connection or job: false reports loudly and the caller gives up on
- * that one thing: `if (!expect(x)) return fail(e, ERR_BUG, ...)`.  assert() is for memory safety only.
+ * that one thing: `if (!expect(x)) return fail(e, ERR_BUG, ...)`.  assert() is for memory safety
+ * only.
  */
 #define expect(cond) (__builtin_expect(!!(cond), 1) || (error_unexpected(#cond, HERE), 0))
 void error_unexpected(const char *cond, const char *where);

@@ -40,8 +40,8 @@ log_line(enum log_level level, const char *fmt, ...)
 		clock_gettime(CLOCK_REALTIME, &now);
 		localtime_r(&now.tv_sec, &tm);
 		n = (int)strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-		n += snprintf(line + n, sizeof line - (size_t)n, ".%03ld %s ", now.tv_nsec / 1000000,
-		    names[level]);
+		n += snprintf(line + n, sizeof line - (size_t)n, ".%03ld %s ",
+		    now.tv_nsec / 1000000, names[level]);
 	}
 	va_start(ap, fmt);
 	int m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);

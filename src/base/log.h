@@ -1,8 +1,10 @@
 /*
- * log: lines on stderr for the journal.  Only whoever handles an error logs it, once; library layers
- * never log above debug.  Peer bytes and secrets never go in unescaped (text_escape).
+ * log: lines on stderr for the journal.  Only whoever handles an error logs it, once; library
+ * layers never log above debug.  Peer bytes and secrets never go in unescaped (text_escape).
  *
- * Under systemd (JOURNAL_STREAM) lines carry the <n> priority and no time; else local ISO time and level.
+ * Under systemd (JOURNAL_STREAM) lines carry the <n> priority and no time; else local ISO time and
+ * level.
+ *
  * Threads    any.
  */
 #pragma once

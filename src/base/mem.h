@@ -1,9 +1,9 @@
 /*
  * mem: allocation that does not fail, and allocation of sizes that come from outside.
  *
- * Small allocations abort when memory is out: peak memory is bounded by limits, so the path is not worth
- * testing at every call.  A size from the wire or the disk is checked against a named limit first and then
- * goes through mem_try, which can say ERR_LIMIT.
+ * Small allocations abort when memory is out: peak memory is bounded by limits, so the path is not
+ * worth testing at every call.  A size from the wire or the disk is checked against a named limit
+ * first and then goes through mem_try, which can say ERR_LIMIT.
  */
 #pragma once
 
@@ -27,8 +27,18 @@ enum err mem_try(size_t n, void **ret, struct error *e) must_check;
 /* Overwrites secrets; the compiler may not drop it. */
 void mem_wipe(void *p, size_t n);
 
-#define lengthof(a)  (sizeof(a) / sizeof((a)[0]))
-#define min_of(a, b) __extension__({ __typeof__(a) min_a = (a); __typeof__(b) min_b = (b); min_a < min_b ? min_a : min_b; })
-#define max_of(a, b) __extension__({ __typeof__(a) max_a = (a); __typeof__(b) max_b = (b); max_a > max_b ? max_a : max_b; })
+#define lengthof(a) (sizeof(a) / sizeof((a)[0]))
+#define min_of(a, b)                                                                               \
+	__extension__({                                                                            \
+		__typeof__(a) min_a = (a);                                                         \
+		__typeof__(b) min_b = (b);                                                         \
+		min_a < min_b ? min_a : min_b;                                                     \
+	})
+#define max_of(a, b)                                                                               \
+	__extension__({                                                                            \
+		__typeof__(a) max_a = (a);                                                         \
+		__typeof__(b) max_b = (b);                                                         \
+		max_a > max_b ? max_a : max_b;                                                     \
+	})
 /* The struct of TYPE whose member MEMBER PTR points at. */
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

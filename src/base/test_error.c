@@ -85,7 +85,7 @@ each_code_has_a_name_of_its_own(void **state)
 	check_text(error_name(OK), "ok");
 	check_text(error_name(ERR_NOSPACE), "nospace");
 	check_text(error_name(ERR_COUNT), "?");
-	check_text(error_name((enum err)-1), "?");
+	check_text(error_name((enum err)(-1)), "?");
 }
 
 static void

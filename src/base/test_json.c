@@ -47,7 +47,8 @@ any_bytes_become_a_string(void **state)
 		{ BYTES_LIT("a\nb\tc\r\0"), "\"a\\nb\\tc\\u000d\\u0000\"" },
 		{ BYTES_LIT("\xc3\xa4\xf0\x9f\x92\xbe"), "\"\xc3\xa4\xf0\x9f\x92\xbe\"" },
 		{ BYTES_LIT("\x7f\xc2\x9b"), "\"\\u007f\\u009b\"" },
-		{ BYTES_LIT("a\xff\xc3z\xe2\x82"), "\"a\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd\xef\xbf\xbd\"" },
+		{ BYTES_LIT("a\xff\xc3z\xe2\x82"),
+		    "\"a\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd\xef\xbf\xbd\"" },
 	};
 
 	(void)state;

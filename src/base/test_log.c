@@ -59,8 +59,9 @@ without_a_journal_a_line_has_time_and_level(void **state)
 	(void)state;
 	unsetenv("JOURNAL_STREAM");
 	const char *line = stderr_of(say_one);
-	assert_int_equal(sscanf(line, "%4d-%2d-%2dT%2d:%2d:%2d.%3d error x%n", &year, &month, &day, &hour,
-			     &minute, &second, &ms, &end), 7);
+	assert_int_equal(sscanf(line, "%4d-%2d-%2dT%2d:%2d:%2d.%3d error x%n", &year, &month, &day,
+			     &hour, &minute, &second, &ms, &end),
+	    7);
 	check_text(line + end, "\n");
 }
 

@@ -16,7 +16,8 @@ memory_is_zeroed_and_a_size_of_nothing_is_fine(void **state)
 {
 	(void)state;
 	auto_free uint64_t *a = mem_array(uint64_t, 100);
-	auto_free void *none = mem_alloc(0), *nothing = mem_zalloc_array(0, 8), *copy = mem_dup(NULL, 0);
+	auto_free void *none = mem_alloc(0), *nothing = mem_zalloc_array(0, 8),
+		       *copy = mem_dup(NULL, 0);
 
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(a[i], 0);

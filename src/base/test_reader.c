@@ -80,11 +80,11 @@ varints_have_one_encoding(void **state)
 		{ BYTES_LIT("\x7f"), true, 127 },
 		{ BYTES_LIT("\x80\x01"), true, 128 },
 		{ BYTES_LIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), true, UINT64_MAX },
-		{ BYTES_LIT("\x80\x00"), false, 0 },         /* zero in two bytes */
-		{ BYTES_LIT("\xff\x80\x00"), false, 0 },     /* 127 in three */
+		{ BYTES_LIT("\x80\x00"), false, 0 },     /* zero in two bytes */
+		{ BYTES_LIT("\xff\x80\x00"), false, 0 }, /* 127 in three */
 		{ BYTES_LIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"), false, 0 }, /* 65 bits */
 		{ BYTES_LIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x81\x00"), false, 0 },
-		{ BYTES_LIT("\x80"), false, 0 },             /* and no more */
+		{ BYTES_LIT("\x80"), false, 0 }, /* and no more */
 		{ BYTES_LIT(""), false, 0 },
 	};
 

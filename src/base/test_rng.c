@@ -54,17 +54,17 @@ every_byte_is_filled_and_none_beyond(void **state)
 {
 	(void)state;
 	for (size_t n = 0; n < 20; n++) {
-		uint8_t a[24], or[24] = { 0 };
+		uint8_t a[24], ored[24] = { 0 };
 		struct rng r;
 		rng_seed(&r, n);
 		for (int round = 0; round < 20; round++) {
 			memset(a, 0, sizeof a);
 			rng_fill(&r, a, n);
 			for (size_t i = 0; i < sizeof a; i++)
-				or[i] |= a[i];
+				ored[i] |= a[i];
 		}
-		for (size_t i = 0; i < sizeof or; i++)
-			assert_int_equal(or[i] != 0, i < n);
+		for (size_t i = 0; i < sizeof ored; i++)
+			assert_int_equal(ored[i] != 0, i < n);
 	}
 }
 

@@ -60,7 +60,8 @@ text_parse_duration(const char *s, uint64_t *ret_seconds)
 	return true;
 }
 
-/* The bits that the unit S stands for: "" and "B" 0, "k", "K", "KiB", "KB" 10, up to "P" 50; -1 if it is none. */
+/* The bits that the unit S stands for: "" and "B" 0, "k", "K", "KiB", "KB" 10, up to "P" 50; -1 if
+ * it is none. */
 static int
 size_unit(const char *s)
 {
@@ -131,13 +132,15 @@ text_duration(uint64_t ms, char out[static TEXT_DURATION])
 	uint64_t s = min_of(ms / 1000 + (ms % 1000 >= 500), most);
 
 	if (tenths < 100)
-		snprintf(out, TEXT_DURATION, "%u.%u s", (unsigned)tenths / 10, (unsigned)tenths % 10);
+		snprintf(
+		    out, TEXT_DURATION, "%u.%u s", (unsigned)tenths / 10, (unsigned)tenths % 10);
 	else if (s < 60)
 		snprintf(out, TEXT_DURATION, "%u s", (unsigned)s);
 	else if (s < 3600)
 		snprintf(out, TEXT_DURATION, "%um %02us", (unsigned)s / 60, (unsigned)s % 60);
 	else if (s < day)
-		snprintf(out, TEXT_DURATION, "%uh %02um", (unsigned)s / 3600, (unsigned)s / 60 % 60);
+		snprintf(
+		    out, TEXT_DURATION, "%uh %02um", (unsigned)s / 3600, (unsigned)s / 60 % 60);
 	else
 		snprintf(out, TEXT_DURATION, "%ud %02uh", (unsigned)(s / day),
 		    (unsigned)(s % day) / 3600);
@@ -279,12 +282,23 @@ text_parse_base32(const char *s, uint8_t *out, size_t n)
 	return len == n && chars == (n * 8 + 4) / 5 && acc == 0;
 }
 
+/* Bytes of a character that begins with LEAD, 0 if none does. */
+static size_t
+utf8_length(uint8_t lead)
+{
+	if (lead < 0x80)
+		return 1;
+	if (lead < 0xc0 || lead >= 0xf8)
+		return 0;
+	return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
 size_t
 text_utf8(struct bytes b, uint32_t *ret_char)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	uint8_t lead = b.len > 0 ? b.at[0] : 0xff;
-	size_t n = lead < 0x80 ? 1 : lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf8 ? 4 : 0;
+	size_t n = utf8_length(lead);
 	uint32_t c = n < 2 ? lead : lead & (0x7fu >> n);
 
 	if (n == 0 || n > b.len)
@@ -320,12 +334,18 @@ is_visible(uint32_t c)
 	static const struct {
 		uint32_t from, to;
 	} hidden[] = {
-		{ 0, 0x1f }, { '\\', '\\' },  /* the backslash begins our own escapes */
-		{ 0x7f, 0x9f },               /* delete and C1 controls */
-		{ 0xad, 0xad }, { 0x61c, 0x61c }, { 0x180e, 0x180e },
-		{ 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, /* zero width, bidirectional */
-		{ 0xfdd0, 0xfdef }, { 0xfeff, 0xfeff }, { 0xfff0, 0xfffb }, /* not characters, byte order */
-		{ 0xe0000, 0xe0fff },         /* tags, variation selectors */
+		{ 0, 0x1f }, { '\\', '\\' }, /* the backslash begins our own escapes */
+		{ 0x7f, 0x9f },              /* delete and C1 controls */
+		{ 0xad, 0xad },              /* soft hyphen */
+		{ 0x61c, 0x61c },            /* bidirectional */
+		{ 0x180e, 0x180e },          /* no width */
+		{ 0x200b, 0x200f },          /* no width, bidirectional */
+		{ 0x2028, 0x202e },          /* line ends, bidirectional */
+		{ 0x2060, 0x206f },          /* no width, bidirectional */
+		{ 0xfdd0, 0xfdef },          /* not characters */
+		{ 0xfeff, 0xfeff },          /* byte order */
+		{ 0xfff0, 0xfffb },          /* annotations */
+		{ 0xe0000, 0xe0fff },        /* tags, variation selectors */
 	};
 
 	for (size_t i = 0; i < lengthof(hidden); i++)
@@ -358,7 +378,8 @@ text_escape(struct bytes b, char *out, size_t n)
 				out[len++] = (char)b.at[i];
 				continue;
 			}
-			const char hex[4] = { '\\', 'x', hex_digits[b.at[i] >> 4], hex_digits[b.at[i] & 15] };
+			const char hex[4] = { '\\', 'x', hex_digits[b.at[i] >> 4],
+				hex_digits[b.at[i] & 15] };
 			memcpy(out + len, hex, 4);
 			len += 4;
 		}
@@ -395,7 +416,8 @@ text_glob(const char *pattern, const char *s)
 			pattern++;
 			s++;
 		} else if (star != NULL) {
-			/* Only the last star need give way: what an earlier one took is matched for good. */
+			/* Only the last star need give way: what an earlier one took is matched for
+			 * good. */
 			pattern = star;
 			s = ++retry;
 		} else {

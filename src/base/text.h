@@ -1,6 +1,6 @@
 /*
- * text: numbers, ids, sizes, times and hostile bytes as text, and back.  Formats never write past N bytes
- * and always end with NUL; parsers accept the whole string or nothing.
+ * text: numbers, ids, sizes, times and hostile bytes as text, and back.  Formats never write past N
+ * bytes and always end with NUL; parsers accept the whole string or nothing.
  */
 #pragma once
 
@@ -18,10 +18,13 @@ bool text_parse_duration(const char *s, uint64_t *ret_seconds);
 bool text_parse_size(const char *s, uint64_t *ret_bytes);
 
 enum { TEXT_SIZE = 16, TEXT_DURATION = 16, TEXT_TIME = 32 };
-const char *text_size(uint64_t bytes, char out[static TEXT_SIZE]);             /* "1.4 GiB" */
-const char *text_duration(uint64_t ms, char out[static TEXT_DURATION]);        /* "0.3 s", "4m 05s", "2h 10m" */
-const char *text_time(int64_t unix_ns, char out[static TEXT_TIME]);            /* local "2026-11-20 09:41:07" */
-const char *text_time_rfc3339(int64_t unix_ns, char out[static TEXT_TIME]);    /* UTC "2026-11-20T09:41:07Z" */
+const char *text_size(uint64_t bytes, char out[static TEXT_SIZE]); /* "1.4 GiB" */
+/* "0.3 s", "4m 05s", "2h 10m" */
+const char *text_duration(uint64_t ms, char out[static TEXT_DURATION]);
+/* local "2026-11-20 09:41:07" */
+const char *text_time(int64_t unix_ns, char out[static TEXT_TIME]);
+/* UTC "2026-11-20T09:41:07Z" */
+const char *text_time_rfc3339(int64_t unix_ns, char out[static TEXT_TIME]);
 
 /* lower-case hex; OUT has 2 * b.len + 1 bytes */
 const char *text_hex(struct bytes b, char *out);
@@ -33,11 +36,12 @@ const char *text_base32(struct bytes b, char *out);
  * Exactly N bytes, and the unused low bits of the last character are zero. */
 bool text_parse_base32(const char *s, uint8_t *out, size_t n);
 
-/* Bytes of a stranger for a log line or a terminal: valid UTF-8 that prints stays, all else (and the
- * backslash) becomes \xNN, cut with "..." to fit N > 0 bytes.  Returns OUT. */
+/* Bytes of a stranger for a log line or a terminal: valid UTF-8 that prints stays, all else (and
+ * the backslash) becomes \xNN, cut with "..." to fit N > 0 bytes.  Returns OUT. */
 const char *text_escape(struct bytes b, char *out, size_t n);
 bool text_is_utf8(struct bytes b);
 /* Length of the UTF-8 character that B begins with, 0 if it does not begin with one. */
 size_t text_utf8(struct bytes b, uint32_t *ret_char);
-/* Shell-style * and ? (one character) match over the whole string, for patterns of an administrator. */
+/* Shell-style * and ? (one character) match over the whole string, for patterns of an
+ * administrator. */
 bool text_glob(const char *pattern, const char *s);

@@ -72,7 +72,8 @@ db_fail_at(struct db *d, int rc, const char *what, const char *where, struct err
 	int sys = of_os && d->h != NULL ? sqlite3_system_errno(d->h) : 0;
 	const char *text = d->h != NULL ? sqlite3_errmsg(d->h) : sqlite3_errstr(rc);
 
-	return error_set(e, code_of(rc, sys), sys, where, "database %s: %s: %s", d->name, what, text);
+	return error_set(
+	    e, code_of(rc, sys), sys, where, "database %s: %s: %s", d->name, what, text);
 }
 
 static enum err
@@ -202,7 +203,8 @@ connect_to(struct db *d, int flags, const struct db_opts *o, struct error *e)
 	if (fault > 0)
 		return fail_sys(e, fault, "database %s: open", d->name);
 	/* No mutex of SQLite's: ours is held around every call. */
-	int rc = sqlite3_open_v2(d->path, &d->h, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+	int rc = sqlite3_open_v2(
+	    d->path, &d->h, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 	if (rc != SQLITE_OK)
 		return db_fail(d, rc, "open", e);
 	sqlite3_busy_timeout(d->h, BUSY_MS);
@@ -369,9 +371,11 @@ db_migrate(struct db *d, const char *const *migrations, unsigned n, struct error
 	enum err r = ask_int(d, SQL_VERSION, &version, e);
 
 	if (r == OK && version < 0)
-		return fail(e, ERR_CORRUPT, "database %s has version %lld", d->name, (long long)version);
+		return fail(
+		    e, ERR_CORRUPT, "database %s has version %lld", d->name, (long long)version);
 	if (r == OK && version > n)
-		return fail(e, ERR_LIMIT, "database %s was made by a newer weft (version %lld, this one knows %u)",
+		return fail(e, ERR_LIMIT,
+		    "database %s was made by a newer weft (version %lld, this one knows %u)",
 		    d->name, (long long)version, n);
 	for (unsigned i = (unsigned)version; r == OK && i < n; i++)
 		r = migrate_one(d, migrations[i], i + 1, e);
@@ -390,7 +394,8 @@ check_with(struct db *d, const char *sql, const char *fine, struct error *e)
 	if (r == ERR_NOTFOUND)
 		return OK;
 	if (r == OK && strcmp(db_row_text(row, 0), fine) != 0)
-		return fail(e, ERR_CORRUPT, "database %s is damaged: %.200s", d->name, db_row_text(row, 0));
+		return fail(
+		    e, ERR_CORRUPT, "database %s is damaged: %.200s", d->name, db_row_text(row, 0));
 	return r;
 }
 
@@ -398,8 +403,8 @@ enum err
 db_check(struct db *d, struct error *e)
 {
 	static const char SQL_INTEGRITY[] = "PRAGMA integrity_check(1)";
-	static const char SQL_REFERENCES[] =
-	    "SELECT 'a row of ' || \"table\" || ' refers to one that is missing' FROM pragma_foreign_key_check";
+	static const char SQL_REFERENCES[] = "SELECT 'a row of ' || \"table\" || ' refers to one "
+					     "that is missing' FROM pragma_foreign_key_check";
 	enum err r = check_with(d, SQL_INTEGRITY, "ok", e);
 
 	return r == OK ? check_with(d, SQL_REFERENCES, "", e) : r;
@@ -425,7 +430,8 @@ db_backup(struct db *d, const char *path, struct error *e)
 	if (r == OK)
 		r = fs_sync(dir, e);
 	if (r != OK && fs_unlink(dir, name, NULL) != OK)
-		return error_wrap(e, r, "back up database %s, leaving an incomplete %s", d->name, name.text);
+		return error_wrap(
+		    e, r, "back up database %s, leaving an incomplete %s", d->name, name.text);
 	return r;
 }
 
@@ -478,6 +484,7 @@ db_version_note(char out[static DB_NOTE])
 	bool has_bug = db_has_wal_reset_bug(sqlite3_libversion_number());
 
 	snprintf(out, DB_NOTE, "SQLite %s%s", sqlite3_libversion(),
-	    has_bug ? " (it has the WAL-reset bug: only one connection writes and checkpoints)" : "");
+	    has_bug ? " (it has the WAL-reset bug: only one connection writes and checkpoints)"
+		    : "");
 	return out;
 }

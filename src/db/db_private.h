@@ -11,12 +11,13 @@
 
 struct db {
 	sqlite3 *h;
-	pthread_mutex_t lock;  /* recursive: a transaction holds it, and so does each statement in it */
+	/* recursive: a transaction holds it, and so does each statement in it */
+	pthread_mutex_t lock;
 	struct map statements; /* address of the text: struct db_row */
 	char *name;            /* for the text of errors */
 	char *path;
-	int lock_fd;           /* the owner's; -1 in a reader */
-	bool in_transaction;   /* of whoever has the lock */
+	int lock_fd;         /* the owner's; -1 in a reader */
+	bool in_transaction; /* of whoever has the lock */
 	int64_t changes;
 };
 

@@ -1,7 +1,7 @@
 /*
- * Statements.  A prepared statement and the row it stands on are one object, kept in the connection's cache
- * under the address of its text.  One that is still running when it is asked for again (a query within the
- * walk over the same query) gets a second object, which is freed when it ends.
+ * Statements.  A prepared statement and the row it stands on are one object, kept in the
+ * connection's cache under the address of its text.  One that is still running when it is asked for
+ * again (a query within the walk over the same query) gets a second object, freed when it ends.
  */
 #include <assert.h>
 #include <stdarg.h>
@@ -93,7 +93,8 @@ bind_all(struct db_row *row, const char *types, va_list *ap, struct error *e)
 
 /* Takes the lock, which db_row_end gives back. */
 static enum err
-start(struct db *d, const char *sql, const char *types, va_list *ap, struct db_row **ret, struct error *e)
+start(struct db *d, const char *sql, const char *types, va_list *ap, struct db_row **ret,
+    struct error *e)
 {
 	struct db_row *row = NULL;
 	enum err r;
@@ -118,7 +119,8 @@ start(struct db *d, const char *sql, const char *types, va_list *ap, struct db_r
 }
 
 enum err
-db_query(struct db *d, const char *sql, struct db_row **ret, struct error *e, const char *types, ...)
+db_query(
+    struct db *d, const char *sql, struct db_row **ret, struct error *e, const char *types, ...)
 {
 	va_list ap;
 

@@ -12,7 +12,8 @@ static const char SQL_COUNT[] = "SELECT count(*) FROM things";
 static const char SQL_DROP[] = "DELETE FROM things WHERE id = ?";
 static const char *const migrations[] = {
 	"CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT UNIQUE, data BLOB)",
-	"CREATE TABLE parts (thing INTEGER NOT NULL REFERENCES things (id)); CREATE INDEX i ON parts (thing)",
+	"CREATE TABLE parts (thing INTEGER NOT NULL REFERENCES things (id)); CREATE INDEX i ON "
+	"parts (thing)",
 };
 
 struct place {
@@ -265,7 +266,8 @@ migrations_run_once_and_in_order(void **state)
 	check_ok(db_open(p->path, NULL, &d, &e), e);
 	check_ok(db_migrate(d, migrations, 1, &e), e);
 	put(d, 1, "one");
-	check_err(db_run(d, SQL_PART, &e, "i", (int64_t)1), ERR_BUG, e); /* the second has not run */
+	/* the second has not run */
+	check_err(db_run(d, SQL_PART, &e, "i", (int64_t)1), ERR_BUG, e);
 	db_close(d);
 	d = open_things(p->path);
 	check_ok(db_run(d, SQL_PART, &e, "i", (int64_t)1), e);
@@ -277,7 +279,8 @@ migrations_run_once_and_in_order(void **state)
 static void
 a_failed_migration_leaves_no_half(void **state)
 {
-	const char *const broken[] = { migrations[0], "CREATE TABLE half (x); CREATE TABLE things (y)" };
+	const char *const broken[] = { migrations[0],
+		"CREATE TABLE half (x); CREATE TABLE things (y)" };
 	static const char SQL_HALF[] = "SELECT count(*) FROM half";
 	struct place *p = *state;
 	auto_(db_close_p) struct db *d = NULL;
@@ -470,7 +473,8 @@ work(void *arg)
 		if (w->r != OK)
 			break;
 		for (int64_t k = 0; w->r == OK && k < 2; k++)
-			w->r = db_run(w->db, SQL_PUT, NULL, "isb", id + k, (char *)NULL, BYTES(NULL, 0));
+			w->r = db_run(
+			    w->db, SQL_PUT, NULL, "isb", id + k, (char *)NULL, BYTES(NULL, 0));
 		if (w->r == OK && db_last_id(w->db) != id + 1)
 			w->r = ERR_BUG;
 		if (i % 2 == 0)
@@ -540,7 +544,8 @@ a_full_disk_says_so_and_the_transaction_is_gone(void **state)
 	check_ok(db_run(d, SQL_SMALL, &e, NULL), e);
 	check_ok(db_begin(d, &e), e);
 	put(d, 1, "one");
-	check_err(db_run(d, SQL_PUT, &e, "isb", (int64_t)2, "two", BYTES(big, 100000)), ERR_NOSPACE, e);
+	check_err(
+	    db_run(d, SQL_PUT, &e, "isb", (int64_t)2, "two", BYTES(big, 100000)), ERR_NOSPACE, e);
 	enum err r = db_run(d, SQL_PUT, &e, "isb", (int64_t)3, "three", BYTES(NULL, 0));
 	if (r == OK) { /* SQLite kept the transaction: then so do we */
 		db_rollback(d);
@@ -621,7 +626,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(any_call_may_fail), /* first: no point has been passed in this process yet */
+		/* first: no point has been passed in this process yet */
+		cmocka_unit_test(any_call_may_fail),
 		TEST(a_row_comes_back_as_it_was_put),
 		TEST(null_and_empty_are_told_apart),
 		TEST(a_statement_may_run_within_the_walk_over_itself),

@@ -9,8 +9,8 @@
 #include "platform/fs.h"
 
 enum {
-	GROW_LEAST = 64 * 1024,        /* bytes */
-	TRIM_EVERY = 8 * 1024 * 1024,  /* bytes pushed */
+	GROW_LEAST = 64 * 1024,       /* bytes */
+	TRIM_EVERY = 8 * 1024 * 1024, /* bytes pushed */
 	LAYOUT = 1,
 };
 
@@ -74,9 +74,10 @@ extend_file(int fd, uint64_t from, uint64_t to, struct error *e)
 static enum err
 map_file(struct big_array *a, uint64_t size, struct error *e)
 {
-	void *map = a->map == NULL
-	    ? fault_call("mmap", mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, a->fd, 0))
-	    : fault_call("mremap", mremap(a->map, a->mapped, size, MREMAP_MAYMOVE));
+	void *map =
+	    a->map == NULL
+		? fault_call("mmap", mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, a->fd, 0))
+		: fault_call("mremap", mremap(a->map, a->mapped, size, MREMAP_MAYMOVE));
 
 	if (map == MAP_FAILED)
 		return fail_sys(e, errno, "map %llu bytes of a file", (unsigned long long)size);
@@ -161,7 +162,8 @@ big_array_open(struct big_array *a, int dir, struct relpath p, uint32_t magic, u
 	auto_fd int fd = made.fd;
 	r = fs_stat_fd(fd, &st, e);
 	if (r == OK && st.size < BIG_ARRAY_HEADER)
-		r = fail(e, ERR_CORRUPT, "array file of %llu bytes has no header", (unsigned long long)st.size);
+		r = fail(e, ERR_CORRUPT, "array file of %llu bytes has no header",
+		    (unsigned long long)st.size);
 	if (r == OK)
 		r = map_file(&made, st.size, e);
 	if (r == OK)
@@ -235,7 +237,8 @@ big_array_sync(struct big_array *a, struct error *e)
 void
 big_array_trim(struct big_array *a)
 {
-	/* Of a shared mapping this drops our view only: dirty pages stay the file's, and come back when touched. */
+	/* Of a shared mapping this drops our view only: dirty pages stay the file's, and come back
+	 * when touched. */
 	(void)madvise(a->map, a->mapped, MADV_DONTNEED);
 	a->touched = 0;
 }

@@ -7,4 +7,4 @@
 
 uint64_t clock_mono_ns(void); /* CLOCK_MONOTONIC */
 uint64_t clock_mono_ms(void);
-int64_t clock_wall_ns(void);  /* CLOCK_REALTIME since 1970, UTC */
+int64_t clock_wall_ns(void); /* CLOCK_REALTIME since 1970, UTC */

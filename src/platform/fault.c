@@ -18,12 +18,12 @@ enum { SHORT = -1, CRASH = -2 };
 /* What the environment asks for, read once; the rest counts passes and is guarded by the mutex. */
 static struct {
 	pthread_mutex_t lock;
-	struct map seen;    /* places already listed */
-	const char *list;   /* file for the list, NULL: none */
-	char place[200];    /* "src/x.c:12" that shall fail, "" when none */
-	uint64_t pass;      /* which pass of it */
+	struct map seen;  /* places already listed */
+	const char *list; /* file for the list, NULL: none */
+	char place[200];  /* "src/x.c:12" that shall fail, "" when none */
+	uint64_t pass;    /* which pass of it */
 	uint64_t passes;
-	int kind;           /* errno, SHORT or CRASH */
+	int kind; /* errno, SHORT or CRASH */
 } plan = { .lock = PTHREAD_MUTEX_INITIALIZER };
 static pthread_once_t planned = PTHREAD_ONCE_INIT;
 
@@ -33,7 +33,8 @@ kind_of(const char *name)
 	static const struct {
 		const char *name;
 		int kind;
-	} kinds[] = { { "EIO", EIO }, { "ENOSPC", ENOSPC }, { "short", SHORT }, { "crash", CRASH } };
+	} kinds[] = { { "EIO", EIO }, { "ENOSPC", ENOSPC }, { "short", SHORT },
+		{ "crash", CRASH } };
 
 	if (name == NULL)
 		return EIO;

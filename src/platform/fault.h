@@ -5,7 +5,7 @@
  * environment says what happens there:
  *   WEFT_FAULT_LIST=FILE   append each point's "file:line what" to FILE when it is first passed
  *   WEFT_FAULT=file:line   the first pass of this point fails (":N" appended: the N-th pass)
- *   WEFT_FAULT_KIND=EIO|ENOSPC|short|crash   how (default EIO); crash is _exit(99), as kill -9 would
+ *   WEFT_FAULT_KIND=EIO|ENOSPC|short|crash   how (default EIO); crash is _exit(99), like kill -9
  *
  * Threads    any.
  */
@@ -24,7 +24,8 @@ int fault_hit(const char *where, const char *what);
 #define fault_point(what) 0
 #endif
 
-/* CALL, which sets errno and returns -1 when it fails, or the failure that is asked for at this line. */
+/* CALL, which sets errno and returns -1 when it fails, or the failure that is asked for at this
+ * line. */
 #define fault_call(what, call)                                                                     \
 	__extension__({                                                                            \
 		int fault_is = fault_point(what);                                                  \

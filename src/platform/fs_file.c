@@ -31,7 +31,8 @@ to_ns(struct timespec t)
 {
 	int64_t ns;
 
-	/* A filesystem may hold times that 64 bits of nanoseconds cannot (years before 1678, after 2262). */
+	/* A filesystem may hold times that 64 bits of nanoseconds cannot (years before 1678, after
+	 * 2262). */
 	if (__builtin_mul_overflow((int64_t)t.tv_sec, second_ns, &ns) ||
 	    __builtin_add_overflow(ns, (int64_t)t.tv_nsec, &ns))
 		return t.tv_sec < 0 ? INT64_MIN : INT64_MAX;
@@ -103,8 +104,9 @@ fs_read_at(int fd, uint64_t off, void *to, size_t n, size_t *ret_n, struct error
 	while (have < n) {
 		int point = fault_point("read");
 		errno = point;
-		ssize_t got = point > 0 ? -1 :
-		    pread(fd, (uint8_t *)to + have, fault_part(point, n - have), (off_t)(off + have));
+		ssize_t got = point > 0 ? -1
+					: pread(fd, (uint8_t *)to + have,
+					      fault_part(point, n - have), (off_t)(off + have));
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
@@ -125,8 +127,8 @@ fs_read_exact(int fd, uint64_t off, void *to, size_t n, struct error *e)
 	enum err r = fs_read_at(fd, off, to, n, &have, e);
 
 	if (r == OK && have < n)
-		return fail(e, ERR_CORRUPT, "%s ends at byte %llu, %zu bytes early", fs_show_fd(fd, shown),
-		    (unsigned long long)(off + have), n - have);
+		return fail(e, ERR_CORRUPT, "%s ends at byte %llu, %zu bytes early",
+		    fs_show_fd(fd, shown), (unsigned long long)(off + have), n - have);
 	return r;
 }
 
@@ -136,7 +138,8 @@ fs_write_at(int fd, uint64_t off, struct bytes b, struct error *e)
 	while (b.len > 0) {
 		int point = fault_point("write");
 		errno = point;
-		ssize_t put = point > 0 ? -1 : pwrite(fd, b.at, fault_part(point, b.len), (off_t)off);
+		ssize_t put =
+		    point > 0 ? -1 : pwrite(fd, b.at, fault_part(point, b.len), (off_t)off);
 		if (put < 0 && errno == EINTR)
 			continue;
 		if (put == 0)
@@ -192,7 +195,8 @@ fs_sync(int fd, struct error *e)
 	if (fault_call("sync", is_dir ? fsync(fd) : fdatasync(fd)) == 0)
 		return OK;
 	if (is_dir && is_unsupported(errno))
-		return OK; /* some network filesystems flush names by themselves and refuse to be told */
+		/* some network filesystems flush names by themselves and refuse to be told */
+		return OK;
 	return fail_on_fd(e, "flush", fd);
 }
 
@@ -252,7 +256,8 @@ fs_set_mode_at(int dir, struct relpath p, uint32_t mode, struct error *e)
 	enum err r = fs_at_find(dir, p, &at, e);
 	if (r != OK)
 		return r;
-	if (fault_call("set mode", fchmodat(at.dir, at.name, mode & 0777, AT_SYMLINK_NOFOLLOW)) != 0) {
+	if (fault_call("set mode", fchmodat(at.dir, at.name, mode & 0777, AT_SYMLINK_NOFOLLOW)) !=
+	    0) {
 		int sys = errno;
 		return fail_sys(e, sys, "set the mode of %s", fs_show(dir, p, shown));
 	}
@@ -316,7 +321,8 @@ fs_copy_range(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t n, 
 		ssize_t done = fault_call("copy", copy_file_range(from, &a, to, &b, k, 0));
 		if (done < 0 && errno == EINTR)
 			continue;
-		/* Two filesystems, or one without the call, or its end: the plain way knows, and finds the words. */
+		/* Two filesystems, or one without the call, or its end: the plain way knows, and
+		 * finds the words. */
 		if (done == 0 || (done < 0 && (is_unsupported(errno) || errno == EXDEV)))
 			return copy_bytes(from, from_off, to, to_off, n, e);
 		if (done < 0)

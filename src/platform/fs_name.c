@@ -98,8 +98,9 @@ fs_rmdir(int dir, struct relpath p, struct error *e)
 }
 
 /*
- * RENAME_NOREPLACE for a filesystem without it.  A link refuses a taken name by itself.  A directory cannot be
- * linked; renaming one over another replaces only an empty one, so the race between look and rename loses nothing.
+ * RENAME_NOREPLACE for a filesystem without it.  A link refuses a taken name by itself.  A
+ * directory cannot be linked; renaming one over another replaces only an empty one, so the race
+ * between look and rename loses nothing.
  */
 static int
 rename_new_by_hand(const struct fs_at *from, const struct fs_at *to)
@@ -128,8 +129,8 @@ rename_new(const struct fs_at *from, const struct fs_at *to)
 }
 
 static enum err
-rename_as(int from_dir, struct relpath from, int to_dir, struct relpath to, bool replace,
-    struct error *e)
+rename_as(
+    int from_dir, struct relpath from, int to_dir, struct relpath to, bool replace, struct error *e)
 {
 	auto_at struct fs_at a = FS_AT;
 	auto_at struct fs_at b = FS_AT;
@@ -168,7 +169,8 @@ fs_symlink(int dir, struct relpath p, struct bytes target, struct error *e)
 	char shown[FS_SHOWN], text[PATH_MAX];
 	auto_at struct fs_at at = FS_AT;
 
-	if (target.len == 0 || target.len >= sizeof text || memchr(target.at, '\0', target.len) != NULL)
+	if (target.len == 0 || target.len >= sizeof text ||
+	    memchr(target.at, '\0', target.len) != NULL)
 		return fail(e, ERR_PROTO, "symlink %s: a target of %zu bytes cannot be",
 		    fs_show(dir, p, shown), target.len);
 	memcpy(text, target.at, target.len);
@@ -195,7 +197,8 @@ fs_readlink(int dir, struct relpath p, struct buf *ret, struct error *e)
 		return fail_on(e, "read symlink", dir, p);
 	buf_reset(ret);
 	if (!buf_add(ret, target, (size_t)n))
-		return fail(e, ERR_LIMIT, "symlink %s has a target of %zd bytes", fs_show(dir, p, shown), n);
+		return fail(e, ERR_LIMIT, "symlink %s has a target of %zd bytes",
+		    fs_show(dir, p, shown), n);
 	return OK;
 }
 
@@ -208,7 +211,9 @@ fs_same_mount(int fd_a, int fd_b)
 	if (fault_call("statx", statx(fd_a, "", AT_EMPTY_PATH, want, &a)) != 0 ||
 	    fault_call("statx", statx(fd_b, "", AT_EMPTY_PATH, want, &b)) != 0)
 		return false;
-	/* Subvolumes are devices of one mount, bind mounts are mounts of one device; rename crosses neither. */
+	/* Subvolumes are devices of one mount, bind mounts are mounts of one device; rename crosses
+	 * neither. */
 	return a.stx_dev_major == b.stx_dev_major && a.stx_dev_minor == b.stx_dev_minor &&
-	    (a.stx_mask & STATX_MNT_ID) == (b.stx_mask & STATX_MNT_ID) && a.stx_mnt_id == b.stx_mnt_id;
+	       (a.stx_mask & STATX_MNT_ID) == (b.stx_mask & STATX_MNT_ID) &&
+	       a.stx_mnt_id == b.stx_mnt_id;
 }

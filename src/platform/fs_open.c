@@ -1,9 +1,10 @@
 /*
  * Opening beneath a directory.
  *
- * openat2 does it in one call where it exists and the path fits PATH_MAX.  Otherwise we walk: each step opens
- * the directories of the next stretch with O_PATH, and the last one opens the file.  A stretch is what
- * openat2 takes at once, or one name with O_NOFOLLOW where the kernel lacks it (or a sandbox denies it).
+ * openat2 does it in one call where it exists and the path fits PATH_MAX.  Otherwise we walk: each
+ * step opens the directories of the next stretch with O_PATH, and the last one opens the file.  A
+ * stretch is what openat2 takes at once, or one name with O_NOFOLLOW where the kernel lacks it (or
+ * a sandbox denies it).
  */
 #include <assert.h>
 #include <fcntl.h>
@@ -97,7 +98,8 @@ walk(int dir, struct relpath p, bool have_openat2, int flags, mode_t mode)
 		memcpy(part, p.text + at, end - at);
 		part[end - at] = '\0';
 		int from = at_fd >= 0 ? at_fd : dir;
-		int fd = have_openat2 ? open_beneath(from, part, how, mode) : openat(from, part, how, mode);
+		int fd = have_openat2 ? open_beneath(from, part, how, mode)
+				      : openat(from, part, how, mode);
 		if (fd < 0 || last)
 			return fd;
 		(void)close(at_fd);
@@ -114,7 +116,8 @@ fs_openat(int dir, struct relpath p, int flags, mode_t mode)
 		return openat(dir, ".", flags, mode);
 	int fd = p.len < PATH_MAX ? open_beneath(dir, p.text, flags, mode)
 				  : walk(dir, p, true, flags, mode);
-	/* A sandbox says EPERM for calls it does not know; where EPERM was meant, the walk meets it again. */
+	/* A sandbox says EPERM for calls it does not know; where EPERM was meant, the walk meets it
+	 * again. */
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = walk(dir, p, false, flags, mode);
 	return fd;
@@ -128,7 +131,8 @@ fs_open_root(const char *path, int *ret_fd, struct error *e)
 
 	if (fd < 0) {
 		int sys = errno;
-		return fail_sys(e, sys, "open directory %s", text_escape(bytes_str(path), shown, sizeof shown));
+		return fail_sys(
+		    e, sys, "open directory %s", text_escape(bytes_str(path), shown, sizeof shown));
 	}
 	*ret_fd = fd;
 	return OK;
@@ -149,8 +153,9 @@ fs_open_dir(int dir, struct relpath p, int *ret_fd, struct error *e)
 }
 
 /*
- * Takes FD, which fs_openat gave.  What a stranger put in the place of a file is no file of ours: a FIFO would block
- * the first read (hence O_NONBLOCK in the callers, without effect on files), a device would do what it likes.
+ * Takes FD, which fs_openat gave.  What a stranger put in the place of a file is no file of ours: a
+ * FIFO would block the first read (hence O_NONBLOCK in the callers, without effect on files), a
+ * device would do what it likes.
  */
 static enum err
 only_file(int fd, int dir, struct relpath p, int *ret_fd, struct error *e)
@@ -205,7 +210,8 @@ enum err
 fs_create_unnamed(int dir, int *ret_fd, struct error *e)
 {
 	char shown[FS_SHOWN], name[FS_TEMPORARY];
-	int fd = fault_call("create unnamed", openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
+	int fd =
+	    fault_call("create unnamed", openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
 
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
 		enum err r = fs_temporary_name(name, e);
@@ -252,7 +258,8 @@ fs_open_parent(int dir, struct relpath p, int *ret_fd, const char **ret_name, st
 	const char *name;
 
 	if (p.len == 0)
-		return fail(e, ERR_BUG, "the root %s has no name in a directory", fs_show_fd(dir, shown));
+		return fail(
+		    e, ERR_BUG, "the root %s has no name in a directory", fs_show_fd(dir, shown));
 	struct relpath part = split(p, &name);
 	int fd = fault_call("open parent", open_part(dir, part, O_RDONLY | O_DIRECTORY));
 	if (fd < 0) {
@@ -271,7 +278,8 @@ fs_at_find(int dir, struct relpath p, struct fs_at *ret, struct error *e)
 	struct fs_at at = { .dir = dir, .opened = -1 };
 
 	if (p.len == 0)
-		return fail(e, ERR_BUG, "the root %s has no name in a directory", fs_show_fd(dir, shown));
+		return fail(
+		    e, ERR_BUG, "the root %s has no name in a directory", fs_show_fd(dir, shown));
 	struct relpath part = split(p, &at.name);
 	if (part.len > 0) {
 		at.opened = fault_call("open parent", open_part(dir, part, O_PATH | O_DIRECTORY));

@@ -79,8 +79,8 @@ read_all(int fd, uint64_t size, struct buf *ret, struct error *e)
 		if (r != OK)
 			return r;
 		if (ask == 0 && n > 0)
-			return fail(e, ERR_LIMIT, "%s is larger than %zu bytes", fs_show_fd(fd, shown),
-			    ret->max);
+			return fail(e, ERR_LIMIT, "%s is larger than %zu bytes",
+			    fs_show_fd(fd, shown), ret->max);
 		buf_grown(ret, n);
 		want = max_of(ret->len, (size_t)4096);
 	} while (n > 0);
@@ -138,14 +138,15 @@ enum err
 fs_lock(int dir, struct relpath p, int *ret_fd, struct error *e)
 {
 	char shown[FS_SHOWN], pid[24];
-	auto_fd int fd = fault_call("open lock", fs_openat(dir, p, O_RDWR | O_CREAT | O_NONBLOCK, 0600));
+	auto_fd int fd =
+	    fault_call("open lock", fs_openat(dir, p, O_RDWR | O_CREAT | O_NONBLOCK, 0600));
 
 	if (fd < 0 || fault_call("lock", flock(fd, LOCK_EX | LOCK_NB)) != 0) {
 		int sys = errno;
 		if (fd < 0 || sys != EWOULDBLOCK)
 			return fail_sys(e, sys, "lock %s", fs_show(dir, p, shown));
-		return fail(e, ERR_AGAIN, "%s is held by another process (%llu)", fs_show(dir, p, shown),
-		    (unsigned long long)holder_of(fd));
+		return fail(e, ERR_AGAIN, "%s is held by another process (%llu)",
+		    fs_show(dir, p, shown), (unsigned long long)holder_of(fd));
 	}
 	/* Only for the message above: nothing is decided by it, so a full disk does not matter. */
 	int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());

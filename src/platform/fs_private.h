@@ -28,7 +28,7 @@ struct fs_at {
 	const char *name;
 	int opened; /* DIR if we opened it, else -1 */
 };
-#define FS_AT ((struct fs_at){ .dir = -1, .opened = -1 })
+#define FS_AT   ((struct fs_at){ .dir = -1, .opened = -1 })
 #define auto_at auto_(fs_at_clear)
 enum err fs_at_find(int dir, struct relpath p, struct fs_at *ret, struct error *e) must_check;
 static inline void
@@ -36,4 +36,3 @@ fs_at_clear(struct fs_at *a)
 {
 	cleanup_close(&a->opened);
 }
-

@@ -14,7 +14,8 @@ fail_in(int dir, const char *name, const char *what, struct error *e)
 	int sys = errno;
 	char shown[FS_SHOWN];
 
-	return fail_sys(e, sys, "%s %s", what, fs_show(dir, (struct relpath){ name, strlen(name) }, shown));
+	return fail_sys(
+	    e, sys, "%s %s", what, fs_show(dir, (struct relpath){ name, strlen(name) }, shown));
 }
 
 static enum fs_type
@@ -54,7 +55,7 @@ gather_add(struct gather *g, const struct dirent64 *d)
 		return true;
 	array_push(&g->at, (uint32_t)g->names.len + 1);
 	return buf_u8(&g->names, (uint8_t)type_of(d->d_type)) &&
-	    buf_add(&g->names, d->d_name, strlen(d->d_name) + 1);
+	       buf_add(&g->names, d->d_name, strlen(d->d_name) + 1);
 }
 
 static enum err
@@ -71,7 +72,8 @@ gather_all(struct gather *g, int fd, struct error *e)
 		if (n < 0)
 			return fail_in(fd, "", "list", e);
 		for (ssize_t i = 0; i < n;) {
-			const struct dirent64 *d = (const struct dirent64 *)(const void *)(piece + i);
+			const struct dirent64 *d =
+			    (const struct dirent64 *)(const void *)(piece + i);
 			if (!gather_add(g, d))
 				return fail(e, ERR_LIMIT, "directory %s has too many names",
 				    fs_show_fd(fd, shown));
@@ -83,7 +85,8 @@ gather_all(struct gather *g, int fd, struct error *e)
 static int
 compare_names(const void *a, const void *b, void *names)
 {
-	return strcmp((const char *)names + *(const uint32_t *)a, (const char *)names + *(const uint32_t *)b);
+	return strcmp(
+	    (const char *)names + *(const uint32_t *)a, (const char *)names + *(const uint32_t *)b);
 }
 
 enum err
@@ -91,7 +94,8 @@ fs_list_dir(int dirfd, struct fs_list *ret, struct error *e)
 {
 	auto_(gather_clear) struct gather g = { .names = BUF(UINT32_MAX) };
 	/* A descriptor of our own, as the place in the listing belongs to the descriptor. */
-	auto_fd int fd = fault_call("open to list", openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	auto_fd int fd =
+	    fault_call("open to list", openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 
 	if (fd < 0)
 		return fail_in(dirfd, "", "list", e);
@@ -122,8 +126,9 @@ fs_list_clear(struct fs_list *l)
 }
 
 /*
- * Removing a tree holds one descriptor a level.  Trees can be deeper than descriptors are many, so what lies
- * LEVELS deep is moved up beside the top's own entries, and the top is gone through again.
+ * Removing a tree holds one descriptor a level.  Trees can be deeper than descriptors are many, so
+ * what lies LEVELS deep is moved up beside the top's own entries, and the top is gone through
+ * again.
  */
 enum { LEVELS = 32, PASSES = 65536 };
 
@@ -134,7 +139,8 @@ struct removal {
 	bool again;
 };
 
-/* Opens a directory that is about to be emptied; one that its owner may not write becomes writable first. */
+/* Opens a directory that is about to be emptied; one that its owner may not write becomes writable
+ * first. */
 static int
 open_to_empty(int dir, const char *name, struct stat *st)
 {
@@ -159,8 +165,10 @@ move_up(struct removal *x, int dir, const char *name)
 	x->again = true;
 	do {
 		snprintf(fresh, sizeof fresh, ".weft-remove-%llu", (unsigned long long)x->number++);
-		r = renameat(dir, name, x->top, fresh); /* replaces nothing but an empty directory */
-	} while (r != 0 && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) && x->number < PASSES);
+		/* replaces nothing but an empty directory */
+		r = renameat(dir, name, x->top, fresh);
+	} while (r != 0 && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) &&
+		 x->number < PASSES);
 	return r;
 }
 
@@ -176,7 +184,8 @@ remove_dir(struct removal *x, int dir, const char *name, int level, struct error
 	if (fd < 0)
 		return errno == ENOENT ? OK : fail_in(dir, name, "open directory", e);
 	if (st.st_dev != x->dev)
-		return fail(e, ERR_IO, "remove %s: another filesystem is mounted there", fs_show_fd(fd, shown));
+		return fail(e, ERR_IO, "remove %s: another filesystem is mounted there",
+		    fs_show_fd(fd, shown));
 	if (level == LEVELS) {
 		if (fault_call("rename", move_up(x, dir, name)) != 0)
 			return fail_in(dir, name, "move", e);

@@ -25,7 +25,8 @@ notify_state(const char *state)
 	auto_fd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	/* A manager that does not listen is no reason to fail; nor is one that is slow a reason to wait. */
+	/* A manager that does not listen is no reason to fail; nor is one that is slow a reason to
+	 * wait. */
 	(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&to,
 	    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
 }

@@ -1,6 +1,6 @@
 /*
- * notify: the service manager's readiness datagram (sd_notify(3) protocol).  Without NOTIFY_SOCKET nothing
- * happens.
+ * notify: the service manager's readiness datagram (sd_notify(3) protocol).  Without NOTIFY_SOCKET
+ * nothing happens.
  */
 #pragma once
 

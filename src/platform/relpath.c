@@ -18,7 +18,8 @@ bad_path(const char *text, size_t len, const char *what, struct error *e)
 {
 	char shown[120];
 
-	return fail(e, ERR_PROTO, "path \"%s\" %s", text_escape(BYTES(text, len), shown, sizeof shown), what);
+	return fail(e, ERR_PROTO, "path \"%s\" %s",
+	    text_escape(BYTES(text, len), shown, sizeof shown), what);
 }
 
 enum err

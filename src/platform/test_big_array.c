@@ -158,7 +158,8 @@ check_damage(struct check_dir *d, off_t off, const void *bytes, size_t n)
 	int fd = openat(d->fd, "a", O_WRONLY | O_CLOEXEC);
 	assert_int_equal(pwrite(fd, bytes, n, off), n);
 	(void)close(fd);
-	check_err(big_array_open(&a, d->fd, REL("a"), MAGIC, sizeof(struct record), &e), ERR_CORRUPT, e);
+	check_err(
+	    big_array_open(&a, d->fd, REL("a"), MAGIC, sizeof(struct record), &e), ERR_CORRUPT, e);
 	assert_null(a.map);
 }
 
@@ -170,10 +171,10 @@ a_file_that_does_not_fit_is_corrupt(void **state)
 	const uint64_t too_many = 1000000, far_too_many = UINT64_MAX;
 	struct error e;
 
-	check_damage(d, 0, "x", 1);                         /* magic */
-	check_damage(d, 4, "x", 1);                         /* layout */
-	check_damage(d, 8, "x", 1);                         /* record */
-	check_damage(d, 16, &too_many, sizeof too_many);    /* count */
+	check_damage(d, 0, "x", 1);                      /* magic */
+	check_damage(d, 4, "x", 1);                      /* layout */
+	check_damage(d, 8, "x", 1);                      /* record */
+	check_damage(d, 16, &too_many, sizeof too_many); /* count */
 	check_damage(d, 16, &far_too_many, sizeof too_many);
 	check_err(big_array_open(&a, d->fd, REL("none"), MAGIC, 8, &e), ERR_NOTFOUND, e);
 	check_put(d, "empty", "", 0);
@@ -302,7 +303,8 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(any_call_may_fail), /* first: no point has been passed in this process yet */
+		/* first: no point has been passed in this process yet */
+		cmocka_unit_test(any_call_may_fail),
 		TEST(records_stay_where_they_were_pushed),
 		TEST(what_was_not_synced_is_not_there_again),
 		TEST(new_records_are_zero_after_every_resize),
@@ -314,5 +316,6 @@ main(int argc, char **argv)
 	};
 	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(old ? "big_array on an old kernel" : "big_array", tests, NULL, NULL);
+	return cmocka_run_group_tests_name(
+	    old ? "big_array on an old kernel" : "big_array", tests, NULL, NULL);
 }

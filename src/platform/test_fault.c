@@ -84,7 +84,8 @@ a_crash_is_the_end_of_the_process(void **state)
 static void
 a_plan_that_means_nothing_is_refused(void **state)
 {
-	static const char *const bad[][2] = { { "src/x.c", "EIO" }, { "src/x.c:1:x", "EIO" }, { "src/x.c:1", "EPERM" } };
+	static const char *const bad[][2] = { { "src/x.c", "EIO" }, { "src/x.c:1:x", "EIO" },
+		{ "src/x.c:1", "EPERM" } };
 	int a, b, c;
 
 	(void)state;
@@ -147,7 +148,8 @@ without_a_plan_the_call_is_made(void **state)
 	assert_int_equal(fault_call("getpid", getpid()), getpid());
 	assert_int_equal(fault_part(0, 10), 10);
 	assert_int_equal(fault_part(-1, 10), 5);
-	assert_int_equal(fault_part(-1, 1), 1); /* never nothing, which would be the end of the file */
+	/* never nothing, which would be the end of the file */
+	assert_int_equal(fault_part(-1, 1), 1);
 }
 
 int

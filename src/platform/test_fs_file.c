@@ -88,7 +88,8 @@ stat_tells_kinds_apart_and_follows_nothing(void **state)
 	static const struct {
 		const char *name;
 		enum fs_type type;
-	} want[] = { { "file", FS_FILE }, { "dir", FS_DIR }, { "link", FS_SYMLINK }, { "fifo", FS_OTHER } };
+	} want[] = { { "file", FS_FILE }, { "dir", FS_DIR }, { "link", FS_SYMLINK },
+		{ "fifo", FS_OTHER } };
 	struct check_dir *d = *state;
 	struct fs_stat st, same;
 	struct error e;
@@ -342,5 +343,6 @@ main(int argc, char **argv)
 	};
 
 	old_kernel = check_old_kernel(argc, argv);
-	return cmocka_run_group_tests_name(old_kernel ? "fs_file on an old kernel" : "fs_file", tests, NULL, NULL);
+	return cmocka_run_group_tests_name(
+	    old_kernel ? "fs_file on an old kernel" : "fs_file", tests, NULL, NULL);
 }

@@ -233,5 +233,6 @@ main(int argc, char **argv)
 	};
 	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(old ? "fs_name on an old kernel" : "fs_name", tests, NULL, NULL);
+	return cmocka_run_group_tests_name(
+	    old ? "fs_name on an old kernel" : "fs_name", tests, NULL, NULL);
 }

@@ -101,8 +101,8 @@ a_root_named_by_the_user_may_be_a_symlink(void **state)
 static void
 no_symlink_is_followed_anywhere(void **state)
 {
-	static const char *const paths[] = { "last", "inner/file", "dir/up/dir/file", "outer/passwd", "loop",
-		"loop/x" };
+	static const char *const paths[] = { "last", "inner/file", "dir/up/dir/file",
+		"outer/passwd", "loop", "loop/x" };
 	struct check_dir *d = *state;
 	const char *name;
 	int fd = -1;
@@ -189,7 +189,8 @@ what_is_no_file_is_not_opened_as_one(void **state)
 	struct error e;
 
 	assert_int_equal(mkfifoat(d->fd, "fifo", 0644), 0);
-	check_err(fs_open_read(d->fd, REL("fifo"), &fd, &e), ERR_IO, e); /* and does not wait for a writer */
+	/* and does not wait for a writer */
+	check_err(fs_open_read(d->fd, REL("fifo"), &fd, &e), ERR_IO, e);
 	check_says(e.text, "not a regular file");
 	check_err(fs_open_write(d->fd, REL("fifo"), &fd, &e), ERR_IO, e);
 	check_err(fs_open_read(d->fd, REL("dir"), &fd, &e), ERR_IO, e);
@@ -389,5 +390,6 @@ main(int argc, char **argv)
 	};
 	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(old ? "fs_open on an old kernel" : "fs_open", tests, NULL, NULL);
+	return cmocka_run_group_tests_name(
+	    old ? "fs_open on an old kernel" : "fs_open", tests, NULL, NULL);
 }

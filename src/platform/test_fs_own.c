@@ -153,7 +153,8 @@ space_is_told(void **state)
 	check_err(fs_space(-1, &left, &total, &e), ERR_IO, e);
 }
 
-/* Some of everything that fs does, in an order that works in an empty directory and in what a failure left. */
+/* Some of everything that fs does, in an order that works in an empty directory and in what a
+ * failure left. */
 static enum err
 use_everything(int dir)
 {
@@ -233,7 +234,8 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(any_call_may_fail), /* first: no point has been passed in this process yet */
+		/* first: no point has been passed in this process yet */
+		cmocka_unit_test(any_call_may_fail),
 		TEST(a_file_is_written_whole_and_read_whole),
 		TEST(a_write_that_fails_leaves_nothing),
 		TEST(the_buffers_maximum_is_the_limit),
@@ -244,5 +246,6 @@ main(int argc, char **argv)
 	};
 	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(old ? "fs_own on an old kernel" : "fs_own", tests, NULL, NULL);
+	return cmocka_run_group_tests_name(
+	    old ? "fs_own on an old kernel" : "fs_own", tests, NULL, NULL);
 }

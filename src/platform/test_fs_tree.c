@@ -165,8 +165,9 @@ directories_without_permission_are_removed_by_their_owner(void **state)
 			_exit(2);
 		struct fs_stat st;
 		bool ok = fs_mkdirs(d->fd, REL("tree/a/b/c"), 0755, NULL) == OK &&
-		    fchmodat(d->fd, "tree/a/b", 0555, 0) == 0 && fchmodat(d->fd, "tree/a", 0, 0) == 0 &&
-		    fchmodat(d->fd, "tree", 0111, 0) == 0;
+			  fchmodat(d->fd, "tree/a/b", 0555, 0) == 0 &&
+			  fchmodat(d->fd, "tree/a", 0, 0) == 0 &&
+			  fchmodat(d->fd, "tree", 0111, 0) == 0;
 		ok = ok && fs_remove_tree(d->fd, REL("tree"), NULL) == OK;
 		ok = ok && fs_stat_at(d->fd, REL("tree"), &st, NULL) == ERR_NOTFOUND;
 		_exit(ok ? 0 : 1);
@@ -214,5 +215,6 @@ main(int argc, char **argv)
 	};
 	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(old ? "fs_tree on an old kernel" : "fs_tree", tests, NULL, NULL);
+	return cmocka_run_group_tests_name(
+	    old ? "fs_tree on an old kernel" : "fs_tree", tests, NULL, NULL);
 }

@@ -17,7 +17,8 @@ listen_at(const char *path)
 		at.sun_path[0] = '\0';
 	assert_true(fd >= 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&at,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))), 0);
+			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))),
+	    0);
 	return fd;
 }
 

@@ -25,11 +25,12 @@ names_are_any_bytes_but_a_few(void **state)
 static void
 paths_that_leave_are_refused(void **state)
 {
-	static const struct bytes bad[] = { BYTES_LIT("/"), BYTES_LIT("/a"), BYTES_LIT("a/"), BYTES_LIT("a//b"),
-		BYTES_LIT("."), BYTES_LIT(".."), BYTES_LIT("../a"), BYTES_LIT("a/.."), BYTES_LIT("a/../b"),
-		BYTES_LIT("a/./b"), BYTES_LIT("./a"), BYTES_LIT("a/b/."), BYTES_LIT("a\0b"), BYTES_LIT("a/\0") };
-	static const struct bytes good[] = { BYTES_LIT(""), BYTES_LIT("a"), BYTES_LIT("a/b/c"), BYTES_LIT("..a/b.."),
-		BYTES_LIT(".../ /\n") };
+	static const struct bytes bad[] = { BYTES_LIT("/"), BYTES_LIT("/a"), BYTES_LIT("a/"),
+		BYTES_LIT("a//b"), BYTES_LIT("."), BYTES_LIT(".."), BYTES_LIT("../a"),
+		BYTES_LIT("a/.."), BYTES_LIT("a/../b"), BYTES_LIT("a/./b"), BYTES_LIT("./a"),
+		BYTES_LIT("a/b/."), BYTES_LIT("a\0b"), BYTES_LIT("a/\0") };
+	static const struct bytes good[] = { BYTES_LIT(""), BYTES_LIT("a"), BYTES_LIT("a/b/c"),
+		BYTES_LIT("..a/b.."), BYTES_LIT(".../ /\n") };
 	struct relpath p = { "untouched", 9 };
 	struct error e;
 
@@ -60,7 +61,8 @@ nested(size_t n)
 static void
 depth_and_length_have_limits(void **state)
 {
-	auto_free char *deepest = nested(RELPATH_DEPTH_MAX), *deeper = nested(RELPATH_DEPTH_MAX + 1);
+	auto_free char *deepest = nested(RELPATH_DEPTH_MAX),
+		       *deeper = nested(RELPATH_DEPTH_MAX + 1);
 	auto_free char *longest = mem_alloc(RELPATH_MAX + 2);
 	struct relpath p;
 	struct error e;

@@ -45,8 +45,10 @@ own_dir(char **ret, struct error *e)
 		return OK;
 	}
 	auto_free char *text = mem_alloc(ENTRY);
-	if (getpwuid_r(geteuid(), &entry, text, ENTRY, &found) != 0 || found == NULL || found->pw_dir[0] != '/')
-		return fail(e, ERR_NOTFOUND, "HOME is not set, so where the home of this node is must be said: --home DIR");
+	if (getpwuid_r(geteuid(), &entry, text, ENTRY, &found) != 0 || found == NULL ||
+	    found->pw_dir[0] != '/')
+		return fail(e, ERR_NOTFOUND,
+		    "HOME is not set, so where the home of this node is must be said: --home DIR");
 	*ret = str_dup(found->pw_dir);
 	return OK;
 }
@@ -66,7 +68,8 @@ userdirs_home(const char *home_flag, char **ret, struct error *e)
 		*ret = str_dup("/var/lib/weft");
 		return OK;
 	}
-	if (state != NULL && state[0] == '/') { /* the specification: a relative one is to be ignored */
+	/* the specification: a relative one is to be ignored */
+	if (state != NULL && state[0] == '/') {
 		*ret = str_printf("%s/weft", state);
 		return OK;
 	}
