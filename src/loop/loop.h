@@ -23,9 +23,10 @@ enum err loop_new(unsigned pool_threads, struct loop **ret, struct error *e) mus
 /* Runs until loop_stop, then until all that was started has ended: jobs, timers, connections. */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
-void loop_free(struct loop *l);             /* after loop_run has returned; NULL is fine */
-uint64_t loop_now_ms(const struct loop *l); /* monotonic, cached per turn */
-void loop_assert(const struct loop *l);     /* we are on the loop thread */
+void loop_free(struct loop *l); /* after loop_run has returned; NULL is fine */
+uint64_t loop_now_ms(
+    const struct loop *l); /* monotonic, cached: of this turn, or its last timer_start */
+void loop_assert(const struct loop *l); /* we are on the loop thread */
 /* SIGINT and SIGTERM.  The second one ends the process at once, even when the loop is stuck. */
 void loop_on_stop_signal(struct loop *l, void (*on_signal)(void *ctx, int signo), void *ctx);
 /* FN(arg) on the loop thread, soon, in the order of the posts.  From any thread, until loop_run

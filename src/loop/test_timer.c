@@ -75,6 +75,19 @@ a_timer_started_again_forgets_the_first_start(void **state)
 }
 
 static void
+a_turn_that_took_long_does_not_shorten_a_timer(void **state)
+{
+	struct watch *w = *state;
+
+	w->timer = timer_new(w->loop, ring_and_stop, w);
+	usleep(60 * 1000);
+	timer_start(w->timer, 40);
+	uint64_t start = loop_now_ms(w->loop);
+	loop_run(w->loop);
+	assert_in_range(w->at_ms - start, 40, 10000);
+}
+
+static void
 count(void *ctx)
 {
 	struct watch *w = ctx;
@@ -152,6 +165,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_timer_rings_once_after_its_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    a_turn_that_took_long_does_not_shorten_a_timer, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 		    a_timer_started_again_forgets_the_first_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_closed_timer_does_not_ring, setup, teardown),

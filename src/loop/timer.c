@@ -34,6 +34,7 @@ void
 timer_start(struct timer *t, uint64_t after_ms)
 {
 	loop_assert(t->loop);
+	uv_update_time(&t->loop->uv); /* the turn may have begun long ago */
 	uv_timer_start(&t->uv, on_uv_time, after_ms, 0);
 }
 

@@ -149,6 +149,9 @@ conn_set_owner(struct conn *c, const struct conn_events *ev, void *owner)
 	loop_assert(c->loop);
 	c->ev = ev;
 	c->owner = owner;
+	if (c->state == CONN_READY)
+		wire_pause(
+		    c->wire, c->paused); /* what the one before did not read is news to this one */
 }
 
 /* -- life -- */

@@ -197,7 +197,7 @@ on_looked_up(uv_getaddrinfo_t *uv, int status, struct addrinfo *found)
 static void
 look_up(struct dial *d, const char *host, uint16_t port, size_t order)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	struct lookup *k = mem_new(struct lookup);
 	int r = fault_point("getaddrinfo") != 0 ? UV_EAI_FAIL : 0;
 

@@ -104,9 +104,8 @@ goodbye_comes_after_the_last_byte(void **state)
 
 struct pause_test {
 	struct end_net *net;
-	struct end a, b;
+	struct end a, b, other;
 	struct timer *timer;
-	uint64_t got_when_paused;
 };
 
 static void
@@ -117,6 +116,10 @@ resume(void *ctx)
 	/* The socket's own buffers are full by now, and so is what conn queues; nothing went past
 	 * them. */
 	assert_int_equal(t->b.got, 0);
+	if (t->a.sent == 0 || t->b.ready == 0) {
+		timer_start(t->timer, 50);
+		return;
+	}
 	assert_in_range(t->a.sent, 1, 4 * 1024 * 1024);
 	conn_pause(t->b.conn, false);
 	assert_int_equal(t->b.got, 0);
@@ -151,6 +154,10 @@ undeafen(void *ctx)
 {
 	struct pause_test *t = ctx;
 
+	if (t->b.readable == 0) {
+		timer_start(t->timer, 50);
+		return;
+	}
 	assert_int_equal(t->b.readable, 1);
 	t->b.deaf = false;
 	end_read(&t->b);
@@ -172,6 +179,42 @@ readable_is_told_once_until_the_owner_has_read(void **state)
 	timer_start(t.timer, 100);
 	end_run(t.net);
 	assert_int_equal(t.b.got, much);
+}
+
+static void
+hand_over(void *ctx)
+{
+	struct pause_test *t = ctx;
+	struct end *other = &t->other;
+
+	if (t->b.readable == 0) {
+		timer_start(t->timer, 50);
+		return;
+	}
+	assert_int_equal(t->b.got, 0);
+	end_opens(other, t->net, t->b.conn);
+	conn_set_owner(t->b.conn, &end_events, other);
+	assert_int_equal(other->readable, 0);
+	end_less(t->net);
+	timer_close(t->timer);
+}
+
+static void
+a_new_owner_is_told_of_what_the_old_one_did_not_read(void **state)
+{
+	struct pause_test t = { .net = *state };
+
+	t.a = (struct end){ .to_send = 1000 };
+	t.b = (struct end){ .deaf = true };
+	t.other = (struct end){ .leaves_after = 1000 };
+	end_listen_local(t.net);
+	end_awaits(&t.b, t.net);
+	dial(t.net, &t.a);
+	t.timer = timer_new(t.net->loop, hand_over, &t);
+	timer_start(t.timer, 50);
+	end_run(t.net);
+	assert_int_equal(t.other.got, 1000);
+	assert_int_equal(t.b.closed, 0);
 }
 
 static void
@@ -472,6 +515,7 @@ main(void)
 		T(goodbye_comes_after_the_last_byte),
 		T(a_paused_end_gets_nothing_and_stops_the_sender),
 		T(readable_is_told_once_until_the_owner_has_read),
+		T(a_new_owner_is_told_of_what_the_old_one_did_not_read),
 		T(writes_keep_to_their_limits),
 		T(nobody_there_is_offline),
 		T(close_before_the_dial_has_begun_is_told_once),
