@@ -11,7 +11,7 @@
 #include "chunk/chunker.h"
 #include "fuzz/fuzz.h"
 
-enum { CONTENT_MAX = 2 * 1024 * 1024 };
+enum { CONTENT_MAX = 5 * 256 * 1024 };
 
 static void
 add_run(struct buf *b, struct reader *script)
@@ -68,7 +68,7 @@ cut_by_pieces(struct rng *r, struct bytes b, size_t *seen)
 		if (cut > 0)
 			return cut;
 		fuzz_require(*seen < CHUNK_MAX && *seen < b.len);
-		*seen += min_of(b.len - *seen, (size_t)rng_below(r, 200 * 1000) + 1);
+		*seen += min_of(b.len - *seen, (size_t)rng_below(r, 600 * 1000) + 1);
 	}
 }
 

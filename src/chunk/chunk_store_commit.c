@@ -12,8 +12,8 @@
 #include "base/mem.h"
 #include "chunk/chunk_store_inner.h"
 
-/* Rows held in memory before a put commits by itself: 3 MiB. */
-enum { PENDING_MAX = 16 * 1024 };
+/* Rows held in memory before a put commits by itself: 2 MiB, and as much again while they leave. */
+enum { PENDING_MAX = 8 * 1024 };
 
 /* -- rows -- */
 

@@ -1,4 +1,5 @@
 #include "chunk/test_store.h"
+#include "tests/check_mount.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -244,7 +245,7 @@ memory_stays_small_without_commits(void **state)
 		check_ok(
 		    chunk_store_put_node(t->s, HASH_DEFAULT, HASH_TREE, BYTES_OF(i), NULL, &e), e);
 	struct chunk_store_stats st = test_store_stats(t);
-	assert_true(st.objects >= 32768);
+	assert_true(st.objects >= 32 * 1024);
 	test_store_commit(t);
 	assert_int_equal(test_store_stats(t).objects, 40000);
 }
@@ -328,6 +329,51 @@ a_failed_write_loses_nothing_and_is_made_good(void **state)
 	assert_int_equal(test_store_check(t), 0);
 }
 
+/* A disk that is really full: what was committed stays, and with room everything goes on. */
+static void
+a_full_disk_is_told_and_survived(void **state)
+{
+	struct test_store *t = *state;
+	auto_free char *mount = str_printf("%s/full", t->dir.path),
+		       *ballast = str_printf("%s/ballast", mount);
+	struct error e = { 0 };
+	uint64_t n = 0;
+	enum err r = OK;
+
+	assert_int_equal(mkdir(mount, 0700), 0);
+	if (!check_mount_tmpfs(mount, 6 << 20))
+		skip();
+	int fd = open(ballast, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_int_equal(posix_fallocate(fd, 0, 2 << 20), 0);
+	close(fd);
+	chunk_store_close(t->s);
+	snprintf(t->path, sizeof t->path, "%s/store", mount);
+	test_store_open(t);
+	test_store_put(t, 1000, 1010);
+	test_store_commit(t);
+	for (; r == OK && n < 400; n++)
+		r = test_store_try_put(t->s, n, &e);
+	if (r == OK)
+		r = chunk_store_commit(t->s, &e);
+	check_err(r, ERR_NOSPACE, e);
+	test_store_get(t, 1000, 1010);
+	test_store_get(t, 0, n - 1);
+	assert_int_equal(unlink(ballast), 0);
+	test_store_put(t, 0, n);
+	test_store_commit(t);
+	test_store_reopen(t);
+	test_store_get(t, 0, n);
+	test_store_get(t, 1000, 1010);
+	check_ok(chunk_store_gc_begin(t->s, &e), e);
+	check_ok(chunk_store_gc_sweep(t->s, NULL, &e), e);
+	test_store_put(t, 0, n);
+	test_store_commit(t);
+	assert_int_equal(test_store_check(t), 0);
+	chunk_store_close(t->s);
+	t->s = NULL;
+	check_unmount(mount);
+}
+
 #define store_test(f) cmocka_unit_test_setup_teardown(f, test_store_setup, test_store_teardown)
 
 int
@@ -347,6 +393,7 @@ main(void)
 		store_test(a_store_is_not_made_in_nowhere),
 		store_test(memory_stays_small_without_commits),
 		store_test(many_threads_put_overlapping_objects),
+		store_test(a_full_disk_is_told_and_survived),
 		store_test(a_failed_write_loses_nothing_and_is_made_good),
 	};
 

@@ -230,7 +230,7 @@ verify(const char *dir)
 static int
 fail_at(const char *place, uint64_t pass, const char *kind)
 {
-	struct check_dir dir = check_dir_make();
+	struct check_dir dir = check_dir_make_fast();
 	auto_free char *fault = str_printf("%s:%llu", place, (unsigned long long)pass);
 	int status = run_child(dir.path, NULL, fault, kind);
 
@@ -246,7 +246,7 @@ static void
 list_points(void **state)
 {
 	(void)state;
-	struct check_dir dir = check_dir_make();
+	struct check_dir dir = check_dir_make_fast();
 	auto_free char *list = str_printf("%s/points", dir.path);
 
 	assert_int_equal(run_child(dir.path, list, NULL, NULL), 0);

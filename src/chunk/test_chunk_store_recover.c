@@ -155,7 +155,7 @@ a_tail_with_wrong_content_is_not_believed(void **state)
 	struct test_store *t = *state;
 	off_t committed = 0;
 
-	auto_fd int good = make_tail(t, "good", &committed);
+	(void)close(make_tail(t, "good", &committed));
 	test_store_open(t);
 	uint64_t all = test_store_stats(t).objects;
 	auto_fd int bad = make_tail(t, "bad", &committed);

@@ -39,7 +39,7 @@ test_store_setup(void **state)
 {
 	struct test_store *t = mem_new(struct test_store);
 
-	t->dir = check_dir_make();
+	t->dir = check_dir_make_fast();
 	snprintf(t->path, sizeof t->path, "%s/store", t->dir.path);
 	t->opts = (struct chunk_store_opts){ .pack_bytes = 256 * 1024, .compress = true };
 	test_store_open(t);
