@@ -282,10 +282,14 @@ peer_flush(struct peer *p)
 	task_start(&p->settle);
 }
 
+/* Whoever was told "no" is told of room, even when it is a cancelled stream that makes it. */
 bool
-peer_has_room(const struct peer *p)
+peer_has_room(struct peer *p)
 {
-	return session_queued(p->session) < LIMIT_OUTPUT_QUEUE;
+	bool has = session_queued(p->session) < LIMIT_OUTPUT_QUEUE;
+
+	p->was_full |= !has;
+	return has;
 }
 
 void

@@ -17,8 +17,8 @@ struct peer;
 enum { PEER_GOODBYE_MS = 5 * 1000 }; /* for what is queued when the session ends */
 
 struct peer_events {
-	/* Each session event but NONE and CLOSED, in order.  A RAW event's block is the owner's. EV
-	 * is borrowed. */
+	/* Each session event but NONE and CLOSED, in order.  A RAW event's block is the
+	 * owner's.  EV is borrowed. */
 	void (*on_event)(void *owner, struct peer *p, struct session_event *ev);
 	/* The output queue has fallen below half of LIMIT_OUTPUT_QUEUE after it was above: produce
 	 * more. */
@@ -36,10 +36,12 @@ void peer_close(struct peer *p, const struct error *why);
 /* Never NULL.  Before the conn is ready nothing can be asked of it (ERR_OFFLINE).  peer_flush after
  * calling it. */
 struct session *peer_session(struct peer *p);
-void peer_flush(struct peer *p);          /* deferred to the end of the turn; cheap to call often */
-bool peer_has_room(const struct peer *p); /* output below LIMIT_OUTPUT_QUEUE */
+/* Deferred to the end of the turn; cheap to call often. */
+void peer_flush(struct peer *p);
+/* Is the output below LIMIT_OUTPUT_QUEUE?  If not, on_writable will come. */
+bool peer_has_room(struct peer *p);
 void peer_pause(struct peer *p, bool paused); /* stop reading: the disk is behind */
-const struct device_id *peer_device(
-    const struct peer *p); /* NULL before the conn is ready, or in clear */
+/* NULL before the conn is ready, or in clear. */
+const struct device_id *peer_device(const struct peer *p);
 struct conn *peer_conn(struct peer *p);
 void *peer_owner(struct peer *p);
