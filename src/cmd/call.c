@@ -106,14 +106,10 @@ print_invite_terms(struct bytes r)
 static void
 print_after(const struct call *c)
 {
-	const char *verb = c->o->command->verb;
+	bool is_invite = strcmp(c->o->command->verb, "invite") == 0;
 
-	if (c->o->quiet || c->o->json || c->last.len == 0)
-		return;
-	if (strcmp(verb, "invite") == 0)
+	if (is_invite && !c->o->quiet && !c->o->json && c->last.len > 0)
 		print_invite_terms(buf_bytes(&c->last));
-	if (strcmp(verb, "rm") == 0 && options_get(c->o, "dry-run") != NULL)
-		fprintf(stderr, "nothing was forgotten yet: this was --dry-run\n");
 }
 
 static enum err

@@ -113,6 +113,15 @@ own_address(const struct daemon *d)
 	return str_printf("%.*s:%u", (int)host, listen, server_port(d->server));
 }
 
+static void
+describe(void *ctx, struct buf *record)
+{
+	struct daemon *d = ctx;
+
+	if (d->server != NULL)
+		server_describe(d->server, record);
+}
+
 static enum err
 open_engine(struct daemon *d, struct error *e)
 {
@@ -128,6 +137,8 @@ open_engine(struct daemon *d, struct error *e)
 		.is_server = d->server != NULL,
 		.upstream = upstream,
 		.n_upstream = d->server != NULL,
+		.describe = describe,
+		.describe_ctx = d,
 	};
 
 	return engine_open(&o, &d->engine, e);

@@ -115,18 +115,41 @@ print_publish(FILE *out, struct bytes r, const struct rows *lists)
 			     "(`weft jobs`)\n");
 }
 
+/* What is checked is files in directories or, on a server, chunks in its store. */
 static void
 print_verify(FILE *out, struct bytes r, const struct rows *lists)
 {
-	char share[CELL_MAX], count[CELL_COUNT];
+	char share[CELL_MAX], count[CELL_COUNT], size[TEXT_SIZE];
 	uint64_t n = record_num(r, "differences");
+	struct record_field chunks;
 
 	(void)lists;
 	fprintf(out, "%s: ", cell_of(r, "share", share));
-	print_files(out, r);
+	if (record_find(r, "chunks", &chunks))
+		fprintf(out, "%s chunks, %s", cell_count(chunks.num, count),
+		    text_size(record_num(r, "bytes"), size));
+	else
+		print_files(out, r);
 	fprintf(out, " checked, %s difference%s", n == 0 ? "no" : cell_count(n, count),
 	    n == 1 ? "" : "s");
-	print_time(out, r, record_num(r, "bytes"));
+	if (record_num(r, "duration") > 0)
+		print_time(out, r, record_num(r, "bytes"));
+	else
+		fputc('\n', out);
+}
+
+static void
+print_rm(FILE *out, struct bytes r, const struct rows *lists)
+{
+	char share[CELL_MAX], snapshot[CELL_MAX], count[CELL_COUNT], size[TEXT_SIZE];
+	uint64_t n = record_num(r, "snapshots");
+
+	(void)lists;
+	cell_of(r, "snapshot", snapshot);
+	fprintf(out, "%s%s%s %s: %s snapshot%s, up to %s\n", cell_of(r, "share", share),
+	    snapshot[0] != '\0' ? "@" : "", snapshot,
+	    record_num(r, "dry_run") != 0 ? "would be forgotten" : "is forgotten",
+	    cell_count(n, count), n == 1 ? "" : "s", text_size(record_num(r, "bytes"), size));
 }
 
 /* The invite alone is on standard output: it is made to be piped. */
@@ -158,6 +181,7 @@ summary_print(FILE *out, const char *verb, struct bytes record, const struct row
 		{ "get", print_get },
 		{ "publish", print_publish },
 		{ "verify", print_verify },
+		{ "rm", print_rm },
 		{ "invite", print_invite },
 		{ "leave", print_nothing },
 		{ "grant", print_nothing },

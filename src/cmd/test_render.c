@@ -251,6 +251,38 @@ differences_are_shown_as_they_come(void **state)
 }
 
 static void
+rm_and_the_servers_verify_say_what_they_did(void **state)
+{
+	auto_buf struct buf r = BUF(RECORD_MAX);
+	struct output o;
+
+	(void)state;
+	record_text(&r, "share", "photos");
+	record_text(&r, "snapshot", "3");
+	record_int(&r, "snapshots", 1);
+	record_size(&r, "bytes", 1 << 20);
+	record_bool(&r, "dry_run", true);
+	begin(&o, "rm");
+	render_row(&o.render, buf_bytes(&r));
+	finish(&o, true, "photos@3 would be forgotten: 1 snapshot, up to 1.0 MiB\n");
+	buf_reset(&r);
+	record_text(&r, "share", "photos");
+	record_int(&r, "snapshots", 12);
+	record_size(&r, "bytes", 0);
+	begin(&o, "rm");
+	render_row(&o.render, buf_bytes(&r));
+	finish(&o, true, "photos is forgotten: 12 snapshots, up to 0 B\n");
+	buf_reset(&r);
+	record_text(&r, "share", "photos");
+	record_int(&r, "chunks", 1234);
+	record_size(&r, "bytes", 1 << 20);
+	record_int(&r, "differences", 0);
+	begin(&o, "verify");
+	render_row(&o.render, buf_bytes(&r));
+	finish(&o, true, "photos: 1,234 chunks, 1.0 MiB checked, no differences\n");
+}
+
+static void
 publish_ends_with_a_summary(void **state)
 {
 	auto_buf struct buf r = BUF(RECORD_MAX);
@@ -372,6 +404,7 @@ main(void)
 		cmocka_unit_test(an_object_in_json_holds_its_lists),
 		cmocka_unit_test(json_that_was_begun_is_closed_also_after_a_failure),
 		cmocka_unit_test(differences_are_shown_as_they_come),
+		cmocka_unit_test(rm_and_the_servers_verify_say_what_they_did),
 		cmocka_unit_test(publish_ends_with_a_summary),
 		cmocka_unit_test(status_shows_the_node_and_its_jobs),
 		cmocka_unit_test(checks_say_what_to_do),

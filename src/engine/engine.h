@@ -20,6 +20,9 @@ struct engine_opts {
 	bool is_server;             /* our upstream is ourselves, through loopback */
 	const char *const *upstream; /* is_server: addresses; else from the joined state */
 	size_t n_upstream;
+	/* May be NULL: adds to the record of `status` what else runs in this process (a server). */
+	void (*describe)(void *ctx, struct buf *record);
+	void *describe_ctx;
 };
 /* Opens state and stores, resumes jobs, connects (and reconnects, 0.2 s to 30 s apart). */
 enum err engine_open(const struct engine_opts *o, struct engine **ret, struct error *e) must_check;

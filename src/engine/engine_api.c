@@ -239,6 +239,8 @@ send_status(struct engine *en, struct control_call *call)
 		else
 			record_text(&out, "why", en->link.why);
 	}
+	if (en->o.describe != NULL)
+		en->o.describe(en->o.describe_ctx, &out);
 	if (fs_space(en->home->dir, &free_bytes, &total, NULL) == OK)
 		record_size(&out, "free_bytes", free_bytes);
 	control_call_row(call, buf_bytes(&out));
