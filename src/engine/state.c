@@ -51,21 +51,42 @@ state_close(struct state *s)
 	free(s);
 }
 
+/* A number for each thread. */
+static uintptr_t
+this_thread(void)
+{
+	static _Thread_local char here;
+
+	return (uintptr_t)&here;
+}
+
+struct db *
+state_reading(const struct state *s)
+{
+	return s->writer == this_thread() ? s->db : s->reader;
+}
+
 enum err
 state_begin(struct state *s, struct error *e)
 {
-	return db_begin(s->db, e);
+	enum err r = db_begin(s->db, e);
+
+	if (r == OK)
+		s->writer = this_thread();
+	return r;
 }
 
 enum err
 state_commit(struct state *s, struct error *e)
 {
+	s->writer = 0;
 	return db_commit(s->db, e);
 }
 
 void
 state_rollback(struct state *s)
 {
+	s->writer = 0;
 	db_rollback(s->db);
 }
 
@@ -200,7 +221,7 @@ state_share_has_node(struct state *s, const struct hash_id *share, const struct 
 	    "SELECT 1 FROM share_node WHERE share = (SELECT id FROM share WHERE share = ?1) AND node = ?2";
 	auto_row struct db_row *row = NULL;
 
-	if (db_query(s->reader, SQL_HAS, &row, NULL, "bb", hash_id_bytes(share), hash_id_bytes(node)) != OK)
+	if (db_query(state_reading(s), SQL_HAS, &row, NULL, "bb", hash_id_bytes(share), hash_id_bytes(node)) != OK)
 		return false;
 	return db_row_next(row, NULL) == OK;
 }

@@ -7,7 +7,7 @@
  *
  * Threads    any (struct db locks).  Blocking  every call: run it in a job.
  *            Those who serve do not wait for those who write: state_places, state_file_path and state_share_has_node
- *            read what is committed, through a connection of their own.
+ *            read what is committed, through a connection of their own, unless their own thread has a transaction open.
  */
 #pragma once
 

@@ -278,7 +278,7 @@ state_file_path(struct state *s, int64_t file, int64_t *ret_root, struct buf *re
 	auto_row struct db_row *row = NULL;
 	struct state_file f;
 	size_t before = ret->len;
-	enum err r = db_query(s->reader, SQL_PATH, &row, e, "i", file);
+	enum err r = db_query(state_reading(s), SQL_PATH, &row, e, "i", file);
 
 	if (r == OK)
 		r = state_one_row(row, "this file", e);
@@ -328,7 +328,7 @@ state_places(struct state *s, const struct hash_id *chunk, struct state_place *r
 	static const char SQL_PLACES[] = "SELECT file, offset FROM place WHERE key = ? LIMIT ?";
 	auto_row struct db_row *row = NULL;
 	size_t n = 0;
-	enum err r = db_query(s->reader, SQL_PLACES, &row, e, "ii", key_of_chunk(chunk), (int64_t)max);
+	enum err r = db_query(state_reading(s), SQL_PLACES, &row, e, "ii", key_of_chunk(chunk), (int64_t)max);
 
 	while (r == OK && n < max) {
 		r = db_row_next(row, e);

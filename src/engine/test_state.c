@@ -1,5 +1,7 @@
 #include "tests/check.h"
 
+#include <pthread.h>
+
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/state.h"
@@ -478,13 +480,45 @@ what_is_rolled_back_was_never_there(void **state)
 	state_rollback(p->s);
 	check_err(state_get(p->s, "k", &b, &e), ERR_NOTFOUND, e);
 	assert_int_equal(places_of(p->s, 1, at), 0);
+}
+
+static void *
+look_from_elsewhere(void *arg)
+{
+	struct place *p = arg;
+	struct state_place at[4];
+
+	return places_of(p->s, 1, at) > 0 ? p : NULL;
+}
+
+static void *
+ask_elsewhere(struct place *p)
+{
+	pthread_t t;
+	void *seen = NULL;
+
+	assert_int_equal(pthread_create(&t, NULL, look_from_elsewhere, p), 0);
+	assert_int_equal(pthread_join(t, &seen), 0);
+	return seen;
+}
+
+static void
+who_serves_does_not_wait_for_who_writes(void **state)
+{
+	struct place *p = *state;
+	struct state_place at[4];
+	auto_(root_clear) struct root root = any_root(p->s, "/a");
+	struct state_file f = any_file("f", 1);
+	struct hash_id chunk = any_id(1);
+
 	check_ok(state_begin(p->s, &e), e);
-	check_ok(state_file_put(p->s, dir, &f, &e), e);
+	check_ok(state_file_put(p->s, any_dir(p->s, root.id, ""), &f, &e), e);
 	check_ok(state_place_add(p->s, &chunk, f.id, 0, &e), e);
-	/* Whoever serves does not wait, and does not see it yet. */
-	assert_int_equal(places_of(p->s, 1, at), 0);
+	assert_int_equal(places_of(p->s, 1, at), 1);
+	assert_null(ask_elsewhere(p));
 	check_ok(state_commit(p->s, &e), e);
 	assert_int_equal(places_of(p->s, 1, at), 1);
+	assert_non_null(ask_elsewhere(p));
 }
 
 /* Names as trees have them, ten files a directory, one chunk a file. */
@@ -548,6 +582,7 @@ main(void)
 		T(a_share_has_the_nodes_it_was_given),
 		T(jobs_come_back_as_they_were_put),
 		T(what_is_rolled_back_was_never_there),
+		T(who_serves_does_not_wait_for_who_writes),
 		T(a_small_file_costs_less_than_256_bytes),
 	};
 #undef T
