@@ -6,8 +6,8 @@
  * What it says about files is a hint: whoever reads a place checks the file's stat and the bytes' hash.
  *
  * Threads    any (struct db locks).  Blocking  every call: run it in a job.
- *            Those who serve do not wait for those who write: state_places, state_file_path and state_share_has_node
- *            read what is committed, through a connection of their own, unless their own thread has a transaction open.
+ *            Those who serve or look do not wait for those who write: what reads places, files, directories and nodes of
+ *            shares sees what is committed, through a connection of its own, unless its thread has a transaction open.
  */
 #pragma once
 

@@ -16,14 +16,14 @@ key_of_path(struct relpath p)
 	return (int64_t)reader_u64(&r);
 }
 
-enum err
-state_dir_find(struct state *s, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino, struct error *e)
+static enum err
+find_dir(struct db *db, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino, struct error *e)
 {
 	static const char SQL_FIND[] = "SELECT id, ino FROM dir WHERE root = ? AND key = ? AND path = ?";
 	auto_row struct db_row *row = NULL;
 	/* "" is a path, {NULL, 0} would be none. */
 	struct bytes path = BYTES(dir.len > 0 ? dir.text : "", dir.len);
-	enum err r = db_query(s->db, SQL_FIND, &row, e, "iib", root, key_of_path(dir), path);
+	enum err r = db_query(db, SQL_FIND, &row, e, "iib", root, key_of_path(dir), path);
 
 	if (r == OK)
 		r = state_one_row(row, "this directory", e);
@@ -36,13 +36,19 @@ state_dir_find(struct state *s, int64_t root, struct relpath dir, int64_t *ret, 
 }
 
 enum err
+state_dir_find(struct state *s, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino, struct error *e)
+{
+	return find_dir(state_reading(s), root, dir, ret, ret_ino, e);
+}
+
+enum err
 state_dir_id(struct state *s, int64_t root, struct relpath dir, int64_t *ret, struct error *e)
 {
 	static const char SQL_ADD[] = "INSERT INTO dir(root, key, path) VALUES(?, ?, ?) RETURNING id";
 	auto_row struct db_row *row = NULL;
 	struct bytes path = BYTES(dir.len > 0 ? dir.text : "", dir.len);
 	struct error why = { 0 };
-	enum err r = state_dir_find(s, root, dir, ret, NULL, &why);
+	enum err r = find_dir(s->db, root, dir, ret, NULL, &why); /* where others may be adding it now */
 
 	if (r != OK && r != ERR_NOTFOUND && e != NULL)
 		*e = why;
@@ -100,7 +106,7 @@ state_dirs(struct state *s, int64_t root,
 	auto_buf struct buf text = BUF(RELPATH_MAX);
 	auto_row struct db_row *row = NULL;
 	struct relpath path = { 0 };
-	enum err r = db_query(s->db, SQL_ALL, &row, e, "i", root);
+	enum err r = db_query(state_reading(s), SQL_ALL, &row, e, "i", root);
 
 	while (r == OK) {
 		r = db_row_next(row, e);
@@ -146,7 +152,7 @@ state_files_after(struct state *s, int64_t dir, struct bytes name, size_t max, s
 	    "SELECT " FILE_COLUMNS " FROM file WHERE dir = ? AND name > ? ORDER BY name LIMIT ?";
 	auto_row struct db_row *row = NULL;
 	struct bytes after = BYTES(name.len > 0 ? name.at : (const uint8_t *)"", name.len);
-	enum err r = db_query(s->db, SQL_FILES, &row, e, "ibi", dir, after, (int64_t)min_of(max, (size_t)INT32_MAX));
+	enum err r = db_query(state_reading(s), SQL_FILES, &row, e, "ibi", dir, after, (int64_t)min_of(max, (size_t)INT32_MAX));
 
 	while (r == OK) {
 		r = db_row_next(row, e);
@@ -172,7 +178,7 @@ state_file_find(struct state *s, int64_t dir, struct bytes name, struct state_fi
 {
 	static const char SQL_FIND[] = "SELECT " FILE_COLUMNS " FROM file WHERE dir = ? AND name = ?";
 	auto_row struct db_row *row = NULL;
-	enum err r = db_query(s->db, SQL_FIND, &row, e, "ib", dir, name);
+	enum err r = db_query(state_reading(s), SQL_FIND, &row, e, "ib", dir, name);
 
 	if (r == OK)
 		r = state_one_row(row, "this file", e);

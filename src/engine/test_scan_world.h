@@ -1,0 +1,250 @@
+/* test_scan_world: a directory to scan, and what a node has for it, for the tests beside it. */
+#pragma once
+
+#include "tests/check.h"
+
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "chunk/chunker.h"
+#include "engine/scan.h"
+#include "manifest/causal.h"
+#include "manifest/tree.h"
+
+/* One node: its state, its nodes, and how far its share is. */
+struct node {
+	char *home;
+	struct state *state;
+	struct chunk_store *nodes;
+	struct root root;
+	struct commit base;          /* only content and causal are looked at */
+	bool has_base;
+	struct device_id device;
+	uint64_t seq;
+};
+struct world {
+	struct check_dir dir;
+	int fd;                      /* of what is scanned: dir/tree */
+	char *path;
+	struct node node;
+	char notes[4096];            /* "path: why\n" of the last scan */
+	unsigned threads;
+	bool dry_run;
+	atomic_bool cancel;
+};
+
+static struct error world_error;
+
+static inline void
+node_open(struct world *w, struct node *n, const char *name)
+{
+	struct hash_id share;
+
+	*n = (struct node){ .home = str_printf("%s/%s", w->dir.path, name), .seq = 1 };
+	assert_int_equal(mkdir(n->home, 0700), 0);
+	auto_free char *db = str_printf("%s/state.db", n->home), *nodes = str_printf("%s/nodes", n->home);
+	check_ok(state_open(db, &n->state, &world_error), world_error);
+	check_ok(chunk_store_open(nodes, &(struct chunk_store_opts){ 0 }, &n->nodes, &world_error), world_error);
+	hash_object(HASH_DEFAULT, HASH_SHARE, BYTES_LIT("share"), &share);
+	check_ok(state_root_get(n->state, ROOT_PUBLISH, &share, "share", w->path, "", &n->root, &world_error), world_error);
+	memset(&n->device, name[0], sizeof n->device);
+}
+
+static inline void
+node_close(struct node *n)
+{
+	root_clear(&n->root);
+	chunk_store_close(n->nodes);
+	state_close(n->state);
+	free(n->home);
+}
+
+static inline void
+world_open(struct world *w)
+{
+	*w = (struct world){ .dir = check_dir_make(), .threads = 3 };
+	w->path = str_printf("%s/tree", w->dir.path);
+	assert_int_equal(mkdir(w->path, 0755), 0);
+	w->fd = open(w->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(w->fd >= 0);
+	node_open(w, &w->node, "a");
+}
+
+static inline void
+world_close(struct world *w)
+{
+	node_close(&w->node);
+	close(w->fd);
+	free(w->path);
+	check_dir_remove(&w->dir);
+}
+
+static inline void
+world_note(void *ctx, struct relpath path, const char *why)
+{
+	struct world *w = ctx;
+	size_t n = strlen(w->notes);
+
+	snprintf(w->notes + n, sizeof w->notes - n, "%s: %s\n", path.text, why);
+}
+
+static inline enum err
+world_try(struct world *w, struct node *n, const char *path, struct scan_result *ret, struct error *e)
+{
+	struct scan_opts o = { .path = path,
+		.state = n->state,
+		.nodes = n->nodes,
+		.root = &n->root,
+		.base = n->has_base ? &n->base : NULL,
+		.device = n->device,
+		.seq = n->seq,
+		.threads = w->threads,
+		.dry_run = w->dry_run,
+		.cancel = &w->cancel,
+		.on_note = world_note,
+		.ctx = w };
+
+	w->notes[0] = '\0';
+	return scan_run(&o, ret, e);
+}
+
+/* Scans and does not publish. */
+static inline struct scan_result
+world_look(struct world *w, struct node *n)
+{
+	struct scan_result r = { 0 };
+
+	world_error = (struct error){ 0 };
+	check_ok(world_try(w, n, w->path, &r, &world_error), world_error);
+	assert_int_equal(world_error.code, OK);
+	return r;
+}
+
+static inline void
+world_publish(struct node *n, const struct scan_result *r)
+{
+	n->root.content = r->content;
+	n->base.content = r->content;
+	n->base.causal = r->causal;
+	n->has_base = true;
+	n->seq++;
+}
+
+static inline struct scan_result
+world_scan(struct world *w, struct node *n)
+{
+	struct scan_result r = world_look(w, n);
+
+	world_publish(n, &r);
+	return r;
+}
+
+/* The content root that somebody who knows nothing finds. */
+static inline struct hash_id
+world_fresh(struct world *w)
+{
+	static unsigned count;
+	char name[16];
+	struct node n;
+
+	snprintf(name, sizeof name, "x%u", count++);
+	node_open(w, &n, name);
+	struct hash_id content = world_look(w, &n).content;
+	node_close(&n);
+	return content;
+}
+
+/* -- files -- */
+
+/* So that what was written before is not too fresh to be trusted by its times. */
+static inline void
+let_it_age(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 30 * 1000 * 1000 }, NULL);
+}
+
+static inline void
+put_at(int dir, const char *name, const void *bytes, size_t n)
+{
+	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, n), (ssize_t)n);
+	assert_int_equal(close(fd), 0);
+}
+
+static inline void
+put_text(const struct world *w, const char *name, const char *text)
+{
+	put_at(w->fd, name, text, strlen(text));
+}
+
+/* N bytes of SEED, each 64 KiB block zero with a chance of ZEROES in 8; never dense enough to compress by accident. */
+static inline void
+put_random(const struct world *w, const char *name, uint64_t seed, size_t n, unsigned zeroes)
+{
+	struct rng g;
+	uint8_t *bytes = mem_alloc(n > 0 ? n : 1);
+
+	rng_seed(&g, seed);
+	rng_fill(&g, bytes, n);
+	for (size_t at = 0; at < n; at += TREE_HOLE_BLOCK)
+		if (rng_below(&g, 8) < zeroes)
+			memset(bytes + at, 0, min_of(n - at, (size_t)TREE_HOLE_BLOCK));
+	put_at(w->fd, name, bytes, n);
+	free(bytes);
+}
+
+static inline void
+make_dir_at(const struct world *w, const char *name)
+{
+	assert_int_equal(mkdirat(w->fd, name, 0755), 0);
+}
+
+/* -- what the trees say -- */
+
+static inline enum err
+world_get_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct buf *out, struct error *e)
+{
+	(void)kind;
+	return chunk_store_get_node(((struct node *)ctx)->nodes, id, out, e);
+}
+
+static inline struct node_source
+world_source(struct node *n)
+{
+	return (struct node_source){ .get = world_get_node, .ctx = n };
+}
+
+/* The causal entry at PATH. */
+static inline struct causal_entry
+cause_of(struct node *n, const struct hash_id *causal, const char *path)
+{
+	static uint8_t kept[NODE_ENTRY_MAX];
+	struct causal_entry en = { .dir = *causal };
+
+	while (*path != '\0') {
+		auto_buf struct buf value = BUF(NODE_ENTRY_MAX);
+		struct bytes name = BYTES(path, strcspn(path, "/"));
+		check_ok(prolly_get(HASH_CAUSAL, world_source(n), &en.dir, name, &value, &world_error), world_error);
+		memcpy(kept, value.at, value.len);
+		check_ok(causal_entry_decode(name, BYTES(kept, value.len), &en, &world_error), world_error);
+		path += name.len;
+		path += *path == '/';
+	}
+	return en;
+}
+
+static inline bool
+has_path(struct node *n, const struct hash_id *content, const char *path)
+{
+	auto_buf struct buf value = BUF(NODE_ENTRY_MAX);
+	struct tree_item items[TREE_INLINE_ITEMS];
+	struct tree_entry en;
+	struct relpath p = { path, strlen(path) };
+	enum err r = tree_find_path(world_source(n), content, p, &value, items, &en, &world_error);
+
+	assert_true(r == OK || r == ERR_NOTFOUND);
+	return r == OK;
+}
