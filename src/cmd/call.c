@@ -168,15 +168,24 @@ call_try(const struct options *o, const char *home, int *ret_status)
 	return r;
 }
 
+/* Which daemon belongs to HOME: a server's has its database. */
+static const char *
+daemon_of(const struct options *o, const char *home)
+{
+	auto_free char *db = str_printf("%s/server.db", home);
+
+	return o->command->where == COMMAND_SERVER || access(db, F_OK) == 0 ? "server" : "agent";
+}
+
 int
 call_daemon(const struct options *o, const char *home)
 {
-	const char *kind = o->command->where == COMMAND_SERVER ? "server" : "agent";
 	char shown[CELL_MAX];
 	int status = EXIT_FAILED;
 
 	if (call_try(o, home, &status) == ERR_OFFLINE && status == EXIT_NO_DAEMON)
 		fprintf(stderr, "weft: %s: no daemon is running for %s; start it with `weft %s`\n",
-		    o->command->verb, text_escape(bytes_str(home), shown, sizeof shown), kind);
+		    o->command->verb, text_escape(bytes_str(home), shown, sizeof shown),
+		    daemon_of(o, home));
 	return status;
 }

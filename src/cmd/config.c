@@ -115,7 +115,7 @@ unknown_key(struct parse *p, const char *name)
 	if (near != NULL)
 		complain(p, "unknown key '%s'; did you mean %s?", shown, near);
 	else
-		complain(p, "unknown key '%s'; `man weft` lists them", shown);
+		complain(p, "unknown key '%s'; `man weft.conf` lists them", shown);
 }
 
 static int

@@ -53,12 +53,13 @@ read_config(struct daemon *d, struct error *e)
 			config_override(&d->config, key, o->values[i].value,
 			    options_get(o, key->name) == o->values[i].value);
 	}
-	enum log_level level = config_log_level(&d->config);
-	if (o->verbose)
-		level = LOG_LEVEL_DEBUG;
-	else if (o->quiet && config_get(&d->config, "log-level") == NULL)
-		level = LOG_LEVEL_WARN;
-	log_set_level(level);
+	bool says_level = options_get(o, "log-level") != NULL;
+	if (o->verbose && !says_level)
+		log_set_level(LOG_LEVEL_DEBUG);
+	else if (o->quiet && !says_level)
+		log_set_level(LOG_LEVEL_WARN);
+	else
+		log_set_level(config_log_level(&d->config));
 	return OK;
 }
 

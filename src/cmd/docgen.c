@@ -1,4 +1,4 @@
-/* Prints what is made from the table of commands.  usage: weft-docgen man | bash SCRIPT (which is
+/* Prints what is made from the table of commands.  usage: weft-docgen man | conf | bash SCRIPT (which is
  * appended) */
 #include <stdio.h>
 
@@ -32,6 +32,9 @@ main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "man") == 0) {
 		manual_write(&out);
 		ok = true;
+	} else if (argc == 2 && strcmp(argv[1], "conf") == 0) {
+		manual_write_config(&out);
+		ok = true;
 	} else if (argc == 3 && strcmp(argv[1], "bash") == 0) {
 		completion_write(&out);
 		ok = append_file(&out, argv[2]);
@@ -39,6 +42,6 @@ main(int argc, char **argv)
 	ok =
 	    ok && !out.full && fwrite(out.at, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
 	if (!ok)
-		fprintf(stderr, "usage: weft-docgen man | bash SCRIPT\n");
+		fprintf(stderr, "usage: weft-docgen man | conf | bash SCRIPT\n");
 	return ok ? 0 : 1;
 }

@@ -8,7 +8,7 @@ static const struct {
 	const char *verb, *text;
 } prose[] = {
 #define PROSE(verb, text) { #verb, text },
-#define SECTION(title, text)
+#define SECTION(page, title, text)
 #include "cmd/prose.def"
 #undef PROSE
 #undef SECTION

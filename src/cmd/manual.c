@@ -8,10 +8,10 @@
 #define MANUAL_DATE "2026-11-20"
 
 static const struct {
-	const char *title, *text;
+	const char *page, *title, *text;
 } sections[] = {
 #define PROSE(verb, text)
-#define SECTION(title, text) { title, text },
+#define SECTION(page, title, text) { page, title, text },
 #include "cmd/prose.def"
 #undef PROSE
 #undef SECTION
@@ -116,10 +116,10 @@ add_command(struct buf *out, const struct command *c)
 }
 
 static void
-add_section(struct buf *out, const char *title)
+add_section(struct buf *out, const char *page, const char *title)
 {
 	for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
-		if (strcmp(sections[i].title, title) != 0)
+		if (strcmp(sections[i].page, page) != 0 || strcmp(sections[i].title, title) != 0)
 			continue;
 		buf_addf(out, ".SH \"%s\"\n", title);
 		add_paragraphs(out, sections[i].text, "");
@@ -137,24 +137,33 @@ add_options(struct buf *out)
 }
 
 static void
-add_config(struct buf *out)
+add_head(struct buf *out, const char *title, const char *part, const char *name, const char *what)
+{
+	buf_addf(out, ".\\\" Made from the table of commands; do not edit.\n");
+	buf_addf(out, ".TH %s \"%s\" \"weft %s\" \"%s\"\n", title, MANUAL_DATE, WEFT_VERSION, part);
+	buf_addf(out, ".SH NAME\n%s \\- %s\n", name, what);
+}
+
+void
+manual_write_config(struct buf *out)
 {
 	const struct command_option *o = NULL;
 
-	buf_addf(out, ".SH CONFIGURATION\n");
-	add_line(out, "Lines of `key = value` in the file " CONFIG_FILE
-		      " of the home; '#' and ';' begin a comment. An unknown "
-		      "key or a value of the wrong form is an error. Each key is also an option, "
-		      "which counts more, of `weft server` "
-		      "and `weft agent`.");
+	add_head(out, "WEFT.CONF 5", "File Formats", CONFIG_FILE,
+	    "configuration of a weft server or agent");
+	add_section(out, "weft.conf", "DESCRIPTION");
+	buf_addf(out, ".SH KEYS\n");
 	while ((o = command_key_next(o)) != NULL) {
 		add_option(out, o, "");
+		if (o->who != COMMAND_FOR_BOTH || o->how == COMMAND_MANY)
+			buf_addf(out, ".br\n");
 		if (o->who != COMMAND_FOR_BOTH)
 			add_line(out, o->who == COMMAND_FOR_SERVER ? "Of a server only."
 								   : "Of an agent only.");
 		if (o->how == COMMAND_MANY)
 			add_line(out, "May be given several times.");
 	}
+	buf_addf(out, ".SH \"SEE ALSO\"\n.BR weft (1)\n");
 }
 
 void
@@ -162,19 +171,17 @@ manual_write(struct buf *out)
 {
 	const struct command *c = NULL;
 
-	buf_addf(out, ".\\\" Made from the table of commands; do not edit.\n");
-	buf_addf(
-	    out, ".TH WEFT 1 \"%s\" \"weft %s\" \"User Commands\"\n", MANUAL_DATE, WEFT_VERSION);
-	buf_addf(out, ".SH NAME\nweft \\- distribute folders to many machines, verified\n");
+	add_head(out, "WEFT 1", "User Commands", "weft",
+	    "distribute folders to many machines, verified");
 	buf_addf(out, ".SH SYNOPSIS\n\\fBweft\\fR [\\fICOMMAND\\fR [\\fIARGUMENT\\fR]...]\n");
-	add_section(out, "DESCRIPTION");
+	add_section(out, "weft", "DESCRIPTION");
 	buf_addf(out, ".SH COMMANDS\n");
 	while ((c = command_next(c)) != NULL)
 		add_command(out, c);
 	add_options(out);
-	add_config(out);
-	add_section(out, "FILES");
-	add_section(out, "ENVIRONMENT");
-	add_section(out, "EXIT STATUS");
-	add_section(out, "EXAMPLES");
+	add_section(out, "weft", "FILES");
+	add_section(out, "weft", "ENVIRONMENT");
+	add_section(out, "weft", "EXIT STATUS");
+	add_section(out, "weft", "EXAMPLES");
+	buf_addf(out, ".SH \"SEE ALSO\"\n.BR weft.conf (5)\n");
 }
