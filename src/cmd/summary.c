@@ -94,7 +94,7 @@ print_publish(FILE *out, struct bytes r, const struct rows *lists)
 	char count[CELL_COUNT], size[TEXT_SIZE];
 	uint64_t fresh = record_num(r, "bytes_new");
 	bool is_dry = record_num(r, "dry_run") != 0;
-	struct record_field waited;
+	struct record_field f;
 
 	(void)lists;
 	print_snapshot(out, r);
@@ -108,9 +108,12 @@ print_publish(FILE *out, struct bytes r, const struct rows *lists)
 	uint64_t n = record_num(r, "files_read");
 	fprintf(out, "  %s read from %s", text_size(record_num(r, "bytes_read"), size),
 	    cell_count(n, count));
-	fprintf(out, " file%s, %s new to the server\n", n == 1 ? "" : "s", text_size(fresh, size));
+	fprintf(out, " file%s", n == 1 ? "" : "s");
+	if (record_find(r, "bytes_new", &f))
+		fprintf(out, ", %s new to the server", text_size(fresh, size));
+	fputc('\n', out);
 	print_some(out, r, "skipped", "left out");
-	if (!is_dry && record_find(r, "waited", &waited) && waited.num == 0)
+	if (!is_dry && record_find(r, "waited", &f) && f.num == 0)
 		fprintf(out, "  the server does not hold it all yet: leave the files in place "
 			     "(`weft jobs`)\n");
 }

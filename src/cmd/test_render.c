@@ -42,7 +42,7 @@ share(struct output *o, const char *name, uint64_t snapshot, uint64_t files, uin
 	if (snapshot > 0)
 		record_int(&r, "snapshot", snapshot);
 	record_text(&r, "label", label);
-	record_int(&r, "files", files);
+	record_int(&r, "entries", files);
 	record_size(&r, "bytes", bytes);
 	record_text(&r, "id", "abc");
 	render_row(&o->render, buf_bytes(&r));
@@ -64,9 +64,9 @@ a_table_is_aligned_and_numbers_stand_at_the_end(void **state)
 	begin(&o, "shares");
 	two_shares(&o);
 	finish(&o, true,
-	    "SHARE   RIGHTS  NEWEST  LABEL  FILES     SIZE\n"
-	    "photos  read        12  v1.0   10234  3.0 GiB\n"
-	    "\xe6\x97\xa5\xe6\x9c\xac    read                       1     17 B\n");
+	    "SHARE   RIGHTS  NEWEST  LABEL  ENTRIES     SIZE\n"
+	    "photos  read        12  v1.0     10234  3.0 GiB\n"
+	    "\xe6\x97\xa5\xe6\x9c\xac    read                         1     17 B\n");
 }
 
 static void
@@ -101,8 +101,8 @@ verbose_shows_the_other_fields_too(void **state)
 	o.render.verbose = true;
 	share(&o, "a", 1, 2, 3, NULL);
 	finish(&o, true,
-	    "SHARE  RIGHTS  NEWEST  FILES  SIZE  id\n"
-	    "a      read         1      2   3 B  abc\n");
+	    "SHARE  RIGHTS  NEWEST  ENTRIES  SIZE  id\n"
+	    "a      read         1        2   3 B  abc\n");
 }
 
 static void
@@ -128,9 +128,10 @@ a_list_in_json_is_one_array(void **state)
 	two_shares(&o);
 	finish(&o, true,
 	    "[{\"share\":\"photos\",\"rights\":\"read\",\"snapshot\":12,\"label\":\"v1.0\","
-	    "\"files\":10234,"
+	    "\"entries\":10234,"
 	    "\"bytes\":3221225472,\"id\":\"abc\"},"
-	    "{\"share\":\"\xe6\x97\xa5\xe6\x9c\xac\",\"rights\":\"read\",\"files\":1,\"bytes\":17,"
+	    "{\"share\":\"\xe6\x97\xa5\xe6\x9c\xac\",\"rights\":\"read\",\"entries\":1,\"bytes\":"
+	    "17,"
 	    "\"id\":\"abc\"}]\n");
 	begin(&o, "shares");
 	o.render.json = true;

@@ -49,7 +49,7 @@ share_row(struct bytes b, struct buf *out)
 	record_text(out, "policy", policy_text(r.policy));
 	if (r.number > 0) {
 		record_int(out, "snapshot", r.number);
-		record_int(out, "files", r.entries);
+		record_int(out, "entries", r.entries);
 		record_size(out, "bytes", r.bytes);
 		record_time(out, "time", (int64_t)r.time_ms * 1000000);
 	}
@@ -71,7 +71,7 @@ snapshot_row(struct bytes b, struct buf *out)
 		record_int(out, "snapshot", r.number);
 	record_text(out, "state", r.state < lengthof(states) && states[r.state] != NULL ? states[r.state] : "?");
 	record_bytes(out, "label", r.label);
-	record_int(out, "files", r.entries);
+	record_int(out, "entries", r.entries);
 	record_size(out, "bytes", r.bytes);
 	record_time(out, "time", (int64_t)r.time_ms * 1000000);
 	record_bytes(out, "author", r.author_name);
