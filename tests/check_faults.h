@@ -15,7 +15,7 @@
 
 #include "platform/fault.h"
 
-/* Does the work to be interrupted, in the directory DIR; the same directory again after a failure. */
+/* Does the work to be interrupted, in the directory DIR; there again after a failure. */
 typedef enum err (*check_scenario)(int dir);
 
 enum { CHECK_LEAK = 70, CHECK_ERROR = 20, CHECK_CRASH = 99, CHECK_PASSES = 8 };

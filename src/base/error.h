@@ -13,7 +13,7 @@
 
 #define must_check __attribute__((warn_unused_result))
 
-/* Add a code only when some caller branches on it.  Name, exit status and advice hang on this list. */
+/* Add a code only when some caller branches on it: name, exit status and advice hang on it. */
 #define ERR_CODES(X)                                                                               \
 	X(AGAIN)    /* not now; retry when told */                                                 \
 	X(NOTFOUND) /* the thing asked for is not here */                                          \
@@ -50,7 +50,7 @@ struct error {
 #define ERROR_STR(x)  ERROR_STR_(x)
 #define HERE          __FILE__ ":" ERROR_STR(__LINE__)
 
-/* Fill *E (if not NULL) and return the code: `return fail(e, ERR_PROTO, "frame of %zu bytes", n);` */
+/* Fill *E if not NULL, and return the code: `return fail(e, ERR_PROTO, "%zu bytes", n);` */
 #define fail(e, code, ...) error_set((e), (code), 0, HERE, __VA_ARGS__)
 /* The OS said no: SYS is an errno value.  ENOSPC and EDQUOT become ERR_NOSPACE, ENOENT
  * ERR_NOTFOUND, EEXIST ERR_EXISTS, all else ERR_IO.  The text gets ": " and the message of SYS

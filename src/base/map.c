@@ -125,7 +125,7 @@ map_del(struct map *m, struct bytes key)
 	free(s->key);
 	s->key = NULL;
 	m->len--;
-	/* Backward shift: whoever probed past the hole moves into it, so no tombstones are needed. */
+	/* Backward shift: whoever probed past the hole moves into it; no tombstones are needed. */
 	size_t mask = m->room - 1, hole = (size_t)(s - m->slots);
 	for (size_t i = (hole + 1) & mask; m->slots[i].key != NULL; i = (i + 1) & mask) {
 		size_t home = m->slots[i].hash & mask;

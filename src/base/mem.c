@@ -1,7 +1,5 @@
 #include "base/mem.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -48,24 +46,6 @@ mem_dup(const void *p, size_t n)
 	if (n > 0)
 		memcpy(copy, p, n);
 	return copy;
-}
-
-char *
-str_dup(const char *s)
-{
-	return mem_dup(s, strlen(s) + 1);
-}
-
-char *
-str_printf(const char *fmt, ...)
-{
-	va_list ap;
-	char *s = NULL;
-
-	va_start(ap, fmt);
-	int n = vasprintf(&s, fmt, ap);
-	va_end(ap);
-	return or_abort(n < 0 ? NULL : s, 0);
 }
 
 enum err

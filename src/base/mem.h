@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/str.h"
 
 #define mem_new(type)      ((type *)mem_zalloc(sizeof(type)))
 #define mem_array(type, n) ((type *)mem_zalloc_array((n), sizeof(type)))
@@ -20,8 +21,6 @@ void *mem_alloc(size_t n) __attribute__((malloc, returns_nonnull)); /* not zeroe
 void *mem_zalloc_array(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
 void *mem_realloc(void *p, size_t n) __attribute__((returns_nonnull));
 void *mem_dup(const void *p, size_t n) __attribute__((malloc, returns_nonnull));
-char *str_dup(const char *s) __attribute__((malloc, returns_nonnull));
-char *str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
 /* N zeroed bytes, or ERR_LIMIT when the system has none.  Gives *RET; free() it. */
 enum err mem_try(size_t n, void **ret, struct error *e) must_check;
 /* Overwrites secrets; the compiler may not drop it. */

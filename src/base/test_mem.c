@@ -27,16 +27,6 @@ memory_is_zeroed_and_a_size_of_nothing_is_fine(void **state)
 }
 
 static void
-strings_are_copied_and_printed(void **state)
-{
-	(void)state;
-	auto_free char *a = str_dup("weft"), *b = str_printf("%s-%d", a, 7);
-
-	check_text(a, "weft");
-	check_text(b, "weft-7");
-}
-
-static void
 a_size_that_cannot_be_is_a_limit(void **state)
 {
 	struct error e;
@@ -149,7 +139,6 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_is_zeroed_and_a_size_of_nothing_is_fine),
-		cmocka_unit_test(strings_are_copied_and_printed),
 		cmocka_unit_test(a_size_that_cannot_be_is_a_limit),
 		cmocka_unit_test(secrets_are_overwritten),
 		cmocka_unit_test(arguments_of_min_and_max_are_evaluated_once),

@@ -125,7 +125,7 @@ db_close(struct db *d)
 		return;
 	db_rollback(d);
 	db_forget_statements(d);
-	/* _v2 keeps the connection for a row that was not ended, rather than leaving it undefined. */
+	/* _v2 keeps the connection for a row that was not ended, rather than pull it away. */
 	if (d->h != NULL && !expect(sqlite3_next_stmt(d->h, NULL) == NULL))
 		log_error("database %s is closed while a query is running", d->name);
 	(void)sqlite3_close_v2(d->h);
@@ -165,7 +165,7 @@ take_lock(struct db *d, int dir, struct error *e)
 	return r == OK ? fs_lock(dir, p, &d->lock_fd, e) : r;
 }
 
-/* The owner's lock; and the file itself, with the mode that SQLite then gives to the log as well. */
+/* The owner's lock; and the file, with the mode that SQLite then gives to the log as well. */
 static enum err
 own_file(struct db *d, bool must_exist, struct error *e)
 {

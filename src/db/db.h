@@ -55,13 +55,13 @@ enum err db_migrate(
     struct db *d, const char *const *migrations, unsigned n, struct error *e) must_check;
 /* Full integrity_check; ERR_CORRUPT with the first finding. */
 enum err db_check(struct db *d, struct error *e) must_check;
-/* Consistent copy of the database into a new file, through this connection (VACUUM INTO), flushed. */
+/* Consistent copy into a new file, through this connection (VACUUM INTO), flushed. */
 enum err db_backup(struct db *d, const char *path, struct error *e) must_check;
 /* Moves all of the log into the database file and empties it; ERR_AGAIN while a reader is in the
  * way. */
 enum err db_checkpoint(struct db *d, struct error *e) must_check;
 
-/* BEGIN IMMEDIATE ... COMMIT.  Takes and holds the connection's lock for this thread; not nested. */
+/* BEGIN IMMEDIATE ... COMMIT.  Takes and holds the lock for this thread; not nested. */
 enum err db_begin(struct db *d, struct error *e) must_check;
 enum err db_commit(struct db *d, struct error *e) must_check; /* on failure rolled back */
 void db_rollback(struct db *d);

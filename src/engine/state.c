@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
-#include "state_sql.h"
+#include "engine/state_sql.h"
 
 enum { CACHE_KIB = 4096 };
 

@@ -215,7 +215,7 @@ big_array_resize(struct big_array *a, uint64_t n, struct error *e)
 		if (r != OK)
 			return r;
 	}
-	/* Beyond the old room the file is new and zero; up to there lies what was cut off before. */
+	/* Beyond the old room the file is new and zero; up to there lies what was cut off. */
 	if (n > a->n && a->n < had)
 		memset(big_array_at(a, a->n), 0, (min_of(n, had) - a->n) * a->record);
 	a->n = n;

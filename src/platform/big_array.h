@@ -31,7 +31,7 @@ struct big_array {
  * DIR). */
 enum err big_array_create(struct big_array *a, int dir, struct relpath p, uint32_t magic,
     uint32_t record, struct error *e) must_check;
-/* An existing one; ERR_CORRUPT when header and size do not agree, ERR_NOTFOUND when there is none. */
+/* An existing one; ERR_CORRUPT when header and size do not agree, ERR_NOTFOUND without one. */
 enum err big_array_open(struct big_array *a, int dir, struct relpath p, uint32_t magic,
     uint32_t record, struct error *e) must_check;
 void big_array_close(struct big_array *a); /* zero struct is fine */
