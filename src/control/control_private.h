@@ -18,5 +18,6 @@ struct control_server {
 
 /* A call for a connection that has just come in; it enters itself into the list of S. */
 void control_call_open(struct control_server *s, struct conn *conn);
-/* The server goes away: cuts C off, unless it is answered, which is still sent.  Returns the next one. */
+/* The server goes away: cuts C off, unless it is answered, which is still sent.  Returns the next
+ * one. */
 struct control_call *control_call_leave(struct control_call *c);
