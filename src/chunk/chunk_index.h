@@ -5,8 +5,10 @@
  * opened; damage that is met later leaves a marker which makes the next open do so.
  *
  * Threads    finds run in parallel with each other and with one transaction; transactions wait for
- * each other. Between begin and commit or rollback only the thread that began may call what says
- * "in a transaction". Blocking   every call. Errors     those of db.
+ *            each other.  Between begin and commit or rollback only the thread that began may call
+ *            what says "in a transaction".
+ * Blocking   every call.
+ * Errors     those of db.
  */
 #pragma once
 

@@ -479,26 +479,27 @@ chunk_store_get_node(
 bool
 chunk_store_has(struct chunk_store *s, const struct hash_id *id)
 {
-	struct chunk_place p;
-
-	return chunk_store_locate(s, id, &p, NULL) == OK;
+	pthread_rwlock_rdlock(&s->gate);
+	enum err r = touch(s, id, NULL);
+	pthread_rwlock_unlock(&s->gate);
+	return r == OK;
 }
 
 enum err
 chunk_store_has_many(struct chunk_store *s, const struct hash_id *ids, size_t n, size_t stride,
     bool *have, struct error *e)
 {
-	struct chunk_place p;
+	enum err r = OK;
 
-	for (size_t i = 0; i < n; i++) {
+	pthread_rwlock_rdlock(&s->gate);
+	for (size_t i = 0; i < n && (r == OK || r == ERR_NOTFOUND); i++) {
 		struct hash_id id;
 		memcpy(&id, (const uint8_t *)ids + i * stride, sizeof id);
-		enum err r = chunk_store_locate(s, &id, &p, e);
-		if (r != OK && r != ERR_NOTFOUND)
-			return r;
+		r = touch(s, &id, e);
 		have[i] = r == OK;
 	}
-	return OK;
+	pthread_rwlock_unlock(&s->gate);
+	return r == ERR_NOTFOUND ? OK : r;
 }
 
 enum err
@@ -518,62 +519,4 @@ chunk_store_stats(struct chunk_store *s, struct chunk_store_stats *ret, struct e
 		.dead_bytes = sum.bytes - sum.live - sum.number * PACK_HEAD,
 	};
 	return OK;
-}
-
-/* -- what collection and check do to packs -- */
-
-enum err
-chunk_store_move(struct chunk_store *s, const struct chunk_place *p, struct error *e)
-{
-	auto_free uint8_t *content = mem_alloc(p->rec.packed_len);
-	struct chunk_store_row row = { .at.rec = p->rec, .from = *p, .moved = true };
-	struct leaf_list leaves = { 0 };
-	bool due = false;
-	enum err r = OK;
-
-	if (p->rec.kind == HASH_CHUNK)
-		r = read_leaves(s, p, &leaves, e);
-	if (r == OK)
-		r = chunk_store_read(
-		    s, p, pack_record_body(&p->rec), content, p->rec.packed_len, e);
-	if (r != OK)
-		return r;
-	pthread_mutex_lock(&s->lock);
-	r = chunk_store_commit_add(s, &row, &leaves, BYTES(content, p->rec.packed_len), &due, e);
-	pthread_mutex_unlock(&s->lock);
-	return r == OK && due ? chunk_store_commit(s, e) : r;
-}
-
-static enum err
-transact_pack(struct chunk_store *s,
-    enum err (*change)(struct chunk_index *, uint64_t, bool *, struct error *), uint64_t number,
-    bool *ret, struct error *e)
-{
-	enum err r = chunk_index_begin(s->index, e);
-
-	if (r != OK)
-		return r;
-	r = change(s->index, number, ret, e);
-	if (r == OK)
-		return chunk_index_commit(s->index, e);
-	chunk_index_rollback(s->index);
-	return r;
-}
-
-/* Doomed, deleted, dropped: broken off anywhere, the next start goes on here. */
-enum err
-chunk_store_drop_pack(struct chunk_store *s, uint64_t number, bool *ret_dropped, struct error *e)
-{
-	bool doomed = false;
-	enum err r = transact_pack(s, chunk_index_doom, number, &doomed, e);
-
-	if (r == OK && doomed)
-		r = pack_set_remove(s->packs, number, e);
-	if (r == OK && doomed)
-		r = fs_sync(pack_set_dir(s->packs), e);
-	if (r == OK && doomed)
-		r = transact_pack(s, chunk_index_drop, number, ret_dropped, e);
-	if (r == OK && ret_dropped != NULL)
-		*ret_dropped = doomed;
-	return r;
 }

@@ -13,9 +13,10 @@
  *             that failed: then puts and commits fail until the store is opened again.
  * Damage      A get that meets a damaged object says ERR_CORRUPT and forgets it, so has says no
  *             and a put of a good copy replaces it.
- * Collection  gc_begin .. mark every object to keep .. gc_sweep.  What is put or touched after
- *             gc_begin is kept.  Packs mostly dead are rewritten; space comes back.  A crash at
- *             any moment loses nothing.
+ * Collection  gc_begin .. mark every object to keep .. gc_sweep.  What is put after gc_begin is
+ *             kept, and so is what was there already when it was put again or has said yes.
+ *             Packs mostly dead are rewritten; space comes back.  A crash at any moment loses
+ *             nothing.
  * Memory      a few MiB, whatever the store holds (half a MiB more during a collection).
  * Threads     any number may call at once.
  * Blocking    every call: run it in a job, never on the loop.

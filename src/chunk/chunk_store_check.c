@@ -182,7 +182,7 @@ rescue(struct check *c, const struct chunk_place *p, struct error *e)
 	bool good = false;
 	enum err r = verify(c, p, &good, e);
 
-	return r == OK && good ? chunk_store_move(c->s, p, e) : r;
+	return r == OK && good ? chunk_store_pack_move(c->s, p, e) : r;
 }
 
 static enum err
@@ -215,7 +215,7 @@ drop_missing(struct check *c, struct error *e)
 	for (size_t i = 0; r == OK && i < c->odd.len; i++) {
 		int fd = -1;
 		if (pack_set_get(c->s->packs, c->odd.at[i], &fd, NULL) == ERR_NOTFOUND)
-			r = chunk_store_drop_pack(c->s, c->odd.at[i], NULL, e);
+			r = chunk_store_pack_drop(c->s, c->odd.at[i], NULL, e);
 		if (fd >= 0)
 			pack_set_put(c->s->packs, c->odd.at[i], fd);
 	}

@@ -1,9 +1,9 @@
 /*
  * Garbage collection.
  *
- * Terms.  Marked: the caller said keep.  Touched: put again while the collection runs.  New: lies
- * at or behind the place where the newest pack ended when the collection began.  An object that is
- * none of the three is dead.
+ * Terms.  Marked: the caller said keep.  Touched: put again, or found by has, while the collection
+ * runs.  New: lies at or behind the place where the newest pack ended when the collection began.  An
+ * object that is none of the three is dead.
  *
  * Marks are eight bytes each in a nameless file (a store of 10 TB has 40 million objects: 320 MB
  * there, next to nothing in memory).  The sweep sorts them and walks the index beside them, both in
@@ -59,6 +59,8 @@ chunk_store_gc_begin(struct chunk_store *s, struct error *e)
 		chunk_store_release(s);
 		return error_wrap(e, r, "collect garbage");
 	}
+	/* With the gate closed: every put is wholly before this moment or wholly after it. */
+	pthread_rwlock_wrlock(&s->gate);
 	pthread_mutex_lock(&s->lock);
 	bitset_init(&s->gc_touched, TOUCH_BITS);
 	s->gc_from = (struct chunk_place){ .pack = s->next_pack };
@@ -67,6 +69,7 @@ chunk_store_gc_begin(struct chunk_store *s, struct error *e)
 			.off = pack_writer_end(&s->writer) };
 	s->task = CHUNK_STORE_MARKING;
 	pthread_mutex_unlock(&s->lock);
+	pthread_rwlock_unlock(&s->gate);
 	return OK;
 }
 
@@ -189,7 +192,7 @@ evacuate(struct chunk_store *s, int fd, const struct chunk_index_pack *p, uint64
 		if (r == OK)
 			r = chunk_store_lies_at(s, &at, &lives, e);
 		if (r == OK && lives) {
-			r = chunk_store_move(s, &at, e);
+			r = chunk_store_pack_move(s, &at, e);
 			*moved += pack_record_len(&at.rec);
 		}
 	}
@@ -209,7 +212,7 @@ give_back(struct chunk_store *s, const struct chunk_index_pack *p, uint64_t *fre
 	r = evacuate(s, fd, p, &moved, e);
 	pack_set_put(s->packs, p->number, fd);
 	if (r == OK)
-		r = chunk_store_drop_pack(s, p->number, &dropped, e);
+		r = chunk_store_pack_drop(s, p->number, &dropped, e);
 	if (r == OK && dropped)
 		*freed += p->bytes - min_of(moved, p->bytes);
 	return r;

@@ -8,10 +8,13 @@
  * index, in this order, so it is never out of sight.
  *
  * Locks, in the order in which they may be taken:
- *   gate    put holds it shared from its look-up until the object is kept; a sweep holds it alone
- * while it deletes, so nothing is deleted between somebody's "it is there" and the note that it was
- * touched. lock    guards the struct; held for memory and for writing into the page cache, never
- * for a flush. the index's own
+ *
+ *   gate   put and has hold it shared from the look-up until the object is kept; a sweep holds it
+ *          alone while it deletes, so nothing is deleted between somebody's "it is there" and the
+ *          note that it was touched.
+ *   lock   guards the struct; held for memory and for writing into the page cache, never for a
+ *          flush.
+ *   then the index's own.
  */
 #pragma once
 
@@ -81,8 +84,8 @@ struct chunk_store {
 enum err chunk_store_locate(struct chunk_store *s, const struct hash_id *id,
     struct chunk_place *ret, struct error *e) must_check;
 /* Does the index say that the object lies at P? */
-enum err chunk_store_lies_at(struct chunk_store *s, const struct chunk_place *p, bool *ret,
-    struct error *e) must_check;
+enum err chunk_store_lies_at(
+    struct chunk_store *s, const struct chunk_place *p, bool *ret, struct error *e) must_check;
 /* N bytes of the record at P, from AT on. */
 enum err chunk_store_read(struct chunk_store *s, const struct chunk_place *p, uint32_t at, void *to,
     size_t n, struct error *e) must_check;
@@ -92,16 +95,18 @@ enum err chunk_store_load(struct chunk_store *s, const struct chunk_place *p, ui
 /* The index forgets the object if it still lies at P. */
 enum err chunk_store_forget(
     struct chunk_store *s, const struct chunk_place *p, struct error *e) must_check;
-/* Copies the record at P to the newest pack, as it is; the next commit tells the index. */
-enum err chunk_store_move(
-    struct chunk_store *s, const struct chunk_place *p, struct error *e) must_check;
-/* Deletes the pack's file and row if the index has no object in it. */
-enum err chunk_store_drop_pack(
-    struct chunk_store *s, uint64_t number, bool *ret_dropped, struct error *e) must_check;
 /* Claims the store for TASK; ERR_AGAIN when it is claimed. */
 enum err chunk_store_claim(
     struct chunk_store *s, enum chunk_store_task task, struct error *e) must_check;
 void chunk_store_release(struct chunk_store *s);
+
+/* -- chunk_store_pack.c -- */
+/* Copies the record at P to the newest pack, as it is; the next commit tells the index. */
+enum err chunk_store_pack_move(
+    struct chunk_store *s, const struct chunk_place *p, struct error *e) must_check;
+/* Deletes the pack's file and row if the index has no object in it. */
+enum err chunk_store_pack_drop(
+    struct chunk_store *s, uint64_t number, bool *ret_dropped, struct error *e) must_check;
 
 /* -- chunk_store_commit.c -- */
 /* With the lock held.  Appends a record unless it is pending; *RET_DUE: it is time to commit. */

@@ -4,8 +4,8 @@
  * 1. A doomed pack is deleted: a collection was broken off.
  * 2. A pack that is gone, or shorter than the index knows it, is forgotten with all its objects.
  * 3. What a pack holds beyond what the index knows is walked and indexed: objects that were written
- * and not committed, or a whole pack when the index forgot it or is new.  A later copy of an object
- * replaces an earlier one, because it was put after the earlier one was found damaged.
+ *    and not committed, or a whole pack when the index forgot it or is new.  A later copy of an
+ *    object replaces an earlier one: it was put after the earlier one was found damaged.
  * 4. The newest pack is cut behind its last good record and written on.
  *
  * Every step is a transaction of its own and may be broken off and repeated.
@@ -179,7 +179,7 @@ remove_doomed(struct recovery *v, struct error *e)
 
 	for (size_t i = 0; r == OK && i < v->known.len; i++) {
 		if (v->known.at[i].doomed)
-			r = chunk_store_drop_pack(v->s, v->known.at[i].number, NULL, e);
+			r = chunk_store_pack_drop(v->s, v->known.at[i].number, NULL, e);
 	}
 	return r;
 }

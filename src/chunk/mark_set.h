@@ -2,8 +2,10 @@
  * mark_set: the ids that a garbage collection keeps.  Eight bytes of each, in a file, so memory
  * stays small.
  *
- * Two ids that agree in eight bytes count as one: garbage may be kept, nothing that is kept is
- * lost. Threads    one at a time.   Blocking  it is mapped from a file.
+ * Two ids that agree in eight bytes count as one: garbage may stay, nothing to be kept is lost.
+ *
+ * Threads    one at a time.
+ * Blocking   it is mapped from a file.
  */
 #pragma once
 

@@ -2,7 +2,7 @@
  * pack_writer: appends records to the newest pack.
  *
  * Small records are gathered in a buffer and written together; pack_writer_flush writes what is
- * gathered. A write that fails changes nothing: what was gathered stays, and the same bytes are
+ * gathered.  A write that fails changes nothing: what was gathered stays, and the same bytes are
  * written again next time.
  *
  * Threads    one at a time: the store's lock.

@@ -107,6 +107,10 @@ what_is_put_or_touched_meanwhile_is_kept(void **state)
 	test_store_put(t, 100, 120); /* new */
 	test_store_put(t, 10, 20);   /* there already: touched */
 	test_store_put(t, 65, 67);   /* pending already: touched */
+	struct hash_id asked[2] = { test_store_id(30), test_store_id(31) };
+	bool have[2];
+	struct error e = { 0 };
+	check_ok(chunk_store_has_many(t->s, asked, 2, sizeof *asked, have, &e), e);
 	mark(t, 0, 5);
 	(void)sweep(t);
 	test_store_get(t, 100, 120);
@@ -114,7 +118,9 @@ what_is_put_or_touched_meanwhile_is_kept(void **state)
 	test_store_get(t, 65, 67);
 	test_store_get(t, 0, 5);
 	test_store_get_none(t, 5, 10);
-	test_store_get_none(t, 20, 65);
+	test_store_get_none(t, 20, 30);
+	test_store_get(t, 30, 32); /* somebody was told that they are here */
+	test_store_get_none(t, 32, 65);
 	test_store_get_none(t, 67, 70);
 	/* Touches last for one collection. */
 	begin(t);
