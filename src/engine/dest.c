@@ -192,6 +192,17 @@ check_space(struct dest *d, struct error *e)
 }
 
 static enum err
+forget(int job_dir, const char *name, struct error *e)
+{
+	struct error why;
+	enum err r = fs_unlink(job_dir, fs_rel(name), &why);
+
+	if (r == OK || r == ERR_NOTFOUND)
+		return OK;
+	return fail(e, r, "%s", why.text);
+}
+
+static enum err
 new_plan(struct dest *d, struct error *e)
 {
 	enum err r = OK;
@@ -200,6 +211,10 @@ new_plan(struct dest *d, struct error *e)
 	char path[48];
 	stage_path(d->o.job, path);
 	r = fs_remove_tree(d->dir, fs_rel(path), e);
+	if (r == OK)
+		r = forget(d->o.job_dir, "plan", e);
+	if (r == OK)
+		r = forget(d->o.job_dir, "placing", e);
 	for (size_t i = 0; r == OK && i < lengthof(arrays); i++)
 		r = big_array_create(array_of(d, i), d->o.job_dir, fs_rel(arrays[i].name), arrays[i].magic, arrays[i].record,
 		    e);
@@ -309,6 +324,7 @@ dest_discard(const char *path, int64_t job, int job_dir)
 	for (size_t i = 0; i < lengthof(arrays); i++)
 		(void)!fs_unlink(job_dir, fs_rel(arrays[i].name), NULL);
 	(void)!fs_unlink(job_dir, REL("plan"), NULL);
+	(void)!fs_unlink(job_dir, REL("placing"), NULL);
 	if (fs_open_root(path, &dir, NULL) != OK)
 		return;
 	stage_path(job, stage);

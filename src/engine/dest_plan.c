@@ -47,11 +47,12 @@ pop(struct planner *p)
 }
 
 static enum err
-push(struct planner *p, struct relpath path, bool blocked, struct error *e)
+push(struct planner *p, struct relpath path, enum dest_action action, struct error *e)
 {
 	struct dest *d = p->d;
-	struct level l = { .path_len = path.len, .fd = -1, .blocked = blocked };
-	enum err r = blocked ? OK : fs_open_dir(d->dir, path, &l.fd, e);
+	struct level l = { .path_len = path.len, .fd = -1, .blocked = action == DEST_SKIP };
+	bool is_there = action == DEST_KEEP || action == DEST_SET;
+	enum err r = is_there ? fs_open_dir(d->dir, path, &l.fd, e) : OK;
 
 	if (r == ERR_NOTFOUND)
 		r = OK;
@@ -382,8 +383,24 @@ plan_entry(struct planner *p, const struct dest_pair *pair, struct error *e)
 		return r;
 	count(d, &f, f.size);
 	if (en->type == TREE_DIR)
-		return push(p, pair->path, f.action == DEST_SKIP, e);
+		return push(p, pair->path, f.action, e);
 	return OK;
+}
+
+/* The same where the directory is not the one being planned. */
+static bool
+is_ours_at(struct dest *d, struct relpath path, const struct fs_stat *st)
+{
+	const char *slash = memrchr(path.text, '/', path.len);
+	size_t n = slash != NULL ? (size_t)(slash - path.text) : 0;
+	auto_free char *parent = strndup(path.text, n);
+	const char *name = slash != NULL ? slash + 1 : path.text;
+	struct state_file f;
+	int64_t dir;
+
+	return state_dir_find(d->o.state, d->o.root->id, (struct relpath){ parent, n }, &dir, NULL, NULL) == OK &&
+	    state_file_find(d->o.state, dir, bytes_str(name), &f, NULL) == OK && f.ours &&
+	    dest_is_old(st, f.size, f.ino, f.mtime_ns, f.ctime_ns);
 }
 
 /* Was in the previous snapshot and is not wanted any more: goes, if it is still as we left it. */
@@ -397,6 +414,11 @@ plan_gone(struct planner *p, const struct dest_pair *pair, struct error *e)
 
 	/* Beneath a directory that is gone as a whole the level is the last one that stays: look by path. */
 	if (l->blocked || fs_stat_at(d->dir, pair->path, &st, NULL) != OK)
+		return OK;
+	/* What the user made or changed stays. */
+	if (st.type == FS_FILE && !is_ours_at(d, pair->path, &st))
+		return OK;
+	if (st.type != FS_FILE && st.type != FS_DIR && st.type != FS_SYMLINK)
 		return OK;
 	g.old_size = st.size;
 	g.old_ino = st.ino;
@@ -426,7 +448,7 @@ plan_all(struct planner *p, struct error *e)
 	auto_(dest_merge_free_p) struct dest_merge *m = dest_merge_new(d->o.nodes, before, &d->tree, d->only);
 	struct dest_pair pair;
 	uint64_t n = 0;
-	enum err r = push(p, (struct relpath){ "", 0 }, false, e);
+	enum err r = push(p, (struct relpath){ "", 0 }, DEST_KEEP, e);
 
 	while (r == OK && (r = dest_merge_next(m, &pair, e)) == OK) {
 		if (dest_canceled(d))

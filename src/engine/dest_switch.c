@@ -445,13 +445,32 @@ place(struct dest *d, struct error *e)
 
 /* -- 5 dress -- */
 
+/* A file that the user has changed since would pass for ours with our time on it. */
+static bool
+may_dress(const struct dest_file *f, const struct fs_stat *st)
+{
+	if (f->type == TREE_DIR)
+		return st->type == FS_DIR;
+	if (st->type != FS_FILE || st->size != f->old_size || st->ino != f->old_ino)
+		return false;
+	return (st->mtime_ns == f->old_mtime_ns && st->ctime_ns == f->old_ctime_ns) ||
+	    st->mtime_ns == f->mtime_ns; /* dressed by an earlier run */
+}
+
 static enum err
 dress_one(struct dest *d, struct cursor *c, const struct dest_file *f, struct error *e)
 {
 	struct relpath path = dest_path(d, f->path, f->path_len), name;
+	struct fs_stat st;
 	int dir;
 
 	enum err r = cursor_at(c, path, &dir, &name, e);
+	if (r == OK)
+		r = fs_stat_at(dir, name, &st, e);
+	if (r == OK && !may_dress(f, &st)) {
+		note(d, path, "was changed while the snapshot was being received: it stays");
+		return OK;
+	}
 	if (r == OK)
 		r = fs_set_mode_at(dir, name, f->mode, e);
 	if (r == OK)
