@@ -6,6 +6,9 @@
 #include "cmd/progress.h"
 #include "control/record.h"
 
+/* Three characters of two columns. */
+#define NIHONGO "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e"
+
 static void
 fill(struct buf *r, const char *share, const char *phase, uint64_t done, uint64_t total)
 {
@@ -89,8 +92,7 @@ no_line_is_wider_than_the_terminal(void **state)
 	static const char *const shares[] = {
 		"a",
 		"a share with quite a long name that nobody would want to read again and again",
-		"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97"
-		"\xa5\xe6\x9c\xac\xe8\xaa\x9e",
+		(NIHONGO NIHONGO NIHONGO),
 		"\x1b[2J",
 	};
 	static const char *const phases[] = { "fetch", "scan", "waiting" };
