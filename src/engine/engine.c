@@ -140,6 +140,7 @@ engine_open(const struct engine_opts *o, struct engine **ret, struct error *e)
 	en->source = engine_source(en);
 	en->tick = timer_new(en->loop, on_tick, en);
 	timer_start(en->tick, ENGINE_TICK_MS);
+	en->gc_ms = loop_now_ms(en->loop);
 	r = engine_job_load(en, e);
 	if (r != OK) { /* jobs that cannot be read are named, and the rest of the engine works */
 		log_error("%s", e->text);
@@ -155,6 +156,7 @@ on_tick(void *ctx)
 	struct engine *en = ctx;
 
 	engine_job_tick(en);
+	engine_gc_tick(en);
 	timer_start(en->tick, ENGINE_TICK_MS);
 }
 

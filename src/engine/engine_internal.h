@@ -11,6 +11,7 @@
  *   engine_get.c       the other
  *   engine_api.c       commands that ask and list
  *   engine_verify.c    re-hashing what is on disk
+ *   engine_gc.c        forgetting old manifests
  */
 #pragma once
 
@@ -71,6 +72,9 @@ struct engine {
 	ARRAY(struct engine_visitor *) visitors;
 	struct job_queue *writes;    /* of state, one after the other */
 	struct timer *tick;
+	bool gc_running;
+	uint64_t gc_ms;              /* of the last one began */
+	unsigned jobs_since_gc;
 	unsigned pending;            /* jobs of the pool; closing waits for them */
 	bool closing;
 	void (*on_closed)(void *ctx);
@@ -184,3 +188,6 @@ void engine_publish_progress(struct engine *en, const struct msg_progress *p);
 void engine_get(struct engine *en, struct control_call *call, const struct control_request *r);
 struct engine_job *engine_get_load(struct engine *en, const struct job_row *row);
 void engine_verify(struct engine *en, struct control_call *call, const struct control_request *r);
+
+/* -- collection -- */
+void engine_gc_tick(struct engine *en);

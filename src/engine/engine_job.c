@@ -234,6 +234,7 @@ remove_job(struct engine_job *j)
 {
 	struct engine *en = j->engine;
 
+	en->jobs_since_gc++;
 	for (size_t i = 0; i < en->jobs.len; i++) {
 		if (en->jobs.at[i] == j) {
 			array_swap_out(&en->jobs, i);
@@ -331,6 +332,10 @@ engine_job_next(struct engine_job *j)
 		return;
 	case WANT_RUN:
 		break;
+	}
+	if (j->engine->gc_running) { /* its end calls again */
+		j->waiting = true;
+		return;
 	}
 	j->waiting = false;
 	j->cancel = false;

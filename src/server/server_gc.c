@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "engine/mark.h"
 #include "server/server_internal.h"
 
 enum { WITHDRAWN_KEPT_MS = 7 * 24 * 3600 * 1000LL, RECORD_BATCH = 4096 };
@@ -24,15 +25,13 @@ struct gc_job {
 	struct server_job job;
 	ARRAY(struct kept) kept;
 	ARRAY(int64_t) renew;
-	struct map seen; /* nodes marked in this run: subtrees are shared between snapshots */
+	struct mark mark; /* of the share whose snapshots are being marked: they have subtrees in common */
 	uint64_t freed;
 	struct db *db;
 	struct server *server;
 	int64_t share; /* of the snapshot being marked, when its rows are made anew; else 0 */
 	unsigned rows;
 };
-
-static enum err mark_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e);
 
 static enum err
 row_added(struct gc_job *g, struct error *e)
@@ -69,51 +68,30 @@ mark_chunks_of(struct gc_job *g, const struct snapshot_map *map, struct error *e
 }
 
 static enum err
-mark_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e)
+on_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e)
 {
 	struct gc_job *g = ctx;
-	auto_buf struct buf node = BUF(CHUNK_STORE_NODE_MAX);
-	bool is_new;
+	(void)kind;
 
-	/* Seen in this share already: its whole subtree is marked and recorded. */
-	map_put(&g->seen, hash_id_bytes(id), &is_new);
-	if (!is_new)
-		return OK;
 	enum err r = chunk_store_gc_mark(g->server->store, id, e);
 	if (r == OK && g->share != 0)
 		r = registry_store_share_node(g->db, g->share, id, e);
-	if (r == OK && g->share != 0)
-		r = row_added(g, e);
-	if (r == OK)
-		r = chunk_store_get_node(g->server->store, id, &node, e);
-	return r == OK ? node_children(kind, buf_bytes(&node), mark_node, g, e) : r;
+	return r == OK && g->share != 0 ? row_added(g, e) : r;
 }
 
 static enum err
-mark_snapshot(struct gc_job *g, const struct hash_id *id, struct error *e)
+mark_kept(struct gc_job *g, const struct hash_id *id, struct error *e)
 {
-	auto_buf struct buf bytes = BUF(COMMIT_MAX);
-	struct commit c = { 0 };
 	struct snapshot_map *map = NULL;
 	struct server *s = g->server;
+	struct hash_id content;
 
-	enum err r = chunk_store_get_node(s->store, id, &bytes, e);
+	enum err r = mark_snapshot(&g->mark, id, &content, e);
 	if (r == OK)
-		r = commit_decode(buf_bytes(&bytes), &c, e);
-	if (r == OK)
-		r = chunk_store_gc_mark(s->store, id, e);
-	if (r == OK && g->share != 0)
-		r = registry_store_share_node(g->db, g->share, id, e);
-	if (r == OK)
-		r = mark_node(g, HASH_TREE, &c.content, e);
-	if (r == OK)
-		r = mark_node(g, HASH_CAUSAL, &c.causal, e);
-	if (r == OK)
-		r = snapshot_map_open(s->maps_dir, server_source_nodes(s), &c.content, 0, NULL, &map, e);
+		r = snapshot_map_open(s->maps_dir, server_source_nodes(s), &content, 0, NULL, &map, e);
 	if (r == OK)
 		r = mark_chunks_of(g, map, e);
 	snapshot_map_free(map);
-	commit_clear(&c);
 	return r;
 }
 
@@ -125,14 +103,14 @@ mark_all(struct gc_job *g, struct error *e)
 
 	array_each (k, &g->kept) {
 		if (k->share != last)
-			map_clear(&g->seen);
+			mark_clear(&g->mark);
 		last = k->share;
 		g->share = k->renew ? k->share : 0;
-		r = mark_snapshot(g, &k->commit, e);
+		r = mark_kept(g, &k->commit, e);
 		if (r != OK)
 			break;
 	}
-	map_clear(&g->seen);
+	mark_clear(&g->mark);
 	return r;
 }
 
@@ -146,6 +124,7 @@ work_gc(struct server_job *job, struct server *s, struct error *e)
 
 	g->server = s;
 	g->db = s->registry->db;
+	g->mark = (struct mark){ .nodes = s->store, .on_node = on_node, .ctx = g };
 	r = chunk_store_gc_begin(s->store, e);
 	if (r == OK)
 		r = db_begin(g->db, e);
