@@ -7,7 +7,8 @@
 #include "proto/invite.h"
 #include "proto/message.h"
 
-_Static_assert(offsetof(struct msg_get_units, runs) == offsetof(struct msg_get_units, n_runs) + sizeof(uint32_t),
+_Static_assert(offsetof(struct msg_get_units, runs) ==
+		   offsetof(struct msg_get_units, n_runs) + sizeof(uint32_t),
     "FIELD_RUNS: the runs follow their count");
 _Static_assert(sizeof(struct hash_id) == HASH_ID_BYTES, "FIELD_IDS: ids lie side by side");
 
@@ -206,7 +207,8 @@ decode_field(const struct field *f, struct bytes b, void *at)
 	return false;
 }
 
-/* The row with TAG; rows ascend as tags do, so *AT only moves forward.  Missing required rows on the way are an error. */
+/* The row with TAG; rows ascend as tags do, so *AT only moves forward.  Missing required rows on
+ * the way are an error. */
 static enum err
 row_for(const struct fields *f, size_t *at, uint32_t tag, const struct field **ret, struct error *e)
 {
@@ -221,7 +223,7 @@ enum err
 fields_decode(const struct fields *f, struct bytes b, void *ret, struct error *e)
 {
 	struct reader r = reader_over(b);
-	const struct field *row;
+	const struct field *row = NULL;
 	int64_t last = -1;
 	size_t at = 0;
 	enum err rc;
@@ -239,10 +241,12 @@ fields_decode(const struct fields *f, struct bytes b, void *ret, struct error *e
 		if (rc != OK)
 			return rc;
 		if (row == NULL && (tag & FIELD_MUST_UNDERSTAND) != 0)
-			return fail(e, ERR_PROTO, "field %#x must be understood, and is not: a newer weft is needed", tag);
+			return fail(e, ERR_PROTO,
+			    "field %#x must be understood, and is not: a newer weft is needed",
+			    tag);
 		if (row != NULL && !decode_field(row, value, (uint8_t *)ret + row->offset))
-			return fail(e, ERR_PROTO, "field %s of %zu bytes is no %s", row->name, value.len,
-			    fields_kind_name(row->kind));
+			return fail(e, ERR_PROTO, "field %s of %zu bytes is no %s", row->name,
+			    value.len, fields_kind_name(row->kind));
 	}
 	return row_for(f, &at, UINT32_MAX, &row, e);
 }
@@ -294,13 +298,15 @@ check_list(const struct field *f, struct message_list l, struct error *e)
 	uint32_t n = 0;
 
 	if (!list_count(l.raw, &n) || n != l.n)
-		return fail(e, ERR_PROTO, "field %s does not hold the %u items that it should", f->name, l.n);
+		return fail(e, ERR_PROTO, "field %s does not hold the %u items that it should",
+		    f->name, l.n);
 	if (n > f->max)
-		return fail(e, ERR_LIMIT, "field %s has %u items, limit %u", f->name, n, (unsigned)f->max);
+		return fail(
+		    e, ERR_LIMIT, "field %s has %u items, limit %u", f->name, n, (unsigned)f->max);
 	while (message_list_next(&l, &item)) {
 		if (item.len == 0 || item.len > f->item)
-			return fail(e, ERR_LIMIT, "field %s has an item of %zu bytes, limit %u", f->name, item.len,
-			    f->item);
+			return fail(e, ERR_LIMIT, "field %s has an item of %zu bytes, limit %u",
+			    f->name, item.len, f->item);
 		if (f->kind == FIELD_ADDRESSES && !is_address(item))
 			return fail(e, ERR_PROTO, "field %s holds what is no address", f->name);
 	}
@@ -313,8 +319,8 @@ check_ids(const struct field *f, struct bytes b, struct error *e)
 	struct reader r = reader_over(b);
 
 	if (b.len < f->min * HASH_ID_BYTES || b.len > f->max * HASH_ID_BYTES)
-		return fail(e, ERR_LIMIT, "field %s has %zu ids, limit %u", f->name, b.len / HASH_ID_BYTES,
-		    (unsigned)f->max);
+		return fail(e, ERR_LIMIT, "field %s has %zu ids, limit %u", f->name,
+		    b.len / HASH_ID_BYTES, (unsigned)f->max);
 	while (reader_left(&r) > 0)
 		(void)hash_id_decode(&r);
 	if (r.bad)
@@ -329,13 +335,16 @@ check_runs(const struct field *f, const void *at, struct error *e)
 	uint32_t n = *(const uint32_t *)at, next = 0;
 
 	if (n > f->max)
-		return fail(e, ERR_LIMIT, "field %s has %u runs, limit %u", f->name, n, (unsigned)f->max);
+		return fail(
+		    e, ERR_LIMIT, "field %s has %u runs, limit %u", f->name, n, (unsigned)f->max);
 	for (uint32_t i = 0; i < n; i++) {
 		if (runs[i].n == 0 || runs[i].first < next)
-			return fail(e, ERR_PROTO, "field %s has run %u+%u out of order", f->name, runs[i].first, runs[i].n);
+			return fail(e, ERR_PROTO, "field %s has run %u+%u out of order", f->name,
+			    runs[i].first, runs[i].n);
 		next = (uint32_t)runs[i].first + runs[i].n;
 		if (next > UNIT_LEAVES_MAX)
-			return fail(e, ERR_LIMIT, "field %s reaches leaf %u, limit %d", f->name, next, UNIT_LEAVES_MAX);
+			return fail(e, ERR_LIMIT, "field %s reaches leaf %u, limit %d", f->name,
+			    next, UNIT_LEAVES_MAX);
 	}
 	return OK;
 }
@@ -346,8 +355,8 @@ check_text(const struct field *f, struct bytes b, struct error *e)
 	if (b.len == 0 && !f->required)
 		return OK;
 	if (b.len < f->min || b.len > f->max)
-		return fail(e, ERR_LIMIT, "field %s has %zu bytes, must have %u to %u", f->name, b.len, (unsigned)f->min,
-		    (unsigned)f->max);
+		return fail(e, ERR_LIMIT, "field %s has %zu bytes, must have %u to %u", f->name,
+		    b.len, (unsigned)f->min, (unsigned)f->max);
 	if (f->kind == FIELD_TEXT && !is_plain_text(b))
 		return fail(e, ERR_PROTO, "field %s is no plain text", f->name);
 	if (f->kind == FIELD_NAME && !is_name(b))
@@ -363,8 +372,8 @@ check_number(const struct field *f, const void *at, struct error *e)
 	if (f->kind == FIELD_ERR && error_to_wire(v) == 0)
 		return fail(e, ERR_PROTO, "field %s is no error", f->name);
 	if ((v != 0 || f->required) && (v < f->min || v > f->max))
-		return fail(e, ERR_PROTO, "field %s is %llu, must be %llu to %llu", f->name, (unsigned long long)v,
-		    (unsigned long long)f->min, (unsigned long long)f->max);
+		return fail(e, ERR_PROTO, "field %s is %llu, must be %llu to %llu", f->name,
+		    (unsigned long long)v, (unsigned long long)f->min, (unsigned long long)f->max);
 	return OK;
 }
 

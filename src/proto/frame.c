@@ -11,8 +11,8 @@ _Static_assert((int)LIMIT_NODE_RAW == (int)NODE_MAX, "a NODE frame holds any nod
 struct frame_rule {
 	const char *name;
 	bool raw, ends;
-	uint16_t may, must;      /* flags */
-	uint32_t least, most;    /* payload */
+	uint16_t may, must;   /* flags */
+	uint32_t least, most; /* payload */
 };
 
 #define TLV .most = LIMIT_FRAME_MESSAGE
@@ -35,10 +35,16 @@ static const struct frame_rule rules[] = {
 	[FRAME_QUERY] = { .name = "QUERY", TLV },
 	[FRAME_ROWS] = { .name = "ROWS", TLV, .ends = true, .must = FRAME_END },
 	[FRAME_GET_NODES] = { .name = "GET_NODES", TLV },
-	[FRAME_NODE] = { .name = "NODE", .raw = true, .may = FRAME_END | FRAME_MISSING,
-	    .least = FRAME_NODE_PREFIX, .most = FRAME_NODE_PREFIX + LIMIT_NODE_RAW },
+	[FRAME_NODE] = { .name = "NODE",
+	    .raw = true,
+	    .may = FRAME_END | FRAME_MISSING,
+	    .least = FRAME_NODE_PREFIX,
+	    .most = FRAME_NODE_PREFIX + LIMIT_NODE_RAW },
 	[FRAME_GET_UNITS] = { .name = "GET_UNITS", TLV },
-	[FRAME_DATA] = { .name = "DATA", .raw = true, .may = FRAME_END, .least = LIMIT_DATA_PREFIX + 1,
+	[FRAME_DATA] = { .name = "DATA",
+	    .raw = true,
+	    .may = FRAME_END,
+	    .least = LIMIT_DATA_PREFIX + 1,
 	    .most = LIMIT_DATA_PREFIX + LIMIT_DATA_LISTS + LIMIT_DATA_RAW },
 	[FRAME_CANCEL] = { .name = "CANCEL", TLV },
 	[FRAME_REPORT] = { .name = "REPORT", TLV },
@@ -93,7 +99,8 @@ frame_header_encode(const struct frame_header *h, uint8_t out[static LIMIT_FRAME
 }
 
 enum err
-frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest, struct frame_header *ret, struct error *e)
+frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest,
+    struct frame_header *ret, struct error *e)
 {
 	struct reader r = reader_over(BYTES(in, LIMIT_FRAME_HEADER));
 	struct frame_header h = { .length = reader_u32(&r) };
@@ -102,13 +109,16 @@ frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest, str
 	h.flags = reader_u16(&r);
 	h.stream = reader_u32(&r);
 
-	static const struct frame_rule unknown = { "unknown", .may = UINT16_MAX, .most = LIMIT_FRAME_MESSAGE };
+	static const struct frame_rule unknown = { "unknown", .may = UINT16_MAX,
+		.most = LIMIT_FRAME_MESSAGE };
 	const struct frame_rule *rule = rule_of(h.type) != NULL ? rule_of(h.type) : &unknown;
 	uint32_t most = guest ? min_of(rule->most, (uint32_t)LIMIT_FRAME_GUEST) : rule->most;
 	if (h.length > most)
-		return fail(e, ERR_LIMIT, "frame %s (%u) of %u bytes, limit %u", rule->name, h.type, h.length, most);
+		return fail(e, ERR_LIMIT, "frame %s (%u) of %u bytes, limit %u", rule->name, h.type,
+		    h.length, most);
 	if (h.length < rule->least)
-		return fail(e, ERR_PROTO, "frame %s of %u bytes is cut short", rule->name, h.length);
+		return fail(
+		    e, ERR_PROTO, "frame %s of %u bytes is cut short", rule->name, h.length);
 	if ((h.flags & ~(rule->may | rule->must)) != 0 || (h.flags & rule->must) != rule->must)
 		return fail(e, ERR_PROTO, "frame %s with flags %#x", rule->name, h.flags);
 	*ret = h;
@@ -126,8 +136,8 @@ frame_data_encode(const struct data_prefix *p, uint8_t out[static LIMIT_DATA_PRE
 }
 
 enum err
-frame_data_decode(struct bytes payload, struct data_prefix *ret, struct bytes *ret_lists, struct bytes *ret_leaves,
-    struct error *e)
+frame_data_decode(struct bytes payload, struct data_prefix *ret, struct bytes *ret_lists,
+    struct bytes *ret_leaves, struct error *e)
 {
 	struct reader r = reader_over(payload);
 	struct data_prefix p = { .unit = reader_u32(&r) };
@@ -145,7 +155,8 @@ frame_data_decode(struct bytes payload, struct data_prefix *ret, struct bytes *r
 	if (leaves.len == 0 || leaves.len > LIMIT_DATA_RAW)
 		return fail(e, ERR_PROTO, "DATA frame with %zu bytes of leaves", leaves.len);
 	/* A leaf is at least one byte. */
-	if (p.n_leaves == 0 || p.n_leaves > leaves.len || p.first_leaf + p.n_leaves > UNIT_LEAVES_MAX)
+	if (p.n_leaves == 0 || p.n_leaves > leaves.len ||
+	    p.first_leaf + p.n_leaves > UNIT_LEAVES_MAX)
 		return fail(e, ERR_PROTO, "DATA frame with leaves %u+%u", p.first_leaf, p.n_leaves);
 	*ret = p;
 	*ret_lists = lists;
@@ -161,7 +172,8 @@ frame_node_encode(uint16_t index, uint8_t out[static FRAME_NODE_PREFIX])
 }
 
 enum err
-frame_node_decode(struct bytes payload, uint16_t *ret_index, struct bytes *ret_node, struct error *e)
+frame_node_decode(
+    struct bytes payload, uint16_t *ret_index, struct bytes *ret_node, struct error *e)
 {
 	struct reader r = reader_over(payload);
 	uint16_t index = reader_u16(&r);

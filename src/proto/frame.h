@@ -1,9 +1,10 @@
 /*
  * frame: the first gate: cutting a byte stream into frames.
  *
- * Header, little-endian: payload length u32 | type u16 | flags u16 | stream u32.  A frame's type says whether its
- * payload is TLV fields (messages) or raw (DATA, NODE: a short fixed prefix, then bytes that no codec touches).  The
- * gate checks length, type and flags; whether the type is allowed now is the session's business.
+ * Header, little-endian: payload length u32 | type u16 | flags u16 | stream u32.  A frame's type
+ * says whether its payload is TLV fields (messages) or raw (DATA, NODE: a short fixed prefix, then
+ * bytes that no codec touches).  The gate checks length, type and flags; whether the type is
+ * allowed now is the session's business.
  *
  * Pure.
  */
@@ -13,7 +14,8 @@
 #include "base/error.h"
 #include "proto/limits.h"
 
-/* Numbers are for ever.  1..31 greeting, 32..63 authority and directory, 64..95 data, 96..127 mesh (reserved). */
+/* Numbers are for ever.  1..31 greeting, 32..63 authority and directory, 64..95 data, 96..127 mesh
+ * (reserved). */
 #define FRAME_TYPES(X)                                                                             \
 	X(HELLO, 1)                                                                                \
 	X(JOIN, 2)                                                                                 \
@@ -52,20 +54,22 @@ enum frame_flags {
 struct frame_header {
 	uint32_t length; /* of the payload */
 	uint16_t type, flags;
-	uint32_t stream; /* 0: the connection itself; else the request, odd when the dialer opened it */
+	/* 0: the connection itself; else the request, odd when the dialer opened it */
+	uint32_t stream;
 };
 const char *frame_type_name(uint16_t type); /* "GET_UNITS"; NULL for an unknown one */
 bool frame_type_is_raw(uint16_t type);
-bool frame_type_ends(uint16_t type); /* its one frame is the whole answer: FRAME_END is always set */
+/* its one frame is the whole answer: FRAME_END is always set */
+bool frame_type_ends(uint16_t type);
 void frame_header_encode(const struct frame_header *h, uint8_t out[static LIMIT_FRAME_HEADER]);
-/* GUEST: the peer is no member yet, so less is allowed.  Unknown types pass (they are skipped by their length) within
- * LIMIT_FRAME_MESSAGE, whatever their flags.  ERR_LIMIT: too long.  ERR_PROTO: too short, or flags that the type does not
- * have. */
-enum err frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest, struct frame_header *ret,
-    struct error *e) must_check;
+/* GUEST: the peer is no member yet, so less is allowed.  Unknown types pass (they are skipped by
+ * their length) within LIMIT_FRAME_MESSAGE, whatever their flags.  ERR_LIMIT: too long.  ERR_PROTO:
+ * too short, or flags that the type does not have. */
+enum err frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest,
+    struct frame_header *ret, struct error *e) must_check;
 
-/* DATA: unit u32 | first leaf u16 | leaves u16 | bytes of leaf lists u16 | 0 u16, then lists, then leaves.  The first
- * leaf is counted within the unit. */
+/* DATA: unit u32 | first leaf u16 | leaves u16 | bytes of leaf lists u16 | 0 u16, then lists, then
+ * leaves.  The first leaf is counted within the unit. */
 struct data_prefix {
 	uint32_t unit;
 	uint16_t first_leaf, n_leaves, lists_bytes;
@@ -77,6 +81,7 @@ enum err frame_data_decode(struct bytes payload, struct data_prefix *ret, struct
 /* NODE: index u16 | 0 u16, then the node's bytes. */
 enum { FRAME_NODE_PREFIX = 4 };
 void frame_node_encode(uint16_t index, uint8_t out[static FRAME_NODE_PREFIX]);
-/* Splits PAYLOAD of a NODE frame; borrows it.  The session has checked that the node is empty exactly when the frame says
- * FRAME_MISSING. */
-enum err frame_node_decode(struct bytes payload, uint16_t *ret_index, struct bytes *ret_node, struct error *e) must_check;
+/* Splits PAYLOAD of a NODE frame; borrows it.  The session has checked that the node is empty
+ * exactly when the frame says FRAME_MISSING. */
+enum err frame_node_decode(
+    struct bytes payload, uint16_t *ret_index, struct bytes *ret_node, struct error *e) must_check;

@@ -16,8 +16,8 @@ enum { VERSION = 1, SUM_BYTES = 4 };
 static bool
 is_host_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-	    c == '_';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '-' || c == '.' || c == '_';
 }
 
 /* Hex, colons, dots (an embedded IPv4 address) and a zone. */
@@ -27,7 +27,8 @@ is_v6(const char *s, size_t n)
 	size_t colons = 0, i = 0;
 
 	for (; i < n && s[i] != '%'; i++) {
-		bool hex = (s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f') || (s[i] >= 'A' && s[i] <= 'F');
+		bool hex = (s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f') ||
+			   (s[i] >= 'A' && s[i] <= 'F');
 		if (!hex && s[i] != ':' && s[i] != '.')
 			return false;
 		colons += s[i] == ':';
@@ -91,7 +92,8 @@ invite_address_parse(const char *text, char host[static LIMIT_ADDRESS_TEXT + 1],
 
 void
 invite_proof(const uint8_t secret[static INVITE_SECRET_BYTES], const uint8_t exporter[static 32],
-    const uint8_t id[static INVITE_ID_BYTES], const struct device_id *device, uint8_t out[static 32])
+    const uint8_t id[static INVITE_ID_BYTES], const struct device_id *device,
+    uint8_t out[static 32])
 {
 	uint8_t data[32 + INVITE_ID_BYTES + DEVICE_ID_BYTES];
 
@@ -149,7 +151,8 @@ invite_format(const struct invite *in, struct buf *out, struct error *e)
 	uint16_t port;
 
 	if (in->n_addresses == 0 || in->n_addresses > LIMIT_ADDRESSES)
-		return fail(e, ERR_LIMIT, "an invite with %u addresses, must have 1 to %d", in->n_addresses, LIMIT_ADDRESSES);
+		return fail(e, ERR_LIMIT, "an invite with %u addresses, must have 1 to %d",
+		    in->n_addresses, LIMIT_ADDRESSES);
 	for (uint8_t i = 0; i < in->n_addresses; i++)
 		if (!invite_address_parse(in->addresses[i], host, &port))
 			return fail(e, ERR_USAGE, "an invite with an address that is none");
@@ -196,7 +199,8 @@ base32_bytes(const char *text)
 	size_t n = 0;
 
 	for (; *text != '\0'; text++)
-		n += *text != '-' && *text != ' ' && *text != '\t' && *text != '\n' && *text != '\r';
+		n +=
+		    *text != '-' && *text != ' ' && *text != '\t' && *text != '\n' && *text != '\r';
 	return n * 5 / 8;
 }
 
@@ -223,8 +227,10 @@ invite_parse(const char *text, struct invite *ret, struct error *e)
 	while (*text == ' ' || *text == '\t' || *text == '\n' || *text == '\r')
 		text++;
 	if (strncasecmp(text, PREFIX, strlen(PREFIX)) != 0)
-		return is_newer(text) ? fail(e, ERR_USAGE, NEWER)
-				      : fail(e, ERR_USAGE, "this is not an invite: one begins with \"" PREFIX "\"");
+		return is_newer(text)
+			   ? fail(e, ERR_USAGE, NEWER)
+			   : fail(e, ERR_USAGE,
+				 "this is not an invite: one begins with \"" PREFIX "\"");
 	text += strlen(PREFIX);
 	size_t n = strnlen(text, INVITE_TEXT_MAX) < INVITE_TEXT_MAX ? base32_bytes(text) : 0;
 	uint8_t *at = buf_reserve(&raw, n);

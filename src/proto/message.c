@@ -5,7 +5,8 @@
 #include "crypto/statement.h"
 #include "manifest/commit.h"
 
-_Static_assert((int)COMMIT_MAX + 4 * (int)STATEMENT_MAX <= (int)LIMIT_FRAME_MESSAGE, "a SNAPSHOT with the largest commit fits");
+_Static_assert((int)COMMIT_MAX + 4 * (int)STATEMENT_MAX <= (int)LIMIT_FRAME_MESSAGE,
+    "a SNAPSHOT with the largest commit fits");
 _Static_assert((int)COMMIT_LABEL_MAX <= (int)LIMIT_SELECTOR, "a label is a selector");
 _Static_assert((int)STATEMENT_NAME_MAX == (int)LIMIT_NAME, "one rule for names");
 
@@ -25,7 +26,8 @@ static const struct field hello_fields[] = {
 	{ 5, FIELD_U64, OPT, AT(msg_hello, epoch), ANY64 },
 	{ 6, FIELD_BYTES, OPT, AT(msg_hello, authority), STATEMENT },
 	{ 7, FIELD_BYTES, OPT, AT(msg_hello, member), STATEMENT },
-	{ 8, FIELD_ADDRESSES, OPT, AT(msg_hello, addresses), 0, LIMIT_ADDRESSES, LIMIT_ADDRESS_TEXT },
+	{ 8, FIELD_ADDRESSES, OPT, AT(msg_hello, addresses), 0, LIMIT_ADDRESSES,
+	    LIMIT_ADDRESS_TEXT },
 	{ 9, FIELD_TEXT, OPT, AT(msg_hello, observed), 1, LIMIT_ADDRESS_TEXT },
 	{ 10, FIELD_U64, OPT, AT(msg_hello, features), ANY64 },
 };
@@ -121,7 +123,8 @@ check_hello(const void *message, struct error *e)
 	const struct msg_hello *m = message;
 
 	if (m->version_min > m->version_max)
-		return fail(e, ERR_PROTO, "HELLO with versions %u to %u", m->version_min, m->version_max);
+		return fail(
+		    e, ERR_PROTO, "HELLO with versions %u to %u", m->version_min, m->version_max);
 	return OK;
 }
 
@@ -132,7 +135,8 @@ check_state(uint8_t state, struct bytes head, uint64_t number, struct error *e)
 	bool is_head = state == SNAPSHOT_HEAD;
 
 	if ((head.len > 0) != is_head || (number > 0) != is_head)
-		return fail(e, ERR_PROTO, "snapshot in state %u with %zu bytes of head and number %llu", state, head.len,
+		return fail(e, ERR_PROTO,
+		    "snapshot in state %u with %zu bytes of head and number %llu", state, head.len,
 		    (unsigned long long)number);
 	return OK;
 }
@@ -152,7 +156,8 @@ check_snapshot(const void *message, struct error *e)
 	enum err r = check_state(m->state, m->head, m->number, e);
 
 	if (r == OK && (m->commit.len > 0) != (m->state != SNAPSHOT_NONE))
-		r = fail(e, ERR_PROTO, "snapshot in state %u with %zu bytes of commit", m->state, m->commit.len);
+		r = fail(e, ERR_PROTO, "snapshot in state %u with %zu bytes of commit", m->state,
+		    m->commit.len);
 	if (r == OK)
 		r = check_unit_size(m->unit_size, e);
 	return r;
@@ -184,9 +189,16 @@ check_get_units(const void *message, struct error *e)
 	return check_unit_size(((const struct msg_get_units *)message)->unit_size, e);
 }
 
-#define TABLE(name) { .at = name##_fields, .n = lengthof(name##_fields), .size = sizeof(struct msg_##name) }
+#define TABLE(name)                                                                                \
+	{                                                                                          \
+		.at = name##_fields, .n = lengthof(name##_fields),                                 \
+		.size = sizeof(struct msg_##name)                                                  \
+	}
 #define TABLE_CHECKED(name)                                                                        \
-	{ .at = name##_fields, .n = lengthof(name##_fields), .size = sizeof(struct msg_##name), .check = check_##name }
+	{                                                                                          \
+		.at = name##_fields, .n = lengthof(name##_fields),                                 \
+		.size = sizeof(struct msg_##name), .check = check_##name                           \
+	}
 
 static const struct fields tables[] = {
 	[FRAME_HELLO] = TABLE_CHECKED(hello),
@@ -245,14 +257,16 @@ message_list_add(struct buf *raw, struct bytes item)
 }
 
 enum err
-message_decode(const struct frame_header *h, struct bytes payload, struct message *ret, struct error *e)
+message_decode(
+    const struct frame_header *h, struct bytes payload, struct message *ret, struct error *e)
 {
 	const struct fields *f = message_fields(h->type);
 	struct message m = { .type = h->type, .flags = h->flags, .stream = h->stream };
 	enum err r;
 
 	if (f == NULL)
-		return fail(e, ERR_NOTFOUND, "frame type %u is no message that is known here", h->type);
+		return fail(
+		    e, ERR_NOTFOUND, "frame type %u is no message that is known here", h->type);
 	r = fields_decode(f, payload, &m.hello, e);
 	if (r == OK)
 		r = fields_check(f, &m.hello, e);
@@ -283,9 +297,12 @@ message_encode(const struct message *m, struct buf *out, struct error *e)
 	if (out->full || len > LIMIT_FRAME_MESSAGE) {
 		out->len = from;
 		out->full = was_full;
-		return fail(e, ERR_LIMIT, "%s of %zu bytes or more does not fit", frame_type_name(m->type), len);
+		return fail(e, ERR_LIMIT, "%s of %zu bytes or more does not fit",
+		    frame_type_name(m->type), len);
 	}
-	const struct frame_header h = { .length = (uint32_t)len, .type = m->type, .stream = m->stream,
+	const struct frame_header h = { .length = (uint32_t)len,
+		.type = m->type,
+		.stream = m->stream,
 		.flags = (uint16_t)(m->flags | (frame_type_ends(m->type) ? FRAME_END : 0)) };
 	frame_header_encode(&h, out->at + from);
 	out->full = was_full;

@@ -1,13 +1,14 @@
 /*
- * message: the second and third gate: payloads of TLV frames to plain structs (decode), and their rules (check).
+ * message: the second and third gate: payloads of TLV frames to plain structs (decode), and their
+ * rules (check).
  *
- * A field is tag u16 | length u32 | bytes.  Tags ascend strictly.  An unknown tag is skipped unless its
- * must-understand bit (0x8000) is set.  One table per message (message_fields) lists its fields; decoder, printer,
- * fuzz dictionary and docs/protocol.md follow it.  Lists of one kind are one field with a fixed stride, or
- * length-prefixed items.
+ * A field is tag u16 | length u32 | bytes.  Tags ascend strictly.  An unknown tag is skipped unless
+ * its must-understand bit (0x8000) is set.  One table per message (message_fields) lists its
+ * fields; decoder, printer, fuzz dictionary and docs/protocol.md follow it.  Lists of one kind are
+ * one field with a fixed stride, or length-prefixed items.
  *
- * Decoded structs borrow the payload.  message_decode also checks: counts, ranges, names, texts (UTF-8 without
- * control characters), so what it gives may be used.
+ * Decoded structs borrow the payload.  message_decode also checks: counts, ranges, names, texts
+ * (UTF-8 without control characters), so what it gives may be used.
  *
  * Pure.  Errors  ERR_PROTO, ERR_LIMIT.
  */
@@ -20,8 +21,8 @@
 #include "proto/fields.h"
 #include "proto/frame.h"
 
-/* Error codes on the wire: for ever, whatever becomes of enum err.  One that we do not know is read as ERR_BUG: give up on
- * this one thing. */
+/* Error codes on the wire: for ever, whatever becomes of enum err.  One that we do not know is read
+ * as ERR_BUG: give up on this one thing. */
 #define MESSAGE_ERRORS(X)                                                                          \
 	X(AGAIN, 1)                                                                                \
 	X(NOTFOUND, 2)                                                                             \
@@ -40,21 +41,23 @@
 
 struct message_list { /* borrowed, length-prefixed (u32) items; message_list_next walks */
 	struct bytes raw;
-	uint32_t n;        /* how many there are */
+	uint32_t n; /* how many there are */
 };
 bool message_list_next(struct message_list *l, struct bytes *ret); /* consumes the front */
 
 /* First on every connection, from both sides. */
 struct msg_hello {
 	uint16_t version_min, version_max;
-	struct bytes software;          /* "weft 0.1.0" */
-	uint64_t wall_ms;               /* sender's clock */
-	uint64_t epoch;                 /* highest the sender has seen of its authority */
-	struct bytes authority;         /* AUTHORITY statement of the authority it belongs to; empty before joining */
-	struct bytes member;            /* its MEMBER statement; empty before joining, and from the authority itself */
-	struct message_list addresses;  /* where it listens */
-	struct bytes observed;          /* "the address I see you at" */
-	uint64_t features;              /* bits; none defined yet */
+	struct bytes software; /* "weft 0.1.0" */
+	uint64_t wall_ms;      /* sender's clock */
+	uint64_t epoch;        /* highest the sender has seen of its authority */
+	/* AUTHORITY statement of the authority it belongs to; empty before joining */
+	struct bytes authority;
+	/* its MEMBER statement; empty before joining, and from the authority itself */
+	struct bytes member;
+	struct message_list addresses; /* where it listens */
+	struct bytes observed;         /* "the address I see you at" */
+	uint64_t features;             /* bits; none defined yet */
 };
 /* Guest to server.  PROOF = HMAC-SHA-256(invite secret, exporter | invite id | device id). */
 struct msg_join {
@@ -69,62 +72,75 @@ struct msg_joined {
 };
 /* Answer "no", on the request's stream; on stream 0 the connection ends. */
 struct msg_error {
-	uint16_t code;                  /* enum err */
-	struct bytes text;              /* for a human: what and what to do */
-	uint32_t retry_ms;              /* 0: do not */
-	uint32_t unit;                  /* GET_UNITS: which unit (else 0) */
+	uint16_t code;     /* enum err */
+	struct bytes text; /* for a human: what and what to do */
+	uint32_t retry_ms; /* 0: do not */
+	uint32_t unit;     /* GET_UNITS: which unit (else 0) */
 };
-struct msg_ping { uint64_t token; };    /* PONG carries it back */
-struct msg_bye { struct bytes text; };
-struct msg_statements { struct message_list statements; };
-struct msg_create_share { struct bytes name; }; /* answer: SNAPSHOT without a commit, or ERROR */
+struct msg_ping {
+	uint64_t token;
+}; /* PONG carries it back */
+struct msg_bye {
+	struct bytes text;
+};
+struct msg_statements {
+	struct message_list statements;
+};
+struct msg_create_share {
+	struct bytes name;
+}; /* answer: SNAPSHOT without a commit, or ERROR */
 /* Which snapshot?  By share name, and number ("3"), id or its prefix, label, or "" for the head. */
 struct msg_resolve {
 	struct bytes share;
 	struct bytes selector;
-	uint8_t for_write;              /* the caller wants to publish: the head to build upon */
+	uint8_t for_write; /* the caller wants to publish: the head to build upon */
 };
-enum snapshot_state { SNAPSHOT_NONE = 0, SNAPSHOT_ANNOUNCED = 1, SNAPSHOT_HEAD = 2 /* was or is the head: kept */,
-	SNAPSHOT_WITHDRAWN = 3 };
+enum snapshot_state {
+	SNAPSHOT_NONE = 0,
+	SNAPSHOT_ANNOUNCED = 1,
+	SNAPSHOT_HEAD = 2 /* was or is the head: kept */,
+	SNAPSHOT_WITHDRAWN = 3
+};
 struct msg_snapshot {
 	struct bytes share_statement, grant; /* the caller's grant */
-	struct bytes head;              /* HEAD statement of the snapshot, empty while announced or when there is none */
-	struct bytes commit;            /* commit bytes; empty when the share has no snapshot yet */
-	uint8_t state;                  /* enum snapshot_state */
-	uint64_t number;                /* n of the HEAD statement, 0 while announced */
+	/* HEAD statement of the snapshot, empty while announced or when there is none */
+	struct bytes head;
+	struct bytes commit; /* commit bytes; empty when the share has no snapshot yet */
+	uint8_t state;       /* enum snapshot_state */
+	uint64_t number;     /* n of the HEAD statement, 0 while announced */
 	uint32_t unit_size;
 };
 struct msg_announce {
 	struct hash_id share;
 	struct bytes commit;
-};                                      /* answer: OK, or ERROR (ERR_CONFLICT: no descendant of the head) */
+}; /* answer: OK, or ERROR (ERR_CONFLICT: no descendant of the head) */
 /* Server to whoever announced or follows: how far its own copy is, and when it became the head. */
 struct msg_progress {
 	struct hash_id share, snapshot;
 	uint8_t state;
 	uint64_t number;
 	uint64_t held_bytes, total_bytes;
-	struct bytes head;              /* HEAD statement once it is */
-	struct bytes text;              /* withdrawn: why */
+	struct bytes head; /* HEAD statement once it is */
+	struct bytes text; /* withdrawn: why */
 };
 enum query_kind { QUERY_SHARES = 1, QUERY_SNAPSHOTS = 2, QUERY_DEVICES = 3 };
 struct msg_query {
 	uint8_t kind;
-	struct bytes share;             /* SNAPSHOTS: name */
-	struct bytes after;             /* cursor of the last ROWS, empty at first */
+	struct bytes share; /* SNAPSHOTS: name */
+	struct bytes after; /* cursor of the last ROWS, empty at first */
 };
 struct msg_rows {
 	uint8_t kind;
-	struct message_list rows;       /* each a row message below */
-	struct bytes next;              /* cursor; empty: that was all */
+	struct message_list rows; /* each a row message below */
+	struct bytes next;        /* cursor; empty: that was all */
 };
 struct row_share {
 	struct hash_id share;
 	struct bytes name;
-	uint32_t rights;                /* the caller's */
+	uint32_t rights; /* the caller's */
 	uint8_t policy;
 	uint64_t number, entries, bytes; /* of the head; 0 when none */
-	uint64_t time_ms;               /* when it became the head */
+	uint64_t time_ms;                /* when it became the head */
 };
 struct row_snapshot {
 	struct hash_id id;
@@ -143,23 +159,30 @@ struct row_device {
 };
 struct msg_get_nodes {
 	struct hash_id share, snapshot;
-	struct bytes ids;               /* LIMIT_NODE_IDS ids of HASH_ID_BYTES each; message_node_id */
-	uint8_t kind;                   /* enum hash_kind: TREE, FILE, CAUSAL or COMMIT (its parents) */
-};                                      /* answer: a NODE frame for each, in order; END on the last */
-struct leaf_run { uint16_t first, n; };
-struct msg_get_units {                  /* one unit a stream */
+	struct bytes ids; /* LIMIT_NODE_IDS ids of HASH_ID_BYTES each; message_node_id */
+	uint8_t kind;     /* enum hash_kind: TREE, FILE, CAUSAL or COMMIT (its parents) */
+};                        /* answer: a NODE frame for each, in order; END on the last */
+struct leaf_run {
+	uint16_t first, n;
+};
+struct msg_get_units { /* one unit a stream */
 	struct hash_id share, snapshot;
 	uint32_t unit_size, unit;
-	uint32_t n_runs;                /* 0: all of it */
-	struct leaf_run runs[LIMIT_UNIT_RUNS]; /* ascending, disjoint; leaves counted within the unit */
-};                                      /* answer: DATA frames in leaf order, END on the last; or ERROR */
-struct msg_cancel { uint8_t unused; };  /* on the stream of the request that is no longer wanted; no answer */
-struct msg_report {                     /* bytes from WHO did not match: the server checks its copy or counts it */
+	uint32_t n_runs; /* 0: all of it */
+	/* ascending, disjoint; leaves counted within the unit */
+	struct leaf_run runs[LIMIT_UNIT_RUNS];
+}; /* answer: DATA frames in leaf order, END on the last; or ERROR */
+struct msg_cancel {
+	uint8_t unused;
+};                  /* on the stream of the request that is no longer wanted; no answer */
+struct msg_report { /* bytes from WHO did not match: the server checks its copy or counts it */
 	struct hash_id share, snapshot;
 	uint32_t unit;
 	struct device_id who;
 };
-struct msg_join_leave { uint8_t unused; }; /* LEAVE, OK */
+struct msg_join_leave {
+	uint8_t unused;
+}; /* LEAVE, OK */
 
 struct message { /* any TLV frame, decoded */
 	uint16_t type;
@@ -186,17 +209,21 @@ struct message { /* any TLV frame, decoded */
 	};
 };
 
-/* TYPE, FLAGS, STREAM from the header; PAYLOAD borrowed by *RET.  An unknown type is ERR_NOTFOUND: skip it.  Both gates:
- * what it gives may be used. */
-enum err message_decode(const struct frame_header *h, struct bytes payload, struct message *ret, struct error *e) must_check;
-/* Appends header and payload to OUT; FRAME_END is set where the type is a whole answer.  ERR_BUG when M breaks a rule of its
- * own table, ERR_LIMIT when it or OUT would be too large: OUT is then as it was. */
+/* TYPE, FLAGS, STREAM from the header; PAYLOAD borrowed by *RET.  An unknown type is ERR_NOTFOUND:
+ * skip it.  Both gates: what it gives may be used. */
+enum err message_decode(const struct frame_header *h, struct bytes payload, struct message *ret,
+    struct error *e) must_check;
+/* Appends header and payload to OUT; FRAME_END is set where the type is a whole answer.  ERR_BUG
+ * when M breaks a rule of its own table, ERR_LIMIT when it or OUT would be too large: OUT is then
+ * as it was. */
 enum err message_encode(const struct message *m, struct buf *out, struct error *e) must_check;
 /* The table of a TLV frame; NULL for raw and unknown ones. */
 const struct fields *message_fields(uint16_t type);
 
-void message_list_add(struct buf *raw, struct bytes item); /* builds message_list.raw; a full RAW shows in its `full` */
-/* A row that breaks its table's rules is encoded all the same, and refused by whoever decodes it. */
+/* builds message_list.raw; a full RAW shows in its `full` */
+void message_list_add(struct buf *raw, struct bytes item);
+/* A row that breaks its table's rules is encoded all the same, and refused by whoever decodes it.
+ */
 const struct fields *row_fields(enum query_kind kind); /* NULL for an unknown one */
 void row_share_encode(const struct row_share *r, struct buf *out);
 void row_snapshot_encode(const struct row_snapshot *r, struct buf *out);

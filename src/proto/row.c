@@ -47,9 +47,12 @@ static const struct field device_fields[] = {
 };
 #undef ROW
 
-static const struct fields shares = { share_fields, lengthof(share_fields), sizeof(struct row_share), NULL };
-static const struct fields snapshots = { snapshot_fields, lengthof(snapshot_fields), sizeof(struct row_snapshot), NULL };
-static const struct fields devices = { device_fields, lengthof(device_fields), sizeof(struct row_device), NULL };
+static const struct fields shares = { share_fields, lengthof(share_fields),
+	sizeof(struct row_share), NULL };
+static const struct fields snapshots = { snapshot_fields, lengthof(snapshot_fields),
+	sizeof(struct row_snapshot), NULL };
+static const struct fields devices = { device_fields, lengthof(device_fields),
+	sizeof(struct row_device), NULL };
 
 const struct fields *
 row_fields(enum query_kind kind)

@@ -1,5 +1,6 @@
 /*
- * any: random messages that keep every rule, made from the tables themselves.  For tests of proto and session.
+ * any: random messages that keep every rule, made from the tables themselves.  For tests of proto
+ * and session.
  */
 #pragma once
 
@@ -40,7 +41,8 @@ any_between(struct any *a, uint64_t min, uint64_t max)
 	case 1:
 		return max;
 	default:
-		return max - min == UINT64_MAX ? rng_u64(&a->rng) : min + rng_below(&a->rng, max - min + 1);
+		return max - min == UINT64_MAX ? rng_u64(&a->rng)
+					       : min + rng_below(&a->rng, max - min + 1);
 	}
 }
 
@@ -89,7 +91,8 @@ any_runs(struct any *a, const struct field *f, void *at)
 
 	for (uint32_t i = 0; i < n; i++) {
 		next += (uint32_t)rng_below(&a->rng, 8);
-		runs[i] = (struct leaf_run){ (uint16_t)next, (uint16_t)(1 + rng_below(&a->rng, 8)) };
+		runs[i] =
+		    (struct leaf_run){ (uint16_t)next, (uint16_t)(1 + rng_below(&a->rng, 8)) };
 		next += runs[i].n;
 	}
 	*(uint32_t *)at = n;
@@ -128,7 +131,8 @@ any_field(struct any *a, const struct field *f, void *at)
 	case FIELD_BYTES:
 	case FIELD_TEXT:
 	case FIELD_NAME:
-		*(struct bytes *)at = any_chars(a, pool, any_between(a, max_of(f->min, (uint64_t)1), f->max));
+		*(struct bytes *)at =
+		    any_chars(a, pool, any_between(a, max_of(f->min, (uint64_t)1), f->max));
 		break;
 	case FIELD_LIST:
 	case FIELD_ADDRESSES:

@@ -44,8 +44,11 @@ every_type_has_its_name_and_no_other_number_has_one(void **state)
 static void
 a_header_is_twelve_little_endian_bytes(void **state)
 {
-	static const uint8_t want[LIMIT_FRAME_HEADER] = { 0x04, 0x03, 0x01, 0, 0x43, 0, 0x01, 0, 0x0d, 0x0c, 0x0b, 0x0a };
-	const struct frame_header h = { .length = 0x010304, .type = FRAME_DATA, .flags = FRAME_END, .stream = 0x0a0b0c0d };
+	static const uint8_t want[LIMIT_FRAME_HEADER] = { 0x04, 0x03, 0x01, 0, 0x43, 0, 0x01, 0,
+		0x0d, 0x0c, 0x0b, 0x0a };
+	const struct frame_header h = {
+		.length = 0x010304, .type = FRAME_DATA, .flags = FRAME_END, .stream = 0x0a0b0c0d
+	};
 	uint8_t raw[LIMIT_FRAME_HEADER];
 
 	(void)state;
@@ -60,10 +63,13 @@ every_type_is_accepted_up_to_its_limit_and_not_beyond(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < lengthof(types); i++) {
-		struct frame_header h = { .type = types[i].number, .flags = flags_of(types[i].number), .stream = 7 };
+		struct frame_header h = {
+			.type = types[i].number, .flags = flags_of(types[i].number), .stream = 7
+		};
 		uint32_t most = h.type == FRAME_NODE ? FRAME_NODE_PREFIX + LIMIT_NODE_RAW
-		    : h.type == FRAME_DATA           ? LIMIT_DATA_PREFIX + LIMIT_DATA_LISTS + LIMIT_DATA_RAW
-						     : LIMIT_FRAME_MESSAGE;
+				: h.type == FRAME_DATA
+				    ? LIMIT_DATA_PREFIX + LIMIT_DATA_LISTS + LIMIT_DATA_RAW
+				    : LIMIT_FRAME_MESSAGE;
 		h.length = most;
 		assert_ok(recode(h, false, &got));
 		assert_memory_equal(&got, &h, sizeof h);
@@ -89,7 +95,8 @@ a_guest_may_say_less(void **state)
 static void
 unknown_types_pass_to_be_skipped(void **state)
 {
-	struct frame_header h = { .type = 999, .flags = 0xffff, .length = LIMIT_FRAME_MESSAGE }, got;
+	struct frame_header h = { .type = 999, .flags = 0xffff, .length = LIMIT_FRAME_MESSAGE },
+			    got;
 
 	(void)state;
 	assert_ok(recode(h, false, &got));
@@ -107,9 +114,9 @@ flags_that_a_type_does_not_have_are_refused(void **state)
 		struct frame_header h = { .type = types[i].number, .length = 16 };
 		for (uint32_t flags = 0; flags < 16; flags++) {
 			bool ends = frame_type_ends(h.type);
-			uint32_t may = h.type == FRAME_NODE ? FRAME_END | FRAME_MISSING
-			    : h.type == FRAME_DATA || ends  ? FRAME_END
-							    : 0;
+			uint32_t may = h.type == FRAME_NODE           ? FRAME_END | FRAME_MISSING
+				       : h.type == FRAME_DATA || ends ? FRAME_END
+								      : 0;
 			bool ok = (flags & ~may) == 0 && (!ends || flags == FRAME_END);
 			h.flags = (uint16_t)flags;
 			assert_err(ok ? OK : ERR_PROTO, recode(h, false, &got));
@@ -142,7 +149,8 @@ data(const struct data_prefix *p, size_t len, uint16_t zero)
 
 	frame_data_encode(p, payload);
 	payload[10] = (uint8_t)zero;
-	enum err r = frame_data_decode(BYTES(payload, LIMIT_DATA_PREFIX + len), &got, &lists, &leaves, &unit_error);
+	enum err r = frame_data_decode(
+	    BYTES(payload, LIMIT_DATA_PREFIX + len), &got, &lists, &leaves, &unit_error);
 	if (r == OK) {
 		assert_int_equal(got.unit, p->unit);
 		assert_int_equal(got.first_leaf, p->first_leaf);
@@ -168,15 +176,16 @@ data_is_split_into_lists_and_leaves_or_refused(void **state)
 		{ { UINT32_MAX, 0, 1, 512 }, 512 + LIMIT_DATA_RAW, 0, OK },
 		{ { 9, 1023, 1, 1024 }, 1024 + 1, 0, OK },
 		{ { 9, 0, 1024, 0 }, 1024, 0, OK },
-		{ { 9, 1, 1024, 0 }, 1024, 0, ERR_PROTO },     /* beyond the leaves that a unit can have */
+		/* beyond the leaves that a unit can have */
+		{ { 9, 1, 1024, 0 }, 1024, 0, ERR_PROTO },
 		{ { 9, 0, 2000, 0 }, 2000, 0, ERR_PROTO },
 		{ { 9, 65535, 65535, 0 }, 65535, 0, ERR_PROTO },
-		{ { 9, 0, 0, 0 }, 10, 0, ERR_PROTO },          /* no leaf */
-		{ { 9, 0, 11, 0 }, 10, 0, ERR_PROTO },         /* leaves of less than a byte */
-		{ { 9, 0, 1, 0 }, 10, 1, ERR_PROTO },          /* reserved bytes */
-		{ { 9, 0, 1, 31 }, 100, 0, ERR_PROTO },        /* a list is whole hashes */
+		{ { 9, 0, 0, 0 }, 10, 0, ERR_PROTO },   /* no leaf */
+		{ { 9, 0, 11, 0 }, 10, 0, ERR_PROTO },  /* leaves of less than a byte */
+		{ { 9, 0, 1, 0 }, 10, 1, ERR_PROTO },   /* reserved bytes */
+		{ { 9, 0, 1, 31 }, 100, 0, ERR_PROTO }, /* a list is whole hashes */
 		{ { 9, 0, 1, 1056 }, 2000, 0, ERR_PROTO },
-		{ { 9, 0, 1, 64 }, 64, 0, ERR_PROTO },         /* no leaf behind the lists */
+		{ { 9, 0, 1, 64 }, 64, 0, ERR_PROTO }, /* no leaf behind the lists */
 		{ { 9, 0, 1, 64 }, 40, 0, ERR_PROTO },
 		{ { 9, 0, 1, 0 }, LIMIT_DATA_RAW + 1, 0, ERR_PROTO },
 	};

@@ -105,7 +105,8 @@ an_invite_cut_off_anywhere_is_told_as_such(void **state)
 static void
 what_is_no_invite_is_told_as_such(void **state)
 {
-	static const char *const bad[] = { "", "weft", "weft1", "hello", "https://example.org/", "weftx-aaaa" };
+	static const char *const bad[] = { "", "weft", "weft1", "hello", "https://example.org/",
+		"weftx-aaaa" };
 	struct invite got;
 
 	(void)state;
@@ -192,8 +193,9 @@ addresses_are_split_or_refused(void **state)
 		{ "2001:db8::1", "2001:db8::1", DEFAULT_PORT },
 		{ "::ffff:1.2.3.4", "::ffff:1.2.3.4", DEFAULT_PORT },
 	};
-	static const char *const bad[] = { "", ":", ":80", "host:", "host:0", "host:65536", "host:-1", "host:80x", "a b", "-x",
-		".x", "[::1", "[::1]x", "[::1]:", "[host]:80", "[]", "::g", "fe80::1%", "x/y", "\xc3\xa4" };
+	static const char *const bad[] = { "", ":", ":80", "host:", "host:0", "host:65536",
+		"host:-1", "host:80x", "a b", "-x", ".x", "[::1", "[::1]x", "[::1]:", "[host]:80",
+		"[]", "::g", "fe80::1%", "x/y", "\xc3\xa4" };
 	char host[LIMIT_ADDRESS_TEXT + 1], longest[LIMIT_ADDRESS_TEXT + 2] = { 0 };
 	uint16_t port;
 
@@ -216,7 +218,8 @@ static void
 a_proof_depends_on_all_it_covers(void **state)
 {
 	const struct invite in = example();
-	uint8_t exporter[32] = { 1 }, other[32] = { 2 }, a[32], b[32], secret[INVITE_SECRET_BYTES] = { 0 }, id[INVITE_ID_BYTES] = { 0 };
+	uint8_t exporter[32] = { 1 }, other[32] = { 2 }, a[32], b[32],
+		secret[INVITE_SECRET_BYTES] = { 0 }, id[INVITE_ID_BYTES] = { 0 };
 	struct device_id device = { { 5 } }, device2 = { { 6 } };
 
 	(void)state;

@@ -12,7 +12,8 @@ decode(struct bytes frame, struct message *ret)
 
 	assert_int_equal(r, OK);
 	assert_int_equal(h.length, frame.len - LIMIT_FRAME_HEADER);
-	return message_decode(&h, bytes_slice(frame, LIMIT_FRAME_HEADER, h.length), ret, &unit_error);
+	return message_decode(
+	    &h, bytes_slice(frame, LIMIT_FRAME_HEADER, h.length), ret, &unit_error);
 }
 
 /* Are the fields of two messages equal?  Borrowed ones by what they point at. */
@@ -78,7 +79,7 @@ raw_and_unknown_frames_are_no_messages(void **state)
 	buf_clear(&out);
 }
 
-/* -- shapes: payloads written by hand, for PING (1: token u64) and RESOLVE (1: share, 2: selector, 3: for_write) -- */
+/* -- shapes: payloads written by hand -- */
 
 static struct buf payload;
 
@@ -188,12 +189,15 @@ a_payload_cut_anywhere_is_refused(void **state)
 		struct message m = any_message(&a, type), got;
 		buf_reset(&out);
 		assert_ok(message_encode(&m, &out, &unit_error));
-		struct bytes whole = bytes_slice(buf_bytes(&out), LIMIT_FRAME_HEADER, out.len - LIMIT_FRAME_HEADER);
+		struct bytes whole =
+		    bytes_slice(buf_bytes(&out), LIMIT_FRAME_HEADER, out.len - LIMIT_FRAME_HEADER);
 		struct frame_header h = { .type = type };
 		for (size_t n = 0; n < whole.len; n += 1 + n / 50) {
 			h.length = (uint32_t)n;
-			enum err r = message_decode(&h, bytes_slice(whole, 0, n), &got, &unit_error);
-			/* At the end of a field that is not the last it may be a whole message with less in it. */
+			enum err r =
+			    message_decode(&h, bytes_slice(whole, 0, n), &got, &unit_error);
+			/* At the end of a field that is not the last it may be a whole message with
+			 * less in it. */
 			if (r == OK)
 				assert_false(is_equal(message_fields(type), &m.hello, &got.hello));
 			else
@@ -239,8 +243,10 @@ assert_refused(enum err want, const struct message *m)
 static void
 numbers_out_of_range_are_refused(void **state)
 {
-	struct message hello = { .type = FRAME_HELLO, .hello = { .version_min = 2, .version_max = 1, .software = BYTES_LIT("x") } };
-	struct message resolve = { .type = FRAME_RESOLVE, .resolve = { .share = BYTES_LIT("docs"), .for_write = 2 } };
+	struct message hello = { .type = FRAME_HELLO,
+		.hello = { .version_min = 2, .version_max = 1, .software = BYTES_LIT("x") } };
+	struct message resolve = { .type = FRAME_RESOLVE,
+		.resolve = { .share = BYTES_LIT("docs"), .for_write = 2 } };
 
 	(void)state;
 	assert_refused(ERR_PROTO, &hello);
@@ -255,7 +261,8 @@ numbers_out_of_range_are_refused(void **state)
 static void
 texts_with_control_characters_and_broken_utf8_are_refused(void **state)
 {
-	static const char *const bad[] = { "a\nb", "\x1b[31m", "a\x7f", "\xc3", "\xc0\x80", "\xc2\x85", "\xed\xa0\x80" };
+	static const char *const bad[] = { "a\nb", "\x1b[31m", "a\x7f", "\xc3", "\xc0\x80",
+		"\xc2\x85", "\xed\xa0\x80" };
 	struct message m = { .type = FRAME_BYE };
 
 	(void)state;
@@ -382,8 +389,10 @@ leaf_runs_ascend_and_do_not_overlap(void **state)
 	struct buf out = BUF(1000);
 
 	(void)state;
-	m.get_units = (struct msg_get_units){ .share = { HASH_SHA256, { 1 } }, .snapshot = { HASH_SHA256, { 2 } },
-		.unit_size = UNIT_MIN, .n_runs = 2 };
+	m.get_units = (struct msg_get_units){ .share = { HASH_SHA256, { 1 } },
+		.snapshot = { HASH_SHA256, { 2 } },
+		.unit_size = UNIT_MIN,
+		.n_runs = 2 };
 	for (size_t i = 0; i < lengthof(bad); i++) {
 		memcpy(m.get_units.runs, bad[i].runs, sizeof bad[i].runs);
 		assert_refused(bad[i].want, &m);
@@ -433,8 +442,10 @@ ids_are_whole_and_of_a_known_algorithm(void **state)
 	for (size_t i = 0; i < sizeof ids; i += HASH_ID_BYTES)
 		ids[i] = HASH_SHA256;
 	ids[HASH_ID_BYTES + 1] = 77;
-	m.get_nodes = (struct msg_get_nodes){ .share = { HASH_SHA256, { 1 } }, .snapshot = { HASH_SHA256, { 2 } },
-		.ids = BYTES(ids, 2 * HASH_ID_BYTES), .kind = HASH_TREE };
+	m.get_nodes = (struct msg_get_nodes){ .share = { HASH_SHA256, { 1 } },
+		.snapshot = { HASH_SHA256, { 2 } },
+		.ids = BYTES(ids, 2 * HASH_ID_BYTES),
+		.kind = HASH_TREE };
 	assert_ok(message_encode(&m, &out, &unit_error));
 	assert_int_equal(message_node_id(&m.get_nodes, 1, &ok).bytes[0], 77);
 	assert_true(ok);
@@ -459,8 +470,12 @@ static void
 what_a_snapshot_says_agrees_with_its_state(void **state)
 {
 	const struct message good = { .type = FRAME_SNAPSHOT,
-		.snapshot = { .share_statement = BYTES_LIT("s"), .head = BYTES_LIT("h"), .commit = BYTES_LIT("c"),
-		    .state = SNAPSHOT_HEAD, .number = 3, .unit_size = UNIT_MIN } };
+		.snapshot = { .share_statement = BYTES_LIT("s"),
+		    .head = BYTES_LIT("h"),
+		    .commit = BYTES_LIT("c"),
+		    .state = SNAPSHOT_HEAD,
+		    .number = 3,
+		    .unit_size = UNIT_MIN } };
 	struct buf out = BUF(1000);
 	struct message m = good;
 
@@ -551,11 +566,27 @@ whole_answers_end_their_stream(void **state)
 static void
 rows_survive_and_bad_ones_are_refused(void **state)
 {
-	struct row_share share = { .share = { HASH_SHA256, { 9 } }, .name = BYTES_LIT("docs"), .rights = 3, .policy = 2,
-		.number = 5, .entries = 1000, .bytes = 1 << 20, .time_ms = 1700000000000 }, share2;
-	struct row_snapshot snap = { .id = { HASH_SHA256, { 8 } }, .number = 4, .state = SNAPSHOT_HEAD,
-		.label = BYTES_LIT("v 1.0"), .author_name = BYTES_LIT("ann"), .author = { { 3 } } }, snap2;
-	struct row_device dev = { .id = { { 7 } }, .name = BYTES_LIT("pc"), .online = 1, .address = BYTES_LIT("10.0.0.1:7470") }, dev2;
+	struct row_share share = { .share = { HASH_SHA256, { 9 } },
+		.name = BYTES_LIT("docs"),
+		.rights = 3,
+		.policy = 2,
+		.number = 5,
+		.entries = 1000,
+		.bytes = 1 << 20,
+		.time_ms = 1700000000000 },
+			 share2;
+	struct row_snapshot snap = { .id = { HASH_SHA256, { 8 } },
+		.number = 4,
+		.state = SNAPSHOT_HEAD,
+		.label = BYTES_LIT("v 1.0"),
+		.author_name = BYTES_LIT("ann"),
+		.author = { { 3 } } },
+			    snap2;
+	struct row_device dev = { .id = { { 7 } },
+		.name = BYTES_LIT("pc"),
+		.online = 1,
+		.address = BYTES_LIT("10.0.0.1:7470") },
+			  dev2;
 	struct buf out = BUF(LIMIT_ROW);
 
 	(void)state;

@@ -1,7 +1,9 @@
 /*
- * block: raw bytes on their way in or out: the payload of a DATA or NODE frame.  One owner at a time.
+ * block: raw bytes on their way in or out: the payload of a DATA or NODE frame.  One owner at a
+ * time.
  *
- * The header of the frame lies before the payload, so both go out as one piece without being copied.
+ * The header of the frame lies before the payload, so both go out as one piece without being
+ * copied.
  */
 #pragma once
 

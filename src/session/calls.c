@@ -12,19 +12,24 @@ calls_clear(struct calls *c)
 static uint32_t *
 counter_of(struct calls *c, uint16_t type)
 {
-	return type == FRAME_GET_UNITS ? &c->n_units : type == FRAME_GET_NODES ? &c->n_nodes : &c->n_others;
+	return type == FRAME_GET_UNITS   ? &c->n_units
+	       : type == FRAME_GET_NODES ? &c->n_nodes
+					 : &c->n_others;
 }
 
 enum err
 calls_room(const struct calls *c, uint16_t type, struct error *e)
 {
-	uint32_t n = type == FRAME_GET_UNITS ? c->n_units : type == FRAME_GET_NODES ? c->n_nodes : c->n_others;
-	uint32_t most = type == FRAME_GET_UNITS ? LIMIT_UNITS_OPEN
-	    : type == FRAME_GET_NODES           ? LIMIT_NODES_OPEN
-						: LIMIT_CALLS_OPEN;
+	uint32_t n = type == FRAME_GET_UNITS   ? c->n_units
+		     : type == FRAME_GET_NODES ? c->n_nodes
+					       : c->n_others;
+	uint32_t most = type == FRAME_GET_UNITS   ? LIMIT_UNITS_OPEN
+			: type == FRAME_GET_NODES ? LIMIT_NODES_OPEN
+						  : LIMIT_CALLS_OPEN;
 
 	if (n >= most || c->open.len >= LIMIT_STREAMS)
-		return fail(e, ERR_LIMIT, "%u requests %s are open, limit %u", n, frame_type_name(type), most);
+		return fail(e, ERR_LIMIT, "%u requests %s are open, limit %u", n,
+		    frame_type_name(type), most);
 	return OK;
 }
 
@@ -84,10 +89,11 @@ calls_take_node(struct call *call, struct bytes payload, uint16_t flags, struct 
 	if (r != OK)
 		return r;
 	if (missing != (node.len == 0))
-		return fail(e, ERR_PROTO, "NODE frame with %zu bytes of node and flags %#x", node.len, flags);
+		return fail(e, ERR_PROTO, "NODE frame with %zu bytes of node and flags %#x",
+		    node.len, flags);
 	if (index != call->at || end != (call->at + 1 == call->end))
-		return fail(e, ERR_PROTO, "NODE %u%s where %u of %u is due", index, end ? " as the last" : "", call->at,
-		    call->end);
+		return fail(e, ERR_PROTO, "NODE %u%s where %u of %u is due", index,
+		    end ? " as the last" : "", call->at, call->end);
 	call->at++;
 	return OK;
 }
@@ -101,9 +107,11 @@ calls_take_data(struct call *call, struct bytes payload, bool end, struct error 
 
 	if (r != OK)
 		return r;
-	if (p.unit != call->unit || p.first_leaf != call->at || p.first_leaf + p.n_leaves > (int)call->end)
-		return fail(e, ERR_PROTO, "DATA of unit %u leaves %u+%u where unit %u leaf %u is due", p.unit, p.first_leaf,
-		    p.n_leaves, call->unit, call->at);
+	if (p.unit != call->unit || p.first_leaf != call->at ||
+	    p.first_leaf + p.n_leaves > (int)call->end)
+		return fail(e, ERR_PROTO,
+		    "DATA of unit %u leaves %u+%u where unit %u leaf %u is due", p.unit,
+		    p.first_leaf, p.n_leaves, call->unit, call->at);
 	call->at += p.n_leaves;
 	if (call->runs == NULL) /* how many leaves the unit has is not known here */
 		return OK;
@@ -115,6 +123,7 @@ calls_take_data(struct call *call, struct bytes payload, bool end, struct error 
 			return OK;
 	}
 	if (end != (call->at == call->end))
-		return fail(e, ERR_PROTO, "DATA of unit %u %s leaf %u", p.unit, end ? "ends before" : "goes on after", call->at);
+		return fail(e, ERR_PROTO, "DATA of unit %u %s leaf %u", p.unit,
+		    end ? "ends before" : "goes on after", call->at);
 	return OK;
 }

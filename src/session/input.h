@@ -1,6 +1,7 @@
 /*
- * input: cutting what comes in into frames: a header, then a payload into a buffer (messages), into a block (DATA, NODE),
- * or into nothing.  Who owns it judges the header before memory is given to the payload.
+ * input: cutting what comes in into frames: a header, then a payload into a buffer (messages), into
+ * a block (DATA, NODE), or into nothing.  Who owns it judges the header before memory is given to
+ * the payload.
  */
 #pragma once
 
@@ -10,13 +11,13 @@ enum input_mode { INPUT_HEADER, INPUT_MESSAGE, INPUT_BLOCK, INPUT_SKIP };
 
 struct input {
 	enum input_mode mode;
-	bool ready;                     /* a frame is whole: input_done takes it away */
+	bool ready; /* a frame is whole: input_done takes it away */
 	uint8_t head[LIMIT_FRAME_HEADER];
 	struct frame_header header;
-	size_t got;                     /* bytes of head, or of payload */
-	struct buf payload;             /* INPUT_MESSAGE */
-	struct block *block;            /* INPUT_BLOCK; may be taken once ready */
-	uint64_t begun_ms;              /* first byte of the frame */
+	size_t got;          /* bytes of head, or of payload */
+	struct buf payload;  /* INPUT_MESSAGE */
+	struct block *block; /* INPUT_BLOCK; may be taken once ready */
+	uint64_t begun_ms;   /* first byte of the frame */
 };
 
 void input_init(struct input *in);

@@ -68,7 +68,8 @@ has_stream(const struct output *o, uint32_t stream)
 	return false;
 }
 
-/* Forgets what went when that is most of it, so that a buffer which is never quite empty stays small. */
+/* Forgets what went when that is most of it, so that a buffer which is never quite empty stays
+ * small. */
 static void
 make_room(struct output *o)
 {

@@ -5,14 +5,23 @@
 #include "base/mem.h"
 
 enum err
-serve_init(struct serve *s, const struct unit *u, const struct msg_get_units *m, const uint32_t *lens, struct error *e)
+serve_init(struct serve *s, const struct unit *u, const struct msg_get_units *m,
+    const uint32_t *lens, struct error *e)
 {
-	uint32_t end = m->n_runs > 0 ? (uint32_t)m->runs[m->n_runs - 1].first + m->runs[m->n_runs - 1].n : u->n_leaves;
+	uint32_t end = m->n_runs > 0
+			   ? (uint32_t)m->runs[m->n_runs - 1].first + m->runs[m->n_runs - 1].n
+			   : u->n_leaves;
 
 	if (end > u->n_leaves || u->n_leaves == 0)
-		return fail(e, ERR_NOTFOUND, "unit %u has %u leaves, asked for up to %u", m->unit, u->n_leaves, end);
-	*s = (struct serve){ .unit = *u, .number = m->unit, .lens = lens, .n_runs = m->n_runs, .chunk = u->first_chunk,
-		.leaf = u->first_leaf, .listed = UINT32_MAX };
+		return fail(e, ERR_NOTFOUND, "unit %u has %u leaves, asked for up to %u", m->unit,
+		    u->n_leaves, end);
+	*s = (struct serve){ .unit = *u,
+		.number = m->unit,
+		.lens = lens,
+		.n_runs = m->n_runs,
+		.chunk = u->first_chunk,
+		.leaf = u->first_leaf,
+		.listed = UINT32_MAX };
 	memcpy(s->runs, m->runs, m->n_runs * sizeof s->runs[0]);
 	if (m->n_runs == 0) {
 		s->n_runs = 1;
@@ -46,16 +55,22 @@ skip_to(struct serve *s, uint32_t to)
 static bool
 add_leaf(struct serve *s, struct serve_frame *f, uint32_t *leaf_bytes)
 {
-	uint32_t count = chunk_id_leaf_count(chunk_len(s)), len = chunk_id_leaf_len(chunk_len(s), s->leaf);
+	uint32_t count = chunk_id_leaf_count(chunk_len(s)),
+		 len = chunk_id_leaf_len(chunk_len(s), s->leaf);
 	bool list = count > 1 && s->listed != s->chunk;
 
 	if (*leaf_bytes + len > LIMIT_DATA_RAW || f->n_pieces == SERVE_PIECES)
 		return false;
 	if (list && f->prefix.lists_bytes + count * HASH_BYTES > LIMIT_DATA_LISTS)
 		return false;
-	/* Two leaves of one chunk never share a frame: all but a chunk's last are as large as a frame. */
-	f->pieces[f->n_pieces++] = (struct serve_piece){ .chunk = s->chunk, .first_leaf = s->leaf, .n_leaves = 1, .len = len,
-		.at = *leaf_bytes, .list_at = list ? LIMIT_DATA_PREFIX + (uint32_t)f->prefix.lists_bytes : 0 };
+	/* Two leaves of one chunk never share a frame: all but a chunk's last are as large as a
+	 * frame. */
+	f->pieces[f->n_pieces++] = (struct serve_piece){ .chunk = s->chunk,
+		.first_leaf = s->leaf,
+		.n_leaves = 1,
+		.len = len,
+		.at = *leaf_bytes,
+		.list_at = list ? LIMIT_DATA_PREFIX + (uint32_t)f->prefix.lists_bytes : 0 };
 	if (list) {
 		f->prefix.lists_bytes = (uint16_t)(f->prefix.lists_bytes + count * HASH_BYTES);
 		s->listed = s->chunk;
@@ -75,7 +90,8 @@ serve_next(struct serve *s, struct serve_frame *ret)
 		return false;
 	const struct leaf_run *run = &s->runs[s->run];
 	skip_to(s, max_of(s->next, (uint32_t)run->first));
-	*ret = (struct serve_frame){ .prefix = { .unit = s->number, .first_leaf = (uint16_t)s->next } };
+	*ret = (struct serve_frame){ .prefix = {
+					 .unit = s->number, .first_leaf = (uint16_t)s->next } };
 	while (s->next < (uint32_t)run->first + run->n && add_leaf(s, ret, &leaf_bytes))
 		;
 	assert(ret->n_pieces > 0);

@@ -1,7 +1,8 @@
 /*
- * How it works.  `input` cuts what comes into frames; each header is judged by `rules` (who may say what, when) before any
- * memory is given to its payload.  A whole frame waits until session_next takes it through decode and check and turns it
- * into at most one event.  `calls` knows what is open in each direction, `output` what is to be sent.
+ * How it works.  `input` cuts what comes into frames; each header is judged by `rules` (who may say
+ * what, when) before any memory is given to its payload.  A whole frame waits until session_next
+ * takes it through decode and check and turns it into at most one event.  `calls` knows what is
+ * open in each direction, `output` what is to be sent.
  */
 #include "session/session.h"
 
@@ -10,83 +11,17 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "session/calls.h"
-#include "session/input.h"
-#include "session/output.h"
+#include "session/rules.h"
+#include "session/session_private.h"
 
-/* -- who may say what, when -- */
-
-enum role {
-	ROLE_UNKNOWN,
-	ROLE_CONTROL,  /* of the connection: stream 0 */
-	ROLE_PUSH,     /* stream 0 */
-	ROLE_REQUEST,  /* opens a stream of the sender's parity */
-	ROLE_ANSWER,   /* on a stream that we opened */
-	ROLE_ERROR,    /* either of: stream 0, or an answer */
-	ROLE_CANCEL,   /* on a stream that the sender opened */
-};
-#define IN(s) (1u << SESSION_##s)
-static const struct {
-	enum role role;
-	unsigned states;  /* in which it may arrive */
-	uint16_t answer;  /* of a REQUEST */
-} rules[] = {
-	[FRAME_HELLO] = { ROLE_CONTROL, IN(GREETING) },
-	[FRAME_ERROR] = { ROLE_ERROR, IN(GREETING) | IN(GUEST) | IN(READY) },
-	[FRAME_BYE] = { ROLE_CONTROL, IN(GREETING) | IN(GUEST) | IN(READY) },
-	[FRAME_PING] = { ROLE_CONTROL, IN(GUEST) | IN(READY) },
-	[FRAME_PONG] = { ROLE_CONTROL, IN(GUEST) | IN(READY) },
-	[FRAME_JOIN] = { ROLE_REQUEST, IN(GUEST) | IN(READY), FRAME_JOINED },
-	[FRAME_JOINED] = { ROLE_ANSWER, IN(READY) },
-	[FRAME_LEAVE] = { ROLE_REQUEST, IN(READY), FRAME_OK },
-	[FRAME_OK] = { ROLE_ANSWER, IN(READY) },
-	[FRAME_STATEMENTS] = { ROLE_PUSH, IN(READY) },
-	[FRAME_CREATE_SHARE] = { ROLE_REQUEST, IN(READY), FRAME_SNAPSHOT },
-	[FRAME_RESOLVE] = { ROLE_REQUEST, IN(READY), FRAME_SNAPSHOT },
-	[FRAME_SNAPSHOT] = { ROLE_ANSWER, IN(READY) },
-	[FRAME_ANNOUNCE] = { ROLE_REQUEST, IN(READY), FRAME_OK },
-	[FRAME_PROGRESS] = { ROLE_PUSH, IN(READY) },
-	[FRAME_QUERY] = { ROLE_REQUEST, IN(READY), FRAME_ROWS },
-	[FRAME_ROWS] = { ROLE_ANSWER, IN(READY) },
-	[FRAME_GET_NODES] = { ROLE_REQUEST, IN(READY), FRAME_NODE },
-	[FRAME_NODE] = { ROLE_ANSWER, IN(READY) },
-	[FRAME_GET_UNITS] = { ROLE_REQUEST, IN(READY), FRAME_DATA },
-	[FRAME_DATA] = { ROLE_ANSWER, IN(READY) },
-	[FRAME_CANCEL] = { ROLE_CANCEL, IN(READY) },
-	[FRAME_REPORT] = { ROLE_PUSH, IN(READY) },
-};
-
-static enum role
-role_of(uint16_t type)
-{
-	return type < lengthof(rules) ? rules[type].role : ROLE_UNKNOWN;
-}
-
-static const unsigned may_enter[] = { /* row: from, bits: to */
-	[SESSION_GREETING] = IN(JUDGING) | IN(CLOSED),
-	[SESSION_JUDGING] = IN(GUEST) | IN(READY) | IN(CLOSED),
-	[SESSION_GUEST] = IN(READY) | IN(CLOSED),
-	[SESSION_READY] = IN(CLOSED),
+#define TO(s) (1u << SESSION_##s)
+static const unsigned may_enter[] = {
+	/* row: from, bits: to */
+	[SESSION_GREETING] = TO(JUDGING) | TO(CLOSED),
+	[SESSION_JUDGING] = TO(GUEST) | TO(READY) | TO(CLOSED),
+	[SESSION_GUEST] = TO(READY) | TO(CLOSED),
+	[SESSION_READY] = TO(CLOSED),
 	[SESSION_CLOSED] = 0,
-};
-
-struct session {
-	enum session_state state;
-	bool dialer, told_closed, paused;
-	uint16_t version;
-	struct error why;
-
-	struct input in;
-	struct output out;
-	struct calls ours, theirs;
-
-	uint64_t now_ms, opened_ms, entered_ms; /* opened; entered the present state */
-	uint64_t last_in_ms;                    /* a byte came */
-	uint64_t last_ping_ms, ping_token;      /* token 0: none yet */
-	bool awaits_pong;
-	uint32_t missed_pings;
-	uint32_t rtt_ms8;                       /* smoothed, eighths */
-	uint64_t bytes_in, bytes_out;
 };
 
 static const char *
@@ -117,7 +52,8 @@ session_new(const struct session_opts *o)
 	s->dialer = o->dialer;
 	s->now_ms = s->opened_ms = s->entered_ms = s->last_in_ms = o->now_ms;
 	input_init(&s->in);
-	/* Twice, as what went lies before the rest for a while; and one more, so that none is refused before `queue` sees it. */
+	/* Twice, as what went lies before the rest for a while; and one more, so that none is
+	 * refused before `queue` sees it. */
 	output_init(&s->out, 2 * LIMIT_OUTPUT_MAX + LIMIT_FRAME_HEADER + LIMIT_FRAME_MESSAGE);
 	output_frame(&s->out, o->hello);
 	return s;
@@ -173,22 +109,25 @@ session_close(struct session *s, const struct error *why)
 		return;
 	if (why != NULL && why->code != OK) {
 		m.type = FRAME_ERROR;
-		m.error = (struct msg_error){ .code = (uint16_t)why->code, .text = plain_text(why->text, text) };
+		m.error = (struct msg_error){ .code = (uint16_t)why->code,
+			.text = plain_text(why->text, text) };
 	}
 	end(s, why);
 	if (output_message(&s->out, &m, &e) != OK)
 		output_clear(&s->out);
 }
 
-/* Messages are queued whether or not they are read: one who asks on and on without reading is let go. */
-static enum err
-queue(struct session *s, const struct message *m, struct error *e)
+/* Messages are queued whether or not they are read: one who asks on and on without reading is let
+ * go. */
+enum err
+session_queue(struct session *s, const struct message *m, struct error *e)
 {
 	struct error mine;
 	enum err r = output_message(&s->out, m, e != NULL ? e : &mine);
 
 	if (r == OK && s->out.queued > LIMIT_OUTPUT_MAX) {
-		r = fail(&mine, ERR_LIMIT, "the other side does not read: %zu bytes wait for it", s->out.queued);
+		r = fail(&mine, ERR_LIMIT, "the other side does not read: %zu bytes wait for it",
+		    s->out.queued);
 		session_abort(s, &mine);
 		if (e != NULL)
 			*e = mine;
@@ -213,8 +152,9 @@ refuse_unknown(struct session *s, const struct frame_header *h)
 	if (!is_theirs(s, h->stream) || h->stream <= s->theirs.last_stream)
 		return;
 	s->theirs.last_stream = h->stream;
-	m.error = (struct msg_error){ .code = ERR_NOTFOUND, .text = BYTES_LIT("this kind of request is not known here") };
-	(void)queue(s, &m, NULL);
+	m.error = (struct msg_error){ .code = ERR_NOTFOUND,
+		.text = BYTES_LIT("this kind of request is not known here") };
+	(void)session_queue(s, &m, NULL);
 }
 
 static enum err
@@ -237,8 +177,9 @@ judge_answer(struct session *s, const struct frame_header *h, bool *ret_skip, st
 	const char *name = frame_type_name(h->type);
 
 	if (call == NULL)
-		return fail(e, ERR_PROTO, "%s on stream %u, where nothing was asked", name, h->stream);
-	if (h->type != FRAME_ERROR && h->type != rules[call->type].answer)
+		return fail(
+		    e, ERR_PROTO, "%s on stream %u, where nothing was asked", name, h->stream);
+	if (h->type != FRAME_ERROR && h->type != rules_answer(call->type))
 		return fail(e, ERR_PROTO, "%s in answer to %s", name, frame_type_name(call->type));
 	*ret_skip = call->cancelled;
 	return OK;
@@ -248,21 +189,23 @@ judge_answer(struct session *s, const struct frame_header *h, bool *ret_skip, st
 static enum err
 judge(struct session *s, const struct frame_header *h, bool *ret_skip, struct error *e)
 {
-	enum role role = role_of(h->type);
+	enum rules_role role = rules_role(h->type);
 
 	if (role == ROLE_UNKNOWN && s->state == SESSION_READY) {
 		*ret_skip = true;
 		refuse_unknown(s, h);
 		return OK;
 	}
-	if (role == ROLE_UNKNOWN || (rules[h->type].states & (1u << s->state)) == 0)
+	if (role == ROLE_UNKNOWN || !rules_may(h->type, s->state))
 		return fail(e, ERR_PROTO, "frame %s (%u) is out of turn in %s",
-		    role == ROLE_UNKNOWN ? "unknown" : frame_type_name(h->type), h->type, state_name(s->state));
+		    role == ROLE_UNKNOWN ? "unknown" : frame_type_name(h->type), h->type,
+		    state_name(s->state));
 	if (role == ROLE_REQUEST)
 		return judge_request(s, h, e);
 	if (role == ROLE_ANSWER || (role == ROLE_ERROR && h->stream != 0))
 		return judge_answer(s, h, ret_skip, e);
-	if (role == ROLE_CANCEL ? !is_theirs(s, h->stream) || h->stream > s->theirs.last_stream : h->stream != 0)
+	if (role == ROLE_CANCEL ? !is_theirs(s, h->stream) || h->stream > s->theirs.last_stream
+				: h->stream != 0)
 		return fail(e, ERR_PROTO, "%s on stream %u", frame_type_name(h->type), h->stream);
 	return OK;
 }
@@ -280,7 +223,10 @@ begin_payload(struct session *s)
 	if (r != OK)
 		session_close(s, &e);
 	else if (s->state != SESSION_CLOSED)
-		input_accept(&s->in, &h, skip ? INPUT_SKIP : frame_type_is_raw(h.type) ? INPUT_BLOCK : INPUT_MESSAGE);
+		input_accept(&s->in, &h,
+		    skip                        ? INPUT_SKIP
+		    : frame_type_is_raw(h.type) ? INPUT_BLOCK
+						: INPUT_MESSAGE);
 }
 
 uint8_t *
@@ -296,6 +242,7 @@ void
 session_received(struct session *s, size_t n, uint64_t now_ms)
 {
 	s->now_ms = s->last_in_ms = now_ms;
+	s->heard = s->heard || n > 0;
 	s->bytes_in += n;
 	if (s->state != SESSION_CLOSED && n > 0 && input_received(&s->in, n, now_ms))
 		begin_payload(s);
@@ -327,7 +274,9 @@ on_hello(struct session *s, const struct message *m, struct session_event *ev, s
 	int version = min_of(LIMIT_VERSION_MAX, (int)h->version_max);
 
 	if (version < h->version_min || version < LIMIT_VERSION_MIN)
-		return fail(e, ERR_PROTO, "no common version: one side speaks weft/1 versions %d to %d, the other %u to %u",
+		return fail(e, ERR_PROTO,
+		    "no common version: one side speaks weft/1 versions %d to %d, the other %u to "
+		    "%u",
 		    LIMIT_VERSION_MIN, LIMIT_VERSION_MAX, h->version_min, h->version_max);
 	s->version = (uint16_t)version;
 	ev->kind = SESSION_EV_HELLO;
@@ -342,7 +291,7 @@ on_ping(struct session *s, uint64_t token)
 
 	/* Who pings and does not read gets bytes enough without. */
 	if (s->out.queued < LIMIT_OUTPUT_QUEUE)
-		(void)queue(s, &m, NULL);
+		(void)session_queue(s, &m, NULL);
 }
 
 static void
@@ -386,7 +335,8 @@ on_answer(struct session *s, const struct frame_header *h, struct session_event 
 {
 	struct call *call = calls_find(&s->ours, h->stream);
 
-	if (call == NULL) /* cancelled, and ended, since the header came: cannot be, but costs nothing */
+	/* cancelled, and ended, since the header came: cannot be, but costs nothing */
+	if (call == NULL)
 		return;
 	ev->end = (h->flags & FRAME_END) != 0;
 	ev->owner = call->owner;
@@ -407,7 +357,7 @@ on_cancel(struct session *s, uint32_t stream, struct session_event *ev)
 	calls_close(&s->theirs, call);
 	output_drop(&s->out, stream);
 	m.error = (struct msg_error){ .code = ERR_CANCELED };
-	(void)queue(s, &m, NULL);
+	(void)session_queue(s, &m, NULL);
 	ev->kind = SESSION_EV_CANCEL;
 }
 
@@ -419,7 +369,7 @@ on_message(struct session *s, struct session_event *ev, struct error *e)
 
 	if (r != OK)
 		return r;
-	switch (role_of(m->type)) {
+	switch (rules_role(m->type)) {
 	case ROLE_REQUEST:
 		on_request(s, m, ev);
 		break;
@@ -462,12 +412,14 @@ on_block(struct session *s, struct session_event *ev, struct error *e)
 	bool last = (s->in.header.flags & FRAME_END) != 0;
 	enum err r = OK;
 
+	s->last_block_ms = s->now_ms;
 	if (call == NULL)
 		return OK;
 	if (!call->cancelled) {
 		struct bytes payload = BYTES(b->bytes, b->len);
-		r = s->in.header.type == FRAME_NODE ? calls_take_node(call, payload, s->in.header.flags, e)
-						    : calls_take_data(call, payload, last, e);
+		r = s->in.header.type == FRAME_NODE
+			? calls_take_node(call, payload, s->in.header.flags, e)
+			: calls_take_data(call, payload, last, e);
 	}
 	if (r != OK)
 		return r;
@@ -489,7 +441,8 @@ on_skipped(struct session *s)
 {
 	struct call *call = calls_find(&s->ours, s->in.header.stream);
 
-	if (call != NULL && role_of(s->in.header.type) != ROLE_UNKNOWN && (s->in.header.flags & FRAME_END) != 0)
+	if (call != NULL && rules_role(s->in.header.type) != ROLE_UNKNOWN &&
+	    (s->in.header.flags & FRAME_END) != 0)
 		calls_close(&s->ours, call);
 }
 
@@ -594,24 +547,26 @@ session_version(const struct session *s)
 }
 
 enum err
-session_request(struct session *s, struct message *m, void *owner, uint32_t *ret_stream, struct error *e)
+session_request(
+    struct session *s, struct message *m, void *owner, uint32_t *ret_stream, struct error *e)
 {
 	uint32_t stream = s->ours.last_stream == 0 ? (s->dialer ? 1 : 2) : s->ours.last_stream + 2;
 
-	if (role_of(m->type) != ROLE_REQUEST)
+	if (rules_role(m->type) != ROLE_REQUEST)
 		return fail(e, ERR_BUG, "frame type %u is no request", m->type);
 	if (s->state != SESSION_READY)
 		return fail(e, ERR_OFFLINE, "the connection is not ready");
 	if (s->ours.last_stream > UINT32_MAX - 2)
-		return fail(e, ERR_OFFLINE, "the connection has used up its streams: open a new one");
+		return fail(
+		    e, ERR_OFFLINE, "the connection has used up its streams: open a new one");
 	enum err r = calls_room(&s->ours, m->type, e);
 	if (r != OK)
 		return r;
 	m->stream = stream;
-	r = queue(s, m, e);
+	r = session_queue(s, m, e);
 	if (r != OK)
 		return r;
-	calls_open(&s->ours, m, owner);
+	calls_open(&s->ours, m, owner)->since_ms = s->now_ms;
 	if (ret_stream != NULL)
 		*ret_stream = stream;
 	return OK;
@@ -626,27 +581,29 @@ session_cancel(struct session *s, uint32_t stream)
 	if (call == NULL || call->cancelled)
 		return;
 	call->cancelled = true;
-	call->deadline_ms = s->now_ms + LIMIT_CANCEL_MS;
+	call->since_ms = s->now_ms;
 	if (s->state == SESSION_READY)
-		(void)queue(s, &m, NULL);
+		(void)session_queue(s, &m, NULL);
 }
 
 enum err
 session_send(struct session *s, const struct message *m, struct error *e)
 {
-	enum role role = role_of(m->type);
+	enum rules_role role = rules_role(m->type);
 	bool answer = role == ROLE_ANSWER || (role == ROLE_ERROR && m->stream != 0);
 
 	if (!answer && (role != ROLE_PUSH || m->stream != 0))
-		return fail(e, ERR_BUG, "frame type %u on stream %u is neither answer nor push", m->type, m->stream);
+		return fail(e, ERR_BUG, "frame type %u on stream %u is neither answer nor push",
+		    m->type, m->stream);
 	if (s->state != SESSION_READY && !(answer && s->state == SESSION_GUEST))
 		return fail(e, ERR_OFFLINE, "the connection is not ready");
 	struct call *call = answer ? calls_find(&s->theirs, m->stream) : NULL;
 	if (answer && call == NULL)
 		return fail(e, ERR_CANCELED, "nobody waits on stream %u", m->stream);
-	if (role == ROLE_ANSWER && rules[call->type].answer != m->type)
-		return fail(e, ERR_BUG, "%s in answer to %s", frame_type_name(m->type), frame_type_name(call->type));
-	enum err r = queue(s, m, e);
+	if (role == ROLE_ANSWER && rules_answer(call->type) != m->type)
+		return fail(e, ERR_BUG, "%s in answer to %s", frame_type_name(m->type),
+		    frame_type_name(call->type));
+	enum err r = session_queue(s, m, e);
 	if (r == OK && answer)
 		calls_close(&s->theirs, call);
 	return r;
@@ -660,7 +617,9 @@ session_answer_error(struct session *s, uint32_t stream, const struct error *why
 
 	if (!session_is_wanted(s, stream))
 		return OK;
-	m.error = (struct msg_error){ .code = (uint16_t)why->code, .text = plain_text(why->text, text), .unit = unit };
+	m.error = (struct msg_error){
+		.code = (uint16_t)why->code, .text = plain_text(why->text, text), .unit = unit
+	};
 	return session_send(s, &m, NULL);
 }
 
@@ -678,9 +637,12 @@ void
 session_send_raw(struct session *s, uint16_t type, uint16_t flags, uint32_t stream, struct block *b)
 {
 	struct call *call = calls_find(&s->theirs, stream);
-	const struct frame_header h = { .length = b->len, .type = type, .flags = flags, .stream = stream };
+	const struct frame_header h = {
+		.length = b->len, .type = type, .flags = flags, .stream = stream
+	};
 
-	if (s->state != SESSION_READY || call == NULL || !expect(rules[call->type].answer == type)) {
+	if (s->state != SESSION_READY || call == NULL ||
+	    !expect(rules_answer(call->type) == type)) {
 		block_free(b);
 		return;
 	}
@@ -702,93 +664,9 @@ void
 session_paused(struct session *s, bool paused, uint64_t now_ms)
 {
 	if (s->paused && !paused)
-		s->last_in_ms = s->in.begun_ms = now_ms;
+		s->last_in_ms = s->in.begun_ms = s->resumed_ms = now_ms;
 	s->paused = paused;
 	s->now_ms = now_ms;
-}
-
-static void
-time_out(struct session *s, const char *what)
-{
-	struct error e;
-
-	fail(&e, ERR_OFFLINE, "%s", what);
-	session_close(s, &e);
-}
-
-static uint64_t
-ping_interval(const struct session *s)
-{
-	return s->ours.n_units > 0 ? LIMIT_PING_BUSY_MS : LIMIT_PING_MS;
-}
-
-/* When the next ping is due: after silence; while units are awaited in any case, for the round-trip time. */
-static uint64_t
-ping_due(const struct session *s)
-{
-	uint64_t from = s->last_ping_ms;
-
-	if (s->ping_token == 0)
-		return s->entered_ms;
-	if (s->ours.n_units == 0)
-		from = max_of(from, s->last_in_ms);
-	return from + ping_interval(s);
-}
-
-static void
-ping(struct session *s)
-{
-	bool silent = s->ping_token > 0 && s->last_in_ms <= s->last_ping_ms && !s->paused;
-	s->missed_pings = silent ? s->missed_pings + 1 : 0;
-	if (s->missed_pings >= LIMIT_DEAD_PINGS) {
-		time_out(s, "the other side has fallen silent");
-		return;
-	}
-	const struct message m = { .type = FRAME_PING, .ping = { ++s->ping_token } };
-	s->last_ping_ms = s->now_ms;
-	s->awaits_pong = true;
-	(void)queue(s, &m, NULL);
-}
-
-static uint64_t
-tick_ready(struct session *s)
-{
-	uint64_t due = ping_due(s);
-
-	if (s->now_ms >= due) {
-		ping(s);
-		due = ping_due(s);
-	}
-	for (size_t i = 0; s->state == SESSION_READY && i < s->ours.open.len; i++) {
-		const struct call *call = &s->ours.open.at[i];
-		if (call->cancelled && s->now_ms >= call->deadline_ms)
-			time_out(s, "the other side does not end what was cancelled");
-		else if (call->cancelled)
-			due = min_of(due, call->deadline_ms);
-	}
-	return due;
-}
-
-uint64_t
-session_tick(struct session *s, uint64_t now_ms)
-{
-	uint64_t due = UINT64_MAX;
-
-	s->now_ms = now_ms;
-	if (s->state == SESSION_GREETING)
-		due = s->opened_ms + LIMIT_HANDSHAKE_MS;
-	else if (s->state == SESSION_JUDGING || s->state == SESSION_GUEST)
-		due = s->entered_ms + LIMIT_GUEST_MS;
-	if (now_ms >= due)
-		time_out(s, s->state == SESSION_GUEST ? "no membership within the time for it" : "no greeting within the time for it");
-	if (s->state == SESSION_READY)
-		due = tick_ready(s);
-	if (input_is_within(&s->in) && !s->paused && s->state != SESSION_CLOSED) {
-		if (now_ms >= s->in.begun_ms + LIMIT_FRAME_MS)
-			time_out(s, "a frame takes too long");
-		due = min_of(due, s->in.begun_ms + LIMIT_FRAME_MS);
-	}
-	return s->state == SESSION_CLOSED ? UINT64_MAX : due;
 }
 
 enum session_state

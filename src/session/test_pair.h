@@ -1,6 +1,6 @@
 /*
- * pair: two sessions against each other in memory.  Events of each side go to a list (and a hook, while what they borrow is
- * there).
+ * pair: two sessions against each other in memory.  Events of each side go to a list (and a hook,
+ * while what they borrow is there).
  */
 #pragma once
 
@@ -14,8 +14,8 @@ struct seen { /* of an event, what outlives it */
 	uint32_t stream;
 	bool end;
 	void *owner;
-	enum err code;           /* ERROR, CLOSED */
-	struct block *block;     /* RAW; freed with the list */
+	enum err code;       /* ERROR, CLOSED */
+	struct block *block; /* RAW; freed with the list */
 };
 struct side {
 	struct session *s;
@@ -24,17 +24,19 @@ struct side {
 	void *ctx;
 };
 struct pair {
-	struct side a, b;        /* a dialed */
+	struct side a, b; /* a dialed */
 	uint64_t now_ms;
-	struct rng *split;       /* cut what is moved at random when not NULL */
-	size_t step;             /* at most so many bytes at a time; 0: all */
+	struct rng *split; /* cut what is moved at random when not NULL */
+	size_t step;       /* at most so many bytes at a time; 0: all */
 };
 
 static inline struct buf
 pair_hello(uint16_t version_min, uint16_t version_max)
 {
 	const struct message m = { .type = FRAME_HELLO,
-		.hello = { .version_min = version_min, .version_max = version_max, .software = BYTES_LIT("weft test") } };
+		.hello = { .version_min = version_min,
+		    .version_max = version_max,
+		    .software = BYTES_LIT("weft test") } };
 	struct buf out = BUF(LIMIT_FRAME_GUEST);
 	struct error e;
 
@@ -47,7 +49,8 @@ static inline struct session *
 pair_session(bool dialer, uint64_t now_ms)
 {
 	struct buf hello = pair_hello(LIMIT_VERSION_MIN, LIMIT_VERSION_MAX);
-	struct session *s = session_new(&(struct session_opts){ .dialer = dialer, .hello = buf_bytes(&hello), .now_ms = now_ms });
+	struct session *s = session_new(&(struct session_opts){
+	    .dialer = dialer, .hello = buf_bytes(&hello), .now_ms = now_ms });
 
 	buf_clear(&hello);
 	return s;
@@ -59,11 +62,19 @@ side_drain(struct side *me)
 	struct session_event ev;
 
 	for (session_next(me->s, &ev); ev.kind != SESSION_EV_NONE; session_next(me->s, &ev)) {
-		bool message = ev.kind != SESSION_EV_RAW && ev.kind != SESSION_EV_CLOSED && ev.kind != SESSION_EV_LOST;
-		struct seen seen = { .kind = ev.kind, .type = message ? ev.message.type : ev.header.type, .stream = ev.stream,
-			.flags = ev.header.flags, .end = ev.end, .owner = ev.owner, .block = ev.block,
+		bool message = ev.kind != SESSION_EV_RAW && ev.kind != SESSION_EV_CLOSED &&
+			       ev.kind != SESSION_EV_LOST;
+		struct seen seen = { .kind = ev.kind,
+			.type = message ? ev.message.type : ev.header.type,
+			.stream = ev.stream,
+			.flags = ev.header.flags,
+			.end = ev.end,
+			.owner = ev.owner,
+			.block = ev.block,
 			.code = ev.kind == SESSION_EV_CLOSED ? ev.error.code
-			    : message && ev.message.type == FRAME_ERROR ? (enum err)ev.message.error.code : OK };
+				: message && ev.message.type == FRAME_ERROR
+				    ? (enum err)ev.message.error.code
+				    : OK };
 		array_push(&me->seen, seen);
 		if (me->hook != NULL)
 			me->hook(me, &ev);
@@ -181,10 +192,13 @@ pair_clear(struct pair *p)
 
 /* A frame with any header and payload. */
 static inline size_t
-side_feed_frame(struct side *me, uint16_t type, uint16_t flags, uint32_t stream, struct bytes payload, uint64_t now_ms)
+side_feed_frame(struct side *me, uint16_t type, uint16_t flags, uint32_t stream,
+    struct bytes payload, uint64_t now_ms)
 {
 	uint8_t head[LIMIT_FRAME_HEADER];
-	const struct frame_header h = { .length = (uint32_t)payload.len, .type = type, .flags = flags, .stream = stream };
+	const struct frame_header h = {
+		.length = (uint32_t)payload.len, .type = type, .flags = flags, .stream = stream
+	};
 
 	frame_header_encode(&h, head);
 	size_t n = side_feed(me, BYTES_OF(head), now_ms);
@@ -207,7 +221,9 @@ static inline struct block *
 pair_data(uint32_t unit, uint32_t first, uint32_t n, size_t bytes)
 {
 	struct block *b = block_new(BLOCK_ROOM);
-	const struct data_prefix p = { .unit = unit, .first_leaf = (uint16_t)first, .n_leaves = (uint16_t)n };
+	const struct data_prefix p = {
+		.unit = unit, .first_leaf = (uint16_t)first, .n_leaves = (uint16_t)n
+	};
 
 	frame_data_encode(&p, b->bytes);
 	memset(b->bytes + LIMIT_DATA_PREFIX, (int)first, bytes);
@@ -231,8 +247,10 @@ pair_get_units(uint32_t unit, uint32_t first, uint32_t n)
 {
 	struct message m = { .type = FRAME_GET_UNITS };
 
-	m.get_units = (struct msg_get_units){ .share = { HASH_SHA256, { 1 } }, .snapshot = { HASH_SHA256, { 2 } },
-		.unit_size = UNIT_MIN, .unit = unit };
+	m.get_units = (struct msg_get_units){ .share = { HASH_SHA256, { 1 } },
+		.snapshot = { HASH_SHA256, { 2 } },
+		.unit_size = UNIT_MIN,
+		.unit = unit };
 	if (n > 0) {
 		m.get_units.n_runs = 1;
 		m.get_units.runs[0] = (struct leaf_run){ (uint16_t)first, (uint16_t)n };
@@ -248,7 +266,9 @@ pair_get_nodes(uint32_t n)
 
 	for (size_t i = 0; i < sizeof ids; i += HASH_ID_BYTES)
 		ids[i] = HASH_SHA256;
-	m.get_nodes = (struct msg_get_nodes){ .share = { HASH_SHA256, { 1 } }, .snapshot = { HASH_SHA256, { 2 } },
-		.ids = BYTES(ids, (size_t)n * HASH_ID_BYTES), .kind = HASH_TREE };
+	m.get_nodes = (struct msg_get_nodes){ .share = { HASH_SHA256, { 1 } },
+		.snapshot = { HASH_SHA256, { 2 } },
+		.ids = BYTES(ids, (size_t)n * HASH_ID_BYTES),
+		.kind = HASH_TREE };
 	return m;
 }

@@ -3,10 +3,10 @@
 #include "proto/test_any.h"
 #include "session/test_pair.h"
 
-static const uint16_t requests[] = { FRAME_JOIN, FRAME_LEAVE, FRAME_CREATE_SHARE, FRAME_RESOLVE, FRAME_ANNOUNCE, FRAME_QUERY,
-	FRAME_GET_NODES, FRAME_GET_UNITS };
-static const uint16_t answers[] = { FRAME_JOINED, FRAME_OK, FRAME_SNAPSHOT, FRAME_SNAPSHOT, FRAME_OK, FRAME_ROWS, FRAME_NODE,
-	FRAME_DATA };
+static const uint16_t requests[] = { FRAME_JOIN, FRAME_LEAVE, FRAME_CREATE_SHARE, FRAME_RESOLVE,
+	FRAME_ANNOUNCE, FRAME_QUERY, FRAME_GET_NODES, FRAME_GET_UNITS };
+static const uint16_t answers[] = { FRAME_JOINED, FRAME_OK, FRAME_SNAPSHOT, FRAME_SNAPSHOT,
+	FRAME_OK, FRAME_ROWS, FRAME_NODE, FRAME_DATA };
 static const uint16_t pushes[] = { FRAME_STATEMENTS, FRAME_PROGRESS, FRAME_REPORT };
 
 static void
@@ -35,7 +35,8 @@ ask(struct side *side, struct message m, void *owner)
 static void
 keep_hello(struct side *me, const struct session_event *ev)
 {
-	if (ev->kind == SESSION_EV_HELLO && bytes_equal(ev->message.hello.software, BYTES_LIT("weft test")))
+	if (ev->kind == SESSION_EV_HELLO &&
+	    bytes_equal(ev->message.hello.software, BYTES_LIT("weft test")))
 		me->ctx = me;
 }
 
@@ -91,7 +92,8 @@ versions_without_overlap_end_it_on_both_sides(void **state)
 	(void)state;
 	pair_init(&p);
 	session_free(p.a.s);
-	p.a.s = session_new(&(struct session_opts){ .dialer = true, .hello = buf_bytes(&hello), .now_ms = p.now_ms });
+	p.a.s = session_new(&(struct session_opts){
+	    .dialer = true, .hello = buf_bytes(&hello), .now_ms = p.now_ms });
 	pair_run(&p);
 	assert_closed(&p.b, ERR_PROTO);
 	session_admit(p.a.s);
@@ -133,7 +135,9 @@ answer_all(struct side *me, const struct session_event *ev)
 	if (answers[i] == FRAME_NODE) {
 		uint32_t n = (uint32_t)(ev->message.get_nodes.ids.len / HASH_ID_BYTES);
 		for (uint32_t k = 0; k < n; k++)
-			session_send_raw(me->s, FRAME_NODE, (uint16_t)((k + 1 == n ? FRAME_END : 0) | (k % 3 == 2 ? FRAME_MISSING : 0)),
+			session_send_raw(me->s, FRAME_NODE,
+			    (uint16_t)((k + 1 == n ? FRAME_END : 0) |
+				       (k % 3 == 2 ? FRAME_MISSING : 0)),
 			    stream, pair_node(k, k % 3 == 2 ? 0 : 100));
 	} else if (answers[i] == FRAME_DATA) {
 		for (uint32_t k = 0; k < 4; k++)
@@ -320,7 +324,8 @@ static void
 requests_wait_until_the_other_side_is_admitted(void **state)
 {
 	struct pair p;
-	struct message m = { .type = FRAME_LEAVE }, push = { .type = FRAME_STATEMENTS }, ping = { .type = FRAME_PING };
+	struct message m = { .type = FRAME_LEAVE }, push = { .type = FRAME_STATEMENTS },
+		       ping = { .type = FRAME_PING };
 
 	(void)state;
 	pair_init(&p);
@@ -358,15 +363,18 @@ static void
 frames_out_of_turn_end_the_connection(void **state)
 {
 	static const uint16_t greeting[] = { FRAME_HELLO, FRAME_BYE, FRAME_ERROR };
-	static const uint16_t guest[] = { FRAME_JOIN, FRAME_PING, FRAME_PONG, FRAME_BYE, FRAME_ERROR };
-	static const uint16_t ready[] = { FRAME_JOIN, FRAME_LEAVE, FRAME_CREATE_SHARE, FRAME_RESOLVE, FRAME_ANNOUNCE, FRAME_QUERY,
-		FRAME_GET_NODES, FRAME_GET_UNITS, FRAME_PING, FRAME_PONG, FRAME_BYE, FRAME_ERROR, FRAME_STATEMENTS,
-		FRAME_PROGRESS, FRAME_REPORT };
+	static const uint16_t guest[] = { FRAME_JOIN, FRAME_PING, FRAME_PONG, FRAME_BYE,
+		FRAME_ERROR };
+	static const uint16_t ready[] = { FRAME_JOIN, FRAME_LEAVE, FRAME_CREATE_SHARE,
+		FRAME_RESOLVE, FRAME_ANNOUNCE, FRAME_QUERY, FRAME_GET_NODES, FRAME_GET_UNITS,
+		FRAME_PING, FRAME_PONG, FRAME_BYE, FRAME_ERROR, FRAME_STATEMENTS, FRAME_PROGRESS,
+		FRAME_REPORT };
 	static const struct {
 		enum session_state state;
 		const uint16_t *may;
 		size_t n;
-	} cases[] = { { SESSION_GREETING, greeting, lengthof(greeting) }, { SESSION_GUEST, guest, lengthof(guest) },
+	} cases[] = { { SESSION_GREETING, greeting, lengthof(greeting) },
+		{ SESSION_GUEST, guest, lengthof(guest) },
 		{ SESSION_READY, ready, lengthof(ready) } };
 	struct any any;
 
@@ -375,7 +383,8 @@ frames_out_of_turn_end_the_connection(void **state)
 	for (size_t c = 0; c < lengthof(cases); c++) {
 		for (uint16_t type = 1; type < 80; type++) {
 			struct pair p;
-			bool raw = frame_type_is_raw(type), known = frame_type_name(type) != NULL, may = false;
+			bool raw = frame_type_is_raw(type), known = frame_type_name(type) != NULL,
+			     may = false;
 			for (size_t i = 0; i < cases[c].n; i++)
 				may = may || cases[c].may[i] == type;
 			bool request = false;
@@ -384,20 +393,25 @@ frames_out_of_turn_end_the_connection(void **state)
 			set_state(&p, cases[c].state);
 			if (known && !raw) {
 				struct message m = any_message(&any, type);
-				m.stream = request ? 1 : type == FRAME_CANCEL || frame_type_ends(type) ? 2 : 0;
+				m.stream = request                                         ? 1
+					   : type == FRAME_CANCEL || frame_type_ends(type) ? 2
+											   : 0;
 				if (type == FRAME_ERROR)
 					m.stream = 0;
 				struct buf out = BUF(1 << 20);
 				assert_ok(message_encode(&m, &out, &unit_error));
-				/* Larger than a guest may: for another reason than the one looked at here. */
+				/* Larger than a guest may: for another reason than the one looked
+				 * at here. */
 				if (out.len <= LIMIT_FRAME_GUEST || cases[c].state == SESSION_READY)
 					side_feed(&p.b, buf_bytes(&out), p.now_ms);
 				else
-					side_feed_frame(&p.b, type, frame_type_ends(type) ? FRAME_END : 0, m.stream,
+					side_feed_frame(&p.b, type,
+					    frame_type_ends(type) ? FRAME_END : 0, m.stream,
 					    BYTES("", 0), p.now_ms);
 				buf_clear(&out);
 			} else {
-				side_feed_frame(&p.b, type, 0, raw ? 2 : 0, BYTES("0123456789abcdef", 16), p.now_ms);
+				side_feed_frame(&p.b, type, 0, raw ? 2 : 0,
+				    BYTES("0123456789abcdef", 16), p.now_ms);
 			}
 			bool skipped = !known && cases[c].state == SESSION_READY;
 			bool over = type == FRAME_BYE || type == FRAME_ERROR;
@@ -405,7 +419,8 @@ frames_out_of_turn_end_the_connection(void **state)
 				assert_int_equal(session_state(p.b.s), SESSION_CLOSED);
 			} else if (may || skipped) {
 				if (session_state(p.b.s) == SESSION_CLOSED)
-					unit_fail("frame %u ended it in state %d", type, cases[c].state);
+					unit_fail(
+					    "frame %u ended it in state %d", type, cases[c].state);
 			} else {
 				assert_closed(&p.b, ERR_PROTO);
 			}
@@ -457,7 +472,8 @@ unknown_requests_are_refused_and_unknown_frames_skipped(void **state)
 static void
 answers_to_nothing_end_the_connection(void **state)
 {
-	static const uint16_t types[] = { FRAME_OK, FRAME_SNAPSHOT, FRAME_ROWS, FRAME_NODE, FRAME_DATA, FRAME_JOINED, FRAME_ERROR };
+	static const uint16_t types[] = { FRAME_OK, FRAME_SNAPSHOT, FRAME_ROWS, FRAME_NODE,
+		FRAME_DATA, FRAME_JOINED, FRAME_ERROR };
 	static const uint32_t streams[] = { 1, 2, 3, 4, UINT32_MAX };
 
 	(void)state;
@@ -465,8 +481,8 @@ answers_to_nothing_end_the_connection(void **state)
 		for (size_t i = 0; i < lengthof(streams); i++) {
 			struct pair p;
 			pair_ready(&p);
-			side_feed_frame(&p.b, types[t], frame_type_ends(types[t]) ? FRAME_END : 0, streams[i],
-			    BYTES("0123456789abcdef", 16), p.now_ms);
+			side_feed_frame(&p.b, types[t], frame_type_ends(types[t]) ? FRAME_END : 0,
+			    streams[i], BYTES("0123456789abcdef", 16), p.now_ms);
 			assert_closed(&p.b, ERR_PROTO);
 			pair_clear(&p);
 		}
@@ -503,7 +519,8 @@ an_answer_of_the_wrong_kind_ends_the_connection(void **state)
 			any_init(&any, 6);
 			pair_ready(&p);
 			uint32_t stream = ask(&p.a, any_message(&any, requests[q]), &p);
-			side_feed_frame(&p.a, answers[w], frame_type_ends(answers[w]) ? FRAME_END : 0, stream,
+			side_feed_frame(&p.a, answers[w],
+			    frame_type_ends(answers[w]) ? FRAME_END : 0, stream,
 			    BYTES("0123456789abcdef", 16), p.now_ms);
 			assert_closed(&p.a, ERR_PROTO);
 			assert_int_equal(side_count(&p.a, SESSION_EV_LOST), 1);
@@ -519,16 +536,19 @@ streams_of_the_wrong_side_or_order_end_the_connection(void **state)
 	static const struct {
 		uint16_t type;
 		uint32_t stream;
-	} bad[] = { { FRAME_LEAVE, 0 }, { FRAME_LEAVE, 2 }, { FRAME_LEAVE, 5 }, { FRAME_LEAVE, 3 }, { FRAME_CANCEL, 0 },
-		{ FRAME_CANCEL, 2 }, { FRAME_CANCEL, 7 }, { FRAME_PING, 1 }, { FRAME_BYE, 1 } };
+	} bad[] = { { FRAME_LEAVE, 0 }, { FRAME_LEAVE, 2 }, { FRAME_LEAVE, 5 }, { FRAME_LEAVE, 3 },
+		{ FRAME_CANCEL, 0 }, { FRAME_CANCEL, 2 }, { FRAME_CANCEL, 7 }, { FRAME_PING, 1 },
+		{ FRAME_BYE, 1 } };
 
 	(void)state;
 	for (size_t i = 0; i < lengthof(bad); i++) {
 		struct pair p;
 		pair_ready(&p);
-		side_feed_message(&p.b, &(struct message){ .type = FRAME_LEAVE, .stream = 5 }, p.now_ms);
+		side_feed_message(
+		    &p.b, &(struct message){ .type = FRAME_LEAVE, .stream = 5 }, p.now_ms);
 		assert_int_equal(session_state(p.b.s), SESSION_READY);
-		side_feed_message(&p.b, &(struct message){ .type = bad[i].type, .stream = bad[i].stream }, p.now_ms);
+		side_feed_message(&p.b,
+		    &(struct message){ .type = bad[i].type, .stream = bad[i].stream }, p.now_ms);
 		assert_closed(&p.b, ERR_PROTO);
 		pair_clear(&p);
 	}
@@ -570,14 +590,13 @@ data_that_was_not_asked_for_ends_the_connection(void **state)
 		uint16_t flags;
 		bool ok;
 	} cases[] = {
-		{ 7, 10, 1, 0, true },
-		{ 7, 10, 4, FRAME_END, true },
-		{ 8, 10, 1, 0, false },          /* another unit */
-		{ 7, 11, 1, 0, false },          /* not in order */
-		{ 7, 9, 2, 0, false },           /* leaves not asked for */
-		{ 7, 10, 5, FRAME_END, false },  /* more */
-		{ 7, 10, 3, FRAME_END, false },  /* ends too early */
-		{ 7, 10, 4, 0, false },          /* does not end */
+		{ 7, 10, 1, 0, true }, { 7, 10, 4, FRAME_END, true },
+		{ 8, 10, 1, 0, false },         /* another unit */
+		{ 7, 11, 1, 0, false },         /* not in order */
+		{ 7, 9, 2, 0, false },          /* leaves not asked for */
+		{ 7, 10, 5, FRAME_END, false }, /* more */
+		{ 7, 10, 3, FRAME_END, false }, /* ends too early */
+		{ 7, 10, 4, 0, false },         /* does not end */
 	};
 
 	(void)state;
@@ -677,7 +696,8 @@ nodes_out_of_order_or_number_end_the_connection(void **state)
 		ask(&p.a, pair_get_nodes(3), &p);
 		for (unsigned k = 0; k < cases[i].n; k++) {
 			struct block *b = pair_node(cases[i].index[k], cases[i].bytes[k]);
-			side_feed_frame(&p.a, FRAME_NODE, cases[i].flags[k], 1, BYTES(b->bytes, b->len), p.now_ms);
+			side_feed_frame(&p.a, FRAME_NODE, cases[i].flags[k], 1,
+			    BYTES(b->bytes, b->len), p.now_ms);
 			block_free(b);
 		}
 		if (cases[i].ok)
@@ -696,7 +716,8 @@ more_open_requests_than_allowed_are_refused_on_both_sides(void **state)
 	static const struct {
 		uint16_t type;
 		unsigned most;
-	} cases[] = { { FRAME_GET_UNITS, LIMIT_UNITS_OPEN }, { FRAME_GET_NODES, LIMIT_NODES_OPEN }, { FRAME_LEAVE, LIMIT_CALLS_OPEN } };
+	} cases[] = { { FRAME_GET_UNITS, LIMIT_UNITS_OPEN }, { FRAME_GET_NODES, LIMIT_NODES_OPEN },
+		{ FRAME_LEAVE, LIMIT_CALLS_OPEN } };
 
 	(void)state;
 	for (size_t c = 0; c < lengthof(cases); c++) {
@@ -737,7 +758,9 @@ frames_too_large_are_refused_before_their_payload(void **state)
 	for (size_t i = 0; i < lengthof(cases); i++) {
 		struct pair p;
 		uint8_t head[LIMIT_FRAME_HEADER];
-		const struct frame_header h = { .length = cases[i].length, .type = cases[i].type, .stream = 1 };
+		const struct frame_header h = {
+			.length = cases[i].length, .type = cases[i].type, .stream = 1
+		};
 		set_state(&p, cases[i].state);
 		frame_header_encode(&h, head);
 		side_feed(&p.b, BYTES_OF(head), p.now_ms);
@@ -757,11 +780,14 @@ who_asks_and_never_reads_is_let_go(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 100; i++)
 		message_list_add(&raw, BYTES_OF(row));
-	struct message rows = { .type = FRAME_ROWS, .rows = { .kind = 1, .rows = { buf_bytes(&raw), 100 } } };
+	struct message rows = { .type = FRAME_ROWS,
+		.rows = { .kind = 1, .rows = { buf_bytes(&raw), 100 } } };
 	const struct message ping = { .type = FRAME_PING };
 	pair_ready(&p);
 	for (unsigned i = 0; i < 1000 && session_state(p.b.s) == SESSION_READY; i++, stream += 2) {
-		struct message query = { .type = FRAME_QUERY, .stream = stream, .query = { .kind = 1 } };
+		struct message query = {
+			.type = FRAME_QUERY, .stream = stream, .query = { .kind = 1 }
+		};
 		side_feed_message(&p.b, &query, p.now_ms);
 		side_feed_message(&p.b, &ping, p.now_ms);
 		assert_int_equal(session_state(p.b.s), SESSION_READY);
@@ -902,7 +928,8 @@ a_greeting_that_drips_in_ends_it(void **state)
 
 	(void)state;
 	pair_init(&p);
-	for (size_t i = 0; i < hello.len && session_state(p.b.s) == SESSION_GREETING; i++, now += 900) {
+	for (size_t i = 0; i < hello.len && session_state(p.b.s) == SESSION_GREETING;
+	     i++, now += 900) {
 		side_feed(&p.b, BYTES(hello.at + i, 1), now);
 		session_tick(p.b.s, now);
 	}
@@ -1025,7 +1052,9 @@ bytes_of_any_kind_are_a_sign_of_life(void **state)
 	struct pair p;
 	struct block *b = pair_data(1, 0, 1, LIMIT_DATA_RAW);
 	uint8_t head[LIMIT_FRAME_HEADER];
-	const struct frame_header h = { .length = b->len, .type = FRAME_DATA, .flags = FRAME_END, .stream = 1 };
+	const struct frame_header h = {
+		.length = b->len, .type = FRAME_DATA, .flags = FRAME_END, .stream = 1
+	};
 
 	(void)state;
 	pair_ready(&p);
@@ -1054,7 +1083,8 @@ our_own_pause_is_not_their_silence(void **state)
 	assert_int_equal(tick_until(&p.a, 1000, 100000), 0);
 	session_paused(p.a.s, false, 100000);
 	uint64_t died = tick_until(&p.a, 100001, 200000);
-	assert_in_range(died, 100000 + LIMIT_DEAD_PINGS * LIMIT_PING_BUSY_MS, 100000 + 5 * LIMIT_PING_BUSY_MS);
+	assert_in_range(
+	    died, 100000 + LIMIT_DEAD_PINGS * LIMIT_PING_BUSY_MS, 100000 + 5 * LIMIT_PING_BUSY_MS);
 	pair_clear(&p);
 }
 
@@ -1089,7 +1119,8 @@ cancelling_stops_what_waits_to_be_sent(void **state)
 
 	(void)state;
 	pair_ready(&p);
-	uint32_t stream = ask(&p.a, pair_get_units(7, 0, 0), &p), other = ask(&p.a, pair_get_units(8, 0, 1), &p.b);
+	uint32_t stream = ask(&p.a, pair_get_units(7, 0, 0), &p),
+		 other = ask(&p.a, pair_get_units(8, 0, 1), &p.b);
 	pair_run(&p);
 	for (uint32_t i = 0; i < 10; i++)
 		session_send_raw(p.b.s, FRAME_DATA, 0, stream, pair_data(7, i, 1, LIMIT_DATA_RAW));
@@ -1105,7 +1136,8 @@ cancelling_stops_what_waits_to_be_sent(void **state)
 	assert_int_equal(e->stream, stream);
 	assert_false(session_is_wanted(p.b.s, stream));
 	assert_true(session_queued(p.b.s) < 2 * LIMIT_DATA_RAW);
-	session_send_raw(p.b.s, FRAME_DATA, 0, stream, pair_data(7, 10, 1, 9)); /* too late: nothing */
+	/* too late: nothing */
+	session_send_raw(p.b.s, FRAME_DATA, 0, stream, pair_data(7, 10, 1, 9));
 	pair_run(&p);
 	assert_int_equal(session_queued(p.b.s), 0);
 	assert_int_equal(side_count(&p.a, SESSION_EV_RAW), 1); /* of the other */
@@ -1159,6 +1191,55 @@ who_never_ends_a_cancelled_stream_is_let_go(void **state)
 	pair_clear(&p);
 }
 
+static void
+who_does_not_answer_is_let_go(void **state)
+{
+	static const uint16_t types[] = { FRAME_RESOLVE, FRAME_GET_NODES };
+	const struct message ping = { .type = FRAME_PING };
+
+	(void)state;
+	for (size_t i = 0; i < lengthof(types); i++) {
+		struct pair p;
+		struct any any;
+		uint64_t now = 1000;
+		any_init(&any, 1);
+		pair_ready(&p);
+		ask(&p.a, any_message(&any, types[i]), &p);
+		for (; session_state(p.a.s) == SESSION_READY; now += 500) {
+			side_feed_message(&p.a, &ping, now);
+			session_sent(p.a.s, session_output(p.a.s).len);
+			session_tick(p.a.s, now);
+			assert_true(now < 1000000);
+		}
+		side_drain(&p.a);
+		assert_closed(&p.a, ERR_OFFLINE);
+		assert_in_range(now, 1000 + LIMIT_ANSWER_MS, 1000 + LIMIT_ANSWER_MS + 1000);
+		assert_int_equal(side_count(&p.a, SESSION_EV_LOST), 1);
+		any_clear(&any);
+		pair_clear(&p);
+	}
+}
+
+static void
+nodes_may_wait_behind_other_blocks(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_ready(&p);
+	uint32_t units = ask(&p.a, pair_get_units(7, 0, 100), NULL);
+	ask(&p.a, pair_get_nodes(1), NULL);
+	pair_run(&p);
+	for (uint32_t i = 0; i < 1000; i++, p.now_ms += 500) {
+		session_tick(p.a.s, p.now_ms);
+		if (i % 100 == 99) /* every 50 s */
+			session_send_raw(p.b.s, FRAME_DATA, 0, units, pair_data(7, i / 100, 1, 9));
+		pair_run(&p);
+	}
+	assert_int_equal(session_state(p.a.s), SESSION_READY);
+	pair_clear(&p);
+}
+
 /* -- ending -- */
 
 static void
@@ -1200,7 +1281,6 @@ closing_in_any_state_ends_everything_once(void **state)
 			assert_closed(&p.b, how == 0 ? OK : ERR_DENIED);
 			assert_int_equal(side_count(&p.b, SESSION_EV_LOST), lost);
 			assert_int_equal(p.b.seen.at[0].kind, SESSION_EV_CLOSED);
-			assert_int_equal(session_tick(p.b.s, 999999), UINT64_MAX);
 			size_t room;
 			assert_null(session_space(p.b.s, &room));
 			if (how == 2) {
@@ -1211,9 +1291,26 @@ closing_in_any_state_ends_everything_once(void **state)
 				pair_run(&p);
 				assert_closed(&p.a, how == 0 ? OK : ERR_DENIED);
 			}
+			assert_int_equal(session_tick(p.b.s, 999999), UINT64_MAX);
 			pair_clear(&p);
 		}
 	}
+}
+
+static void
+last_words_have_their_time(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_ready(&p);
+	session_tick(p.b.s, 5000);
+	session_close(p.b.s, NULL);
+	assert_int_equal(session_tick(p.b.s, 6000), 5000 + LIMIT_CLOSE_MS);
+	assert_true(session_queued(p.b.s) > 0);
+	assert_int_equal(session_tick(p.b.s, 5000 + LIMIT_CLOSE_MS), UINT64_MAX);
+	assert_int_equal(session_queued(p.b.s), 0);
+	pair_clear(&p);
 }
 
 static void
@@ -1258,7 +1355,8 @@ a_goodbye_is_heard_and_leaves_no_data_behind(void **state)
 	assert_true(session_queued(p.b.s) < 100);
 	pair_run(&p);
 	assert_closed(&p.a, OK);
-	assert_int_equal(side_count(&p.a, SESSION_EV_ANSWER), 1); /* what was answered is answered */
+	/* what was answered is answered */
+	assert_int_equal(side_count(&p.a, SESSION_EV_ANSWER), 1);
 	assert_int_equal(side_count(&p.a, SESSION_EV_RAW), 0);
 	assert_int_equal(side_count(&p.a, SESSION_EV_LOST), 1);
 	assert_int_equal(side_count(&p.a, SESSION_EV_PUSH), 1);
@@ -1290,7 +1388,8 @@ messages_overtake_blocks_but_not_of_their_own_stream(void **state)
 {
 	struct pair p;
 	const struct message push = { .type = FRAME_PROGRESS,
-		.progress = { { HASH_SHA256, { 1 } }, { HASH_SHA256, { 2 } }, SNAPSHOT_ANNOUNCED } };
+		.progress = {
+		    { HASH_SHA256, { 1 } }, { HASH_SHA256, { 2 } }, SNAPSHOT_ANNOUNCED } };
 	struct error why;
 
 	(void)state;
@@ -1317,14 +1416,16 @@ a_frame_that_has_begun_is_never_torn(void **state)
 {
 	struct pair p;
 	const struct message push = { .type = FRAME_PROGRESS,
-		.progress = { { HASH_SHA256, { 1 } }, { HASH_SHA256, { 2 } }, SNAPSHOT_ANNOUNCED } };
+		.progress = {
+		    { HASH_SHA256, { 1 } }, { HASH_SHA256, { 2 } }, SNAPSHOT_ANNOUNCED } };
 
 	(void)state;
 	pair_ready(&p);
 	uint32_t stream = ask(&p.a, pair_get_units(7, 0, 0), &p);
 	pair_run(&p);
 	for (uint32_t i = 0; i < 20; i++) {
-		session_send_raw(p.b.s, FRAME_DATA, i == 19 ? FRAME_END : 0, stream, pair_data(7, i, 1, 1000));
+		session_send_raw(
+		    p.b.s, FRAME_DATA, i == 19 ? FRAME_END : 0, stream, pair_data(7, i, 1, 1000));
 		for (unsigned k = 0; k < 3; k++) {
 			struct bytes out = session_output(p.b.s);
 			size_t n = min_of(out.len, (size_t)(100 * (k + 1)));
@@ -1361,11 +1462,12 @@ count_fate(struct side *me, const struct session_event *ev)
 	f->ends += ev->end;
 }
 
-/* Random requests, answers, cancels, ticks and cuts; at the end every request has had one end, or was cancelled. */
+/* Random requests, answers, cancels, ticks and cuts; at the end every request has had one end, or
+ * was cancelled. */
 static void
 random_scripts_give_every_request_one_end(void **state)
 {
-	enum { SCRIPTS = 60, STEPS = 300 };
+	enum { SCRIPTS = 40, STEPS = 200 };
 
 	(void)state;
 	for (unsigned seed = 0; seed < SCRIPTS; seed++) {
@@ -1384,19 +1486,23 @@ random_scripts_give_every_request_one_end(void **state)
 		p.a.hook = count_fate;
 		p.b.hook = seed % 2 == 0 ? answer_all : NULL;
 		for (unsigned step = 0; step < STEPS; step++) {
-			struct message m = any_message(&any, requests[rng_below(&rng, lengthof(requests))]);
-			if (m.type == FRAME_GET_UNITS)
-				m = pair_get_units((uint32_t)rng_below(&rng, 100), 10, 4);
+			struct message m;
 			switch (rng_below(&rng, 6)) {
 			case 0:
 			case 1:
-				if (session_request(p.a.s, &m, &fates[n], &streams[n], &unit_error) == OK)
+				m = any_message(
+				    &any, requests[rng_below(&rng, lengthof(requests))]);
+				if (m.type == FRAME_GET_UNITS)
+					m = pair_get_units((uint32_t)rng_below(&rng, 100), 10, 4);
+				if (session_request(
+					p.a.s, &m, &fates[n], &streams[n], &unit_error) == OK)
 					n++;
 				break;
 			case 2:
 				if (n > 0) {
 					size_t i = rng_below(&rng, n);
-					fates[i].cancelled = fates[i].cancelled || fates[i].ends == 0;
+					fates[i].cancelled =
+					    fates[i].cancelled || fates[i].ends == 0;
 					session_cancel(p.a.s, streams[i]);
 				}
 				break;
@@ -1470,7 +1576,10 @@ main(void)
 		cmocka_unit_test(cancelling_stops_what_waits_to_be_sent),
 		cmocka_unit_test(a_cancel_that_crosses_the_answer_is_nothing),
 		cmocka_unit_test(who_never_ends_a_cancelled_stream_is_let_go),
+		cmocka_unit_test(who_does_not_answer_is_let_go),
+		cmocka_unit_test(nodes_may_wait_behind_other_blocks),
 		cmocka_unit_test(closing_in_any_state_ends_everything_once),
+		cmocka_unit_test(last_words_have_their_time),
 		cmocka_unit_test(open_requests_are_lost_with_the_connection),
 		cmocka_unit_test(a_goodbye_is_heard_and_leaves_no_data_behind),
 		cmocka_unit_test(requests_of_the_other_side_are_not_wanted_after_the_end),

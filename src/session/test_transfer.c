@@ -9,7 +9,7 @@ enum { LEAVES = 4, LEAF = 64 * 1024, UNIT_BYTES = LEAVES * LEAF };
 /* What is being received: units of four leaves. */
 struct job {
 	struct transfer *t;
-	struct bitset have;  /* leaves */
+	struct bitset have; /* leaves */
 	uint64_t now;
 };
 
@@ -30,7 +30,8 @@ job_init(struct job *j, uint32_t units)
 {
 	*j = (struct job){ .now = 1000 };
 	bitset_init(&j->have, (size_t)units * LEAVES);
-	j->t = transfer_new(&(struct transfer_opts){ .n_units = units, .missing = missing, .ctx = j });
+	j->t =
+	    transfer_new(&(struct transfer_opts){ .n_units = units, .missing = missing, .ctx = j });
 }
 
 static void
@@ -210,6 +211,29 @@ a_source_that_has_little_yet_does_not_fill_the_memory(void **state)
 	for (; next(&j, &a); asked++)
 		transfer_ended(j.t, 1, a.unit, 60000, j.now);
 	assert_int_equal(asked, TRANSFER_AGAIN_MAX);
+	job_clear(&j);
+}
+
+static void
+who_always_says_later_does_not_keep_a_unit_from_the_others(void **state)
+{
+	struct job j;
+	struct transfer_ask a;
+
+	(void)state;
+	job_init(&j, 12);
+	for (uint64_t source = 0; source < 3; source++)
+		transfer_source_add(j.t, source, j.now);
+	for (unsigned step = 0; !transfer_is_done(j.t); step++) {
+		assert_true(step < 1000);
+		if (!next(&j, &a))
+			j.now = transfer_wakes(j.t);
+		else if (a.source == 2)
+			give_all(&j, &a);
+		else
+			transfer_ended(j.t, a.source, a.unit, 400, j.now);
+		j.now += 30;
+	}
 	job_clear(&j);
 }
 
@@ -402,12 +426,13 @@ a_unit_done_may_be_needed_again(void **state)
 
 /* -- the window -- */
 
-/* One source at the end of a link: bytes leave it one after the other at RATE, DELAY later they are here. */
+/* One source at the end of a link: bytes leave it one after the other at RATE, DELAY later they are
+ * here. */
 struct line {
 	uint64_t rate, delay_ms;
 	ARRAY(struct transfer_ask) asked;
 	ARRAY(uint64_t) asked_ms;
-	uint64_t free_ms1024;      /* when the sender is free, in 1/1024 ms */
+	uint64_t free_ms1024; /* when the sender is free, in 1/1024 ms */
 };
 
 /* Runs a job of BYTES over LINE; returns the time it took. */
@@ -425,7 +450,8 @@ run_line(struct job *j, struct line *l)
 		}
 		assert_true(l->asked.len > 0);
 		a = l->asked.at[0];
-		/* The request arrives half a round trip later, and waits until the sender is free. */
+		/* The request arrives half a round trip later, and waits until the sender is free.
+		 */
 		uint64_t start = max_of((l->asked_ms.at[0] + l->delay_ms) * 1024, l->free_ms1024);
 		for (uint32_t i = 0; i < LEAVES; i++) {
 			l->free_ms1024 = start + (uint64_t)(i + 1) * LEAF * 1000 * 1024 / l->rate;
@@ -434,7 +460,8 @@ run_line(struct job *j, struct line *l)
 		}
 		transfer_ended(j->t, 1, a.unit, 0, j->now);
 		memmove(l->asked.at, l->asked.at + 1, (l->asked.len - 1) * sizeof a);
-		memmove(l->asked_ms.at, l->asked_ms.at + 1, (l->asked_ms.len - 1) * sizeof l->asked_ms.at[0]);
+		memmove(l->asked_ms.at, l->asked_ms.at + 1,
+		    (l->asked_ms.len - 1) * sizeof l->asked_ms.at[0]);
 		l->asked.len--;
 		l->asked_ms.len--;
 	}
@@ -449,10 +476,9 @@ the_window_grows_until_the_line_is_full(void **state)
 	static const struct {
 		uint64_t rate, delay_ms, bytes;
 	} lines[] = {
-		{ 125000, 10, 8 << 20 },           /* 1 Mbit/s: the window stays small */
-		{ 12500000, 50, 256 << 20 },       /* 100 Mbit/s, 100 ms */
-		{ 125000000, 1, 1 << 30 },
-		{ 60000000, 100, 1 << 30 },        /* 12 MB on the way */
+		{ 125000, 10, 8 << 20 },     /* 1 Mbit/s: the window stays small */
+		{ 12500000, 50, 256 << 20 }, /* 100 Mbit/s, 100 ms */
+		{ 125000000, 1, 1 << 30 }, { 60000000, 100, 1 << 30 }, /* 12 MB on the way */
 	};
 
 	(void)state;
@@ -463,12 +489,14 @@ the_window_grows_until_the_line_is_full(void **state)
 		uint64_t took = run_line(&j, &l);
 		uint64_t least = lines[i].bytes * 1000 / lines[i].rate;
 		if (took > least + least / 10 + 20 * lines[i].delay_ms)
-			unit_fail("line %zu: %llu ms, at best %llu", i, (unsigned long long)took, (unsigned long long)least);
+			unit_fail("line %zu: %llu ms, at best %llu", i, (unsigned long long)took,
+			    (unsigned long long)least);
 		uint64_t bdp = lines[i].rate * 2 * lines[i].delay_ms / 1000;
 		uint64_t w = transfer_window(j.t, 1);
 		assert_in_range(w, TRANSFER_WINDOW_MIN, TRANSFER_WINDOW_MAX);
 		if (w > max_of(4 * bdp + 4 * UNIT_BYTES, (uint64_t)TRANSFER_WINDOW_MIN))
-			unit_fail("line %zu: window %llu for %llu on the way", i, (unsigned long long)w, (unsigned long long)bdp);
+			unit_fail("line %zu: window %llu for %llu on the way", i,
+			    (unsigned long long)w, (unsigned long long)bdp);
 		job_clear(&j);
 	}
 }
@@ -537,8 +565,8 @@ too_many_gaps_are_closed_the_shortest_first(void **state)
 
 /* -- anything at all -- */
 
-/* Sources that give, cut short, refuse, lie, die and come back, at random: it ends, nothing is asked of two at once, and
- * nothing that is held is asked for. */
+/* Sources that give, cut short, refuse, lie, die and come back, at random: it ends, nothing is
+ * asked of two at once, and nothing that is held is asked for. */
 static void
 random_fates_end_with_everything_here(void **state)
 {
@@ -566,7 +594,8 @@ random_fates_end_with_everything_here(void **state)
 				assert_true(a.n_runs > 0);
 				for (uint32_t r = 0; r < a.n_runs; r++)
 					for (uint32_t k = 0; k < a.runs[r].n; k++)
-						assert_false(bitset_has(&j.have, (size_t)a.unit * LEAVES + a.runs[r].first + k));
+						assert_false(bitset_has(&j.have,
+						    (size_t)a.unit * LEAVES + a.runs[r].first + k));
 				array_push(&open, a);
 			}
 			j.now += rng_below(&rng, 200);
@@ -588,7 +617,8 @@ random_fates_end_with_everything_here(void **state)
 				give(&j, a.source, a.unit, a.runs[0].first, 1);
 				transfer_ended(j.t, a.source, a.unit, 0, j.now);
 			} else if (fate < 18) {
-				transfer_ended(j.t, a.source, a.unit, (uint32_t)rng_below(&rng, 3000), j.now);
+				transfer_ended(
+				    j.t, a.source, a.unit, (uint32_t)rng_below(&rng, 3000), j.now);
 			} else if (fate < 19) {
 				if (a.source == alive[0] || !transfer_charge(j.t, a.source))
 					transfer_ended(j.t, a.source, a.unit, 0, j.now);
@@ -627,6 +657,7 @@ main(void)
 		cmocka_unit_test(another_source_takes_over_at_once),
 		cmocka_unit_test(a_source_that_says_later_is_asked_later),
 		cmocka_unit_test(a_source_that_has_little_yet_does_not_fill_the_memory),
+		cmocka_unit_test(who_always_says_later_does_not_keep_a_unit_from_the_others),
 		cmocka_unit_test(what_a_dead_source_owed_is_asked_of_the_others),
 		cmocka_unit_test(three_wrong_leaves_are_too_many_for_good),
 		cmocka_unit_test(a_source_that_gives_nothing_waits_longer_each_time),

@@ -58,11 +58,13 @@ content_init(struct content *c, uint64_t seed, unsigned chunks, uint32_t unit_si
 	rng_seed(&rng, seed);
 	*c = (struct content){ 0 };
 	for (unsigned i = 0; i < chunks; i++) {
-		static const uint32_t special[] = { 1, CHUNK_LEAF - 1, CHUNK_LEAF, CHUNK_LEAF + 1, 2 * CHUNK_LEAF, CHUNK_MAX };
+		static const uint32_t special[] = { 1, CHUNK_LEAF - 1, CHUNK_LEAF, CHUNK_LEAF + 1,
+			2 * CHUNK_LEAF, CHUNK_MAX };
 		uint64_t kind = rng_below(&rng, 4);
-		add_chunk(c, &rng, kind == 0 ? special[rng_below(&rng, lengthof(special))]
-			: kind == 1          ? 1 + (uint32_t)rng_below(&rng, 300 * 1024)
-					     : 1 + (uint32_t)rng_below(&rng, 3000));
+		add_chunk(c, &rng,
+		    kind == 0   ? special[rng_below(&rng, lengthof(special))]
+		    : kind == 1 ? 1 + (uint32_t)rng_below(&rng, 300 * 1024)
+				: 1 + (uint32_t)rng_below(&rng, 3000));
 	}
 	cut_units(c, unit_size);
 }
@@ -95,7 +97,8 @@ check_init(struct transfer_check *k, const struct content *c, uint32_t unit)
 {
 	const struct unit *u = &c->units.at[unit];
 
-	transfer_check_init(k, u, &c->ids.at[u->first_chunk], &c->lens.at[u->first_chunk], chunks_of(c, u));
+	transfer_check_init(
+	    k, u, &c->ids.at[u->first_chunk], &c->lens.at[u->first_chunk], chunks_of(c, u));
 }
 
 /* What a server does with a frame. */
@@ -105,9 +108,11 @@ fill(const struct content *c, const struct serve_frame *f, struct block *b)
 	frame_data_encode(&f->prefix, b->bytes);
 	for (uint32_t i = 0; i < f->n_pieces; i++) {
 		const struct serve_piece *p = &f->pieces[i];
-		memcpy(b->bytes + p->at, c->bytes.at[p->chunk] + (size_t)p->first_leaf * CHUNK_LEAF, p->len);
+		memcpy(b->bytes + p->at, c->bytes.at[p->chunk] + (size_t)p->first_leaf * CHUNK_LEAF,
+		    p->len);
 		if (p->list_at != 0)
-			memcpy(b->bytes + p->list_at, c->lists.at[p->chunk].hash, c->lists.at[p->chunk].n * (size_t)HASH_BYTES);
+			memcpy(b->bytes + p->list_at, c->lists.at[p->chunk].hash,
+			    c->lists.at[p->chunk].n * (size_t)HASH_BYTES);
 	}
 	b->len = f->payload;
 	assert_true(b->len <= b->room);
@@ -129,11 +134,14 @@ on_leaf(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 	(void)e;
 	assert_true(leaf->chunk < t->c->ids.len);
 	assert_int_equal(leaf->n_leaves, chunk_id_leaf_count(t->c->lens.at[leaf->chunk]));
-	assert_int_equal(leaf->bytes.len, chunk_id_leaf_len(t->c->lens.at[leaf->chunk], leaf->leaf));
-	assert_memory_equal(leaf->bytes.at, t->c->bytes.at[leaf->chunk] + (size_t)leaf->leaf * CHUNK_LEAF, leaf->bytes.len);
+	assert_int_equal(
+	    leaf->bytes.len, chunk_id_leaf_len(t->c->lens.at[leaf->chunk], leaf->leaf));
+	assert_memory_equal(leaf->bytes.at,
+	    t->c->bytes.at[leaf->chunk] + (size_t)leaf->leaf * CHUNK_LEAF, leaf->bytes.len);
 	assert_int_equal(leaf->list != NULL, leaf->n_leaves > 1);
 	if (leaf->list != NULL)
-		assert_memory_equal(leaf->list->hash, t->c->lists.at[leaf->chunk].hash, leaf->n_leaves * HASH_BYTES);
+		assert_memory_equal(leaf->list->hash, t->c->lists.at[leaf->chunk].hash,
+		    leaf->n_leaves * HASH_BYTES);
 	array_push(&t->which, (uint64_t)leaf->chunk << 8 | leaf->leaf);
 	t->n++;
 	t->bytes += leaf->bytes.len;
@@ -160,8 +168,10 @@ bytes_of_leaves(const struct content *c, const struct unit *u, const struct msg_
 		struct unit_piece piece = unit_pieces_next(&p, c->lens.at[chunk]);
 		for (uint32_t i = 0; i < piece.n_leaves; i++)
 			for (uint32_t r = 0; r < m->n_runs; r++)
-				if (piece.unit_leaf + i >= m->runs[r].first && piece.unit_leaf + i < (uint32_t)m->runs[r].first + m->runs[r].n)
-					sum += chunk_id_leaf_len(c->lens.at[chunk], piece.first_leaf + i);
+				if (piece.unit_leaf + i >= m->runs[r].first &&
+				    piece.unit_leaf + i < (uint32_t)m->runs[r].first + m->runs[r].n)
+					sum += chunk_id_leaf_len(
+					    c->lens.at[chunk], piece.first_leaf + i);
 	}
 	return sum;
 }
@@ -190,24 +200,28 @@ what_is_served_is_accepted_whole_and_in_runs(void **state)
 					if (rng_below(&rng, unit % 3 == 1 ? 2 : 8) > 0)
 						bitset_set(&have, i);
 			struct message m = request_of(unit, &have, u->n_leaves);
-			bool all = m.get_units.n_runs == 0; /* nothing missing reads as "all of it" */
+			/* nothing missing reads as "all of it" */
+			bool all = m.get_units.n_runs == 0;
 			uint32_t want = 0;
 			for (uint32_t i = 0; i < m.get_units.n_runs; i++)
 				want += m.get_units.runs[i].n;
 			check_init(&check, &c, unit);
-			assert_ok(serve_init(&s, u, &m.get_units, &c.lens.at[u->first_chunk], &unit_error));
+			assert_ok(serve_init(
+			    &s, u, &m.get_units, &c.lens.at[u->first_chunk], &unit_error));
 			bool ended = false;
 			while (serve_next(&s, &f)) {
 				struct block *b = block_new(BLOCK_ROOM);
 				assert_false(ended);
 				fill(&c, &f, b);
-				assert_ok(transfer_check_data(&check, BYTES(b->bytes, b->len), on_leaf, &told, &unit_error));
+				assert_ok(transfer_check_data(
+				    &check, BYTES(b->bytes, b->len), on_leaf, &told, &unit_error));
 				ended = f.end;
 				block_free(b);
 			}
 			assert_true(ended);
 			assert_int_equal(told.n, all ? u->n_leaves : want);
-			assert_int_equal(told.bytes, all ? u->bytes : bytes_of_leaves(&c, u, &m.get_units));
+			assert_int_equal(
+			    told.bytes, all ? u->bytes : bytes_of_leaves(&c, u, &m.get_units));
 			for (size_t i = 1; i < told.which.len; i++)
 				assert_true(told.which.at[i] > told.which.at[i - 1]);
 			array_clear(&told.which);
@@ -307,8 +321,8 @@ lie_clear(struct lie *l)
 static enum err
 take(struct lie *l, unsigned frame)
 {
-	return transfer_check_data(&l->check, BYTES(l->frames[frame]->bytes, l->frames[frame]->len), on_leaf, &l->told,
-	    &unit_error);
+	return transfer_check_data(&l->check, BYTES(l->frames[frame]->bytes, l->frames[frame]->len),
+	    on_leaf, &l->told, &unit_error);
 }
 
 static void
@@ -437,8 +451,9 @@ an_error_of_the_taker_is_passed_on(void **state)
 
 	(void)state;
 	lie_init(&l);
-	assert_err(ERR_NOSPACE, transfer_check_data(&l.check, BYTES(l.frames[0]->bytes, l.frames[0]->len), full_disk, &calls,
-	    &unit_error));
+	assert_err(
+	    ERR_NOSPACE, transfer_check_data(&l.check, BYTES(l.frames[0]->bytes, l.frames[0]->len),
+			     full_disk, &calls, &unit_error));
 	assert_int_equal(calls, 1);
 	lie_clear(&l);
 }

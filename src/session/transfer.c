@@ -6,16 +6,16 @@
 #include "base/bitset.h"
 
 enum {
-	SAMPLE_MS = 50,            /* shortest stretch over which a rate is measured */
+	SAMPLE_MS = 50, /* shortest stretch over which a rate is measured */
 	DELAY_EPOCH_MS = 10 * 1000,
-	DELAY_MAX_MS = 2000,       /* so never more than four seconds of data are asked for ahead */
+	DELAY_MAX_MS = 2000, /* so never more than four seconds of data are asked for ahead */
 };
 
 struct flight { /* a unit asked for */
 	uint32_t unit;
-	uint32_t left, got;        /* bytes */
+	uint32_t left, got; /* bytes */
 	uint64_t asked_ms, last_ms;
-	bool told;                 /* as stalled */
+	bool told; /* as stalled */
 };
 struct source {
 	uint64_t id;
@@ -23,26 +23,26 @@ struct source {
 	uint64_t in_flight;           /* bytes left, of all */
 	bool banned;
 	uint32_t wrong;               /* leaves */
-	uint32_t fruitless;           /* units ended with nothing given, in a row */
+	uint32_t fruitless, failures; /* in a row: units that nothing came of; ... and no "later" */
 	uint64_t not_before_ms;
-	uint64_t last_ms;             /* a byte of any unit */
-	uint64_t front_ms;            /* the oldest flight became that */
+	uint64_t last_ms;  /* a byte of any unit */
+	uint64_t front_ms; /* the oldest flight became that */
 	/* rate and delay, see transfer.h */
-	uint64_t rate;                /* bytes a second; 0 unknown */
+	uint64_t rate; /* bytes a second; 0 unknown */
 	uint64_t sample_ms, sample_bytes;
 	uint32_t delay_ms, delay_epoch_ms; /* in use; shortest of this epoch; 0 unknown */
 	uint64_t epoch_ms;                 /* began */
 };
 struct again { /* a unit put back */
 	uint32_t unit;
-	uint64_t avoid;            /* source that is not to be asked ... */
-	uint64_t until_ms;         /* ... before */
+	uint64_t avoid;    /* source that is not to be asked ... */
+	uint64_t until_ms; /* ... before */
 };
 struct transfer {
 	struct transfer_opts o;
-	struct bitset closed;      /* done, in flight, or put back: nothing fresh */
+	struct bitset closed; /* done, in flight, or put back: nothing fresh */
 	struct bitset done;
-	size_t cursor;             /* no fresh unit before it */
+	size_t cursor; /* no fresh unit before it */
 	ARRAY(struct again) again;
 	ARRAY(struct source) sources;
 	uint64_t now_ms;
@@ -112,14 +112,16 @@ window(const struct source *s)
 }
 
 /*
- * From ask to first byte it takes a round trip, or as long as what was asked for before needs, whichever is longer; so the
- * shortest time seen is the delay.  On a full line all are long, and say nothing: what was short counts on, and grows by an
- * eighth each epoch in which nothing shorter was seen, should the path have become longer.
+ * From ask to first byte it takes a round trip, or as long as what was asked for before needs,
+ * whichever is longer; so the shortest time seen is the delay.  On a full line all are long, and
+ * say nothing: what was short counts on, and grows by an eighth each epoch in which nothing shorter
+ * was seen, should the path have become longer.
  */
 static void
 measure_delay(struct source *s, const struct flight *f, uint64_t now_ms)
 {
-	uint32_t delay = (uint32_t)min_of(max_of(now_ms - f->asked_ms, (uint64_t)1), (uint64_t)DELAY_MAX_MS);
+	uint32_t delay =
+	    (uint32_t)min_of(max_of(now_ms - f->asked_ms, (uint64_t)1), (uint64_t)DELAY_MAX_MS);
 
 	if (s->delay_epoch_ms == 0 || delay < s->delay_epoch_ms)
 		s->delay_epoch_ms = delay;
@@ -223,7 +225,8 @@ transfer_again(struct transfer *t, uint32_t unit)
 static bool
 has_room(const struct source *s, uint64_t now_ms)
 {
-	return !s->banned && now_ms >= s->not_before_ms && s->flights.len < LIMIT_UNITS_OPEN && s->in_flight < window(s);
+	return !s->banned && now_ms >= s->not_before_ms && s->flights.len < LIMIT_UNITS_OPEN &&
+	       s->in_flight < window(s);
 }
 
 static bool
@@ -232,22 +235,30 @@ is_avoided(const struct again *a, const struct source *s, uint64_t now_ms)
 	return a != NULL && a->avoid == s->id && now_ms < a->until_ms;
 }
 
-/* The one with room whose queue is shortest for its window; for unit A when that is not NULL. */
+/* Is X to be asked rather than Y?  For a unit that was put back he who gave something last time
+ * comes first: two who always say "later" must not pass it to and fro between them. */
+static bool
+is_better(const struct source *x, const struct source *y, bool again)
+{
+	uint64_t load_x = x->in_flight * 1024 / window(x), load_y = y->in_flight * 1024 / window(y);
+
+	if (again && x->fruitless != y->fruitless)
+		return x->fruitless < y->fruitless;
+	return load_x != load_y ? load_x < load_y : x->fruitless < y->fruitless;
+}
+
+/* The best one that has room; for unit A when that is not NULL. */
 static struct source *
 choose(const struct transfer *t, const struct again *a, uint64_t now_ms)
 {
 	struct source *best = NULL;
-	uint64_t best_load = 0;
 
 	for (size_t i = 0; i < t->sources.len; i++) {
 		struct source *s = &t->sources.at[i];
 		if (!has_room(s, now_ms) || is_avoided(a, s, now_ms))
 			continue;
-		uint64_t load = s->in_flight * 1024 / window(s);
-		if (best == NULL || load < best_load) {
+		if (best == NULL || is_better(s, best, a != NULL))
 			best = s;
-			best_load = load;
-		}
 	}
 	return best;
 }
@@ -269,7 +280,9 @@ ask(struct transfer *t, struct source *s, uint32_t unit, struct transfer_ask *re
 		s->front_ms = s->last_ms = s->sample_ms = now;
 		s->sample_bytes = 0;
 	}
-	const struct flight f = { .unit = unit, .left = ret->bytes, .asked_ms = now, .last_ms = now };
+	const struct flight f = {
+		.unit = unit, .left = ret->bytes, .asked_ms = now, .last_ms = now
+	};
 	array_push(&s->flights, f);
 	s->in_flight += ret->bytes;
 	return true;
@@ -345,7 +358,8 @@ transfer_wakes(const struct transfer *t)
 		at = ready > t->now_ms ? min_of(at, ready) : at;
 	}
 	ready = ready_ms(t, NULL);
-	if (t->again.len < TRANSFER_AGAIN_MAX && t->closed.count < t->o.n_units && ready > t->now_ms)
+	if (t->again.len < TRANSFER_AGAIN_MAX && t->closed.count < t->o.n_units &&
+	    ready > t->now_ms)
 		at = min_of(at, ready);
 	return at;
 }
@@ -362,7 +376,7 @@ transfer_took(struct transfer *t, uint64_t source, uint32_t unit, uint32_t bytes
 	if (s == NULL)
 		return;
 	s->last_ms = now_ms;
-	s->fruitless = 0;
+	s->fruitless = s->failures = 0;
 	measure_rate(s, bytes, now_ms);
 	if (f == NULL)
 		return;
@@ -381,14 +395,15 @@ back_off(struct source *s, uint64_t now_ms)
 {
 	uint64_t wait = TRANSFER_BACKOFF_MS;
 
-	s->fruitless++;
-	for (uint32_t i = 1; i < s->fruitless && wait < TRANSFER_BACKOFF_MAX_MS; i++)
+	s->failures++;
+	for (uint32_t i = 1; i < s->failures && wait < TRANSFER_BACKOFF_MAX_MS; i++)
 		wait *= 2;
 	s->not_before_ms = now_ms + min_of(wait, (uint64_t)TRANSFER_BACKOFF_MAX_MS);
 }
 
 void
-transfer_ended(struct transfer *t, uint64_t source, uint32_t unit, uint32_t retry_ms, uint64_t now_ms)
+transfer_ended(
+    struct transfer *t, uint64_t source, uint32_t unit, uint32_t retry_ms, uint64_t now_ms)
 {
 	struct source *s = find(t, source);
 	struct flight *f = find_flight(s, unit);
@@ -398,9 +413,12 @@ transfer_ended(struct transfer *t, uint64_t source, uint32_t unit, uint32_t retr
 		return;
 	bool whole = f->left == 0, fruitless = f->got == 0;
 	remove_flight(s, f, now_ms);
+	s->fruitless += fruitless;
 	if (fruitless && retry_ms == 0)
 		back_off(s, now_ms);
-	uint64_t wait = retry_ms > 0 ? min_of(retry_ms, (uint32_t)LIMIT_RETRY_MS) : whole ? 0 : TRANSFER_BACKOFF_MS;
+	uint64_t wait = retry_ms > 0 ? min_of(retry_ms, (uint32_t)LIMIT_RETRY_MS)
+			: whole      ? 0
+				     : TRANSFER_BACKOFF_MS;
 	put_back(t, unit, source, now_ms + wait);
 }
 

@@ -4,11 +4,16 @@
 #include "base/reader.h"
 
 void
-transfer_check_init(struct transfer_check *c, const struct unit *u, const struct hash_id *chunks, const uint32_t *lens,
-    uint32_t n_chunks)
+transfer_check_init(struct transfer_check *c, const struct unit *u, const struct hash_id *chunks,
+    const uint32_t *lens, uint32_t n_chunks)
 {
-	*c = (struct transfer_check){ .unit = *u, .chunks = chunks, .lens = lens, .n_chunks = n_chunks,
-		.list_chunk = UINT32_MAX, .chunk = u->first_chunk, .leaf = u->first_leaf };
+	*c = (struct transfer_check){ .unit = *u,
+		.chunks = chunks,
+		.lens = lens,
+		.n_chunks = n_chunks,
+		.list_chunk = UINT32_MAX,
+		.chunk = u->first_chunk,
+		.leaf = u->first_leaf };
 }
 
 /* The frame's parts, and what they give. */
@@ -52,7 +57,8 @@ go_to(struct transfer_check *c, uint32_t to, struct error *e)
 
 /* The list of the chunk at hand, from the frame unless it is held. */
 static enum err
-take_list(struct transfer_check *c, struct frame *f, const struct hash_id *id, uint32_t len, struct error *e)
+take_list(struct transfer_check *c, struct frame *f, const struct hash_id *id, uint32_t len,
+    struct error *e)
 {
 	struct leaf_list list = { .n = chunk_id_leaf_count(len) };
 
@@ -63,7 +69,8 @@ take_list(struct transfer_check *c, struct frame *f, const struct hash_id *id, u
 	if (f->lists.bad)
 		return fail(e, ERR_PROTO, "the leaf list of chunk %u is not there", c->chunk);
 	if (!chunk_id_leaves_match(id, len, &list))
-		return fail(e, ERR_CORRUPT, "the leaf list of chunk %u is not of that chunk", c->chunk);
+		return fail(
+		    e, ERR_CORRUPT, "the leaf list of chunk %u is not of that chunk", c->chunk);
 	c->list = list;
 	c->list_chunk = c->chunk;
 	return OK;
@@ -77,7 +84,9 @@ take_leaf(struct transfer_check *c, struct frame *f, struct error *e)
 	if (len == 0)
 		return fail(e, ERR_PROTO, "chunk %u is not of this unit", c->chunk);
 	const struct hash_id *id = &c->chunks[i];
-	struct transfer_leaf leaf = { .chunk = c->chunk, .leaf = c->leaf, .n_leaves = chunk_id_leaf_count(len) };
+	struct transfer_leaf leaf = {
+		.chunk = c->chunk, .leaf = c->leaf, .n_leaves = chunk_id_leaf_count(len)
+	};
 	leaf.bytes = reader_take(&f->leaves, chunk_id_leaf_len(len, c->leaf));
 	if (f->leaves.bad)
 		return fail(e, ERR_PROTO, "leaf %u of chunk %u is cut short", c->leaf, c->chunk);
@@ -91,7 +100,8 @@ take_leaf(struct transfer_check *c, struct frame *f, struct error *e)
 			return r;
 		hash_leaf(id->alg, leaf.bytes, hash);
 		if (memcmp(hash, c->list.hash[c->leaf], HASH_BYTES) != 0)
-			return fail(e, ERR_CORRUPT, "leaf %u of chunk %u does not match its hash", c->leaf, c->chunk);
+			return fail(e, ERR_CORRUPT, "leaf %u of chunk %u does not match its hash",
+			    c->leaf, c->chunk);
 		leaf.list = &c->list;
 	}
 	return f->on_leaf(f->ctx, &leaf, e);
@@ -99,7 +109,8 @@ take_leaf(struct transfer_check *c, struct frame *f, struct error *e)
 
 enum err
 transfer_check_data(struct transfer_check *c, struct bytes payload,
-    enum err (*on_leaf)(void *ctx, const struct transfer_leaf *leaf, struct error *e), void *ctx, struct error *e)
+    enum err (*on_leaf)(void *ctx, const struct transfer_leaf *leaf, struct error *e), void *ctx,
+    struct error *e)
 {
 	struct bytes lists, leaves;
 	struct data_prefix p;
@@ -108,7 +119,8 @@ transfer_check_data(struct transfer_check *c, struct bytes payload,
 	if (r != OK)
 		return r;
 	if (p.first_leaf + p.n_leaves > c->unit.n_leaves)
-		return fail(e, ERR_PROTO, "leaves %u+%u of a unit of %u", p.first_leaf, p.n_leaves, c->unit.n_leaves);
+		return fail(e, ERR_PROTO, "leaves %u+%u of a unit of %u", p.first_leaf, p.n_leaves,
+		    c->unit.n_leaves);
 	struct frame f = { reader_over(lists), reader_over(leaves), on_leaf, ctx };
 	r = go_to(c, p.first_leaf, e);
 	for (uint32_t i = 0; r == OK && i < p.n_leaves; i++) {
