@@ -157,6 +157,7 @@ on_tick(void *ctx)
 
 	engine_job_tick(en);
 	engine_gc_tick(en);
+	places_trim(en->places);
 	timer_start(en->tick, ENGINE_TICK_MS);
 }
 

@@ -96,6 +96,8 @@ enum err state_file_put(struct state *s, int64_t dir, struct state_file *f, stru
 /* The stat and content of F->id are these now; its places stay. */
 enum err state_file_set(struct state *s, const struct state_file *f, struct error *e) must_check;
 enum err state_file_del(struct state *s, int64_t id, struct error *e) must_check;
+/* The same, if what is known about it is still F. */
+enum err state_file_del_if(struct state *s, const struct state_file *f, struct error *e) must_check;
 enum err state_file_touch(struct state *s, int64_t id, uint64_t gen, struct error *e) must_check;
 /* Drops the files of ROOT not seen since generation GEN. */
 enum err state_files_expire(struct state *s, int64_t root, uint64_t gen, struct error *e) must_check;

@@ -252,6 +252,24 @@ state_file_del(struct state *s, int64_t id, struct error *e)
 }
 
 enum err
+state_file_del_if(struct state *s, const struct state_file *f, struct error *e)
+{
+	static const char SQL_FILE[] = "DELETE FROM file WHERE id = ? AND size = ? AND ino = ? AND mtime_ns = ?"
+				       " AND ctime_ns = ? AND content = ? RETURNING id";
+	auto_row struct db_row *row = NULL;
+	enum err r = db_query(s->db, SQL_FILE, &row, e, "iiiiii", f->id, (int64_t)f->size, (int64_t)f->ino, f->mtime_ns,
+	    f->ctime_ns, (int64_t)f->content);
+
+	if (r == OK)
+		r = db_row_next(row, e);
+	if (r == ERR_NOTFOUND)
+		return OK;
+	if (r == OK)
+		r = state_row_done(row, e);
+	return r == OK ? drop_places(s, f->id, e) : r;
+}
+
+enum err
 state_file_touch(struct state *s, int64_t id, uint64_t gen, struct error *e)
 {
 	static const char SQL_TOUCH[] = "UPDATE file SET gen = ?2 WHERE id = ?1";

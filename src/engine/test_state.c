@@ -281,12 +281,20 @@ a_file_put_again_keeps_its_id_and_loses_its_places(void **state)
 	assert_int_equal(at[0].offset, UINT64_MAX >> 2);
 	check_ok(state_file_find(p->s, dir, BYTES_LIT("f"), &found, &e), e);
 	assert_file(&found, &f);
-	check_ok(state_file_del(p->s, g.id, &e), e);
+	struct state_file other = g;
+	other.ctime_ns--;
+	check_ok(state_file_del_if(p->s, &other, &e), e);
+	assert_int_equal(places_of(p->s, 1, at), 1);
+	check_ok(state_file_del_if(p->s, &g, &e), e);
 	assert_int_equal(places_of(p->s, 1, at), 0);
+	check_err(state_file_find(p->s, dir, BYTES_LIT("g"), &found, &e), ERR_NOTFOUND, e);
 	reopen(p);
 	struct state_file h = any_file("h", 3);
 	check_ok(state_file_put(p->s, dir, &h, &e), e);
 	assert_int_not_equal(h.id, f.id);
+	check_ok(state_place_add(p->s, &chunk, f.id, 0, &e), e);
+	check_ok(state_file_del(p->s, f.id, &e), e);
+	assert_int_equal(places_of(p->s, 1, at), 0);
 }
 
 static void
