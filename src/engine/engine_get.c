@@ -271,7 +271,7 @@ work_plan(struct engine_work *w, struct error *e)
 {
 	struct get *g = of_work(w);
 	struct engine *en = w->engine;
-	struct relpath sub;
+	struct relpath sub = { 0 };
 
 	enum err r = chunk_store_put_node(en->nodes, (enum hash_alg)g->commit.id.alg, HASH_COMMIT,
 	    buf_bytes(&g->commit_bytes), NULL, e);

@@ -57,7 +57,7 @@ static enum err
 open_dir(const char *path, int *ret_fd, struct error *e)
 {
 	auto_buf struct buf text = BUF(RELPATH_MAX);
-	struct relpath missing;
+	struct relpath missing = { 0 };
 	struct fs_stat st;
 	const char *left;
 	int base_ = -1, fd_ = -1;

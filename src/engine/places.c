@@ -277,7 +277,7 @@ static enum err
 open_file(struct places *p, struct look *l, struct error *e)
 {
 	auto_buf struct buf text = BUF(RELPATH_MAX + 1);
-	struct relpath path;
+	struct relpath path = { 0 };
 	int64_t root;
 
 	l->gone = false;

@@ -129,7 +129,7 @@ scan_dir_open(struct scan *s, struct scan_dir *parent, const char *name, struct 
 {
 	auto_buf struct buf path = { 0 };
 	struct relpath p = scan_dir_child(parent, name, &path);
-	int at, fd;
+	int at, fd = -1;
 
 	if (p.len > RELPATH_MAX || depth_of(parent) >= RELPATH_DEPTH_MAX)
 		return fail(e, ERR_LIMIT, "lies too deep");

@@ -54,7 +54,7 @@ state_root_get(struct state *s, enum root_kind kind, const struct hash_id *share
 	    " ON CONFLICT(kind, share, path) DO UPDATE SET share_name = ?3, subpath = ?5"
 	    " RETURNING " COLUMNS;
 	auto_row struct db_row *row = NULL;
-	struct root root;
+	struct root root = { 0 };
 	enum err r = db_query(s->db, SQL_PUT, &row, e, "ibsbb", (int64_t)kind, hash_id_bytes(share), share_name,
 	    bytes_str(path), bytes_str(subpath));
 
