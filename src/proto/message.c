@@ -128,13 +128,14 @@ check_hello(const void *message, struct error *e)
 	return OK;
 }
 
-/* What a snapshot's state says about its HEAD statement. */
+/* A number is what a snapshot got when it became the head, and only then a HEAD statement can be
+ * there (of one that was the head long ago it need not be). */
 static enum err
 check_state(uint8_t state, struct bytes head, uint64_t number, struct error *e)
 {
 	bool is_head = state == SNAPSHOT_HEAD;
 
-	if ((head.len > 0) != is_head || (number > 0) != is_head)
+	if ((head.len > 0 && !is_head) || (number > 0) != is_head)
 		return fail(e, ERR_PROTO,
 		    "snapshot in state %u with %zu bytes of head and number %llu", state, head.len,
 		    (unsigned long long)number);

@@ -103,7 +103,8 @@ enum snapshot_state {
 };
 struct msg_snapshot {
 	struct bytes share_statement, grant; /* the caller's grant */
-	/* HEAD statement of the snapshot, empty while announced or when there is none */
+	/* HEAD statement of the snapshot; empty while announced, and maybe when it was the head
+	 * long ago */
 	struct bytes head;
 	struct bytes commit; /* commit bytes; empty when the share has no snapshot yet */
 	uint8_t state;       /* enum snapshot_state */

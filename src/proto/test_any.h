@@ -157,9 +157,8 @@ any_state(struct bytes *head, uint64_t *number, uint8_t state)
 	if (state != SNAPSHOT_HEAD) {
 		*head = BYTES(NULL, 0);
 		*number = 0;
-	} else if (*number == 0 || head->len == 0) {
+	} else if (*number == 0) {
 		*number = 1;
-		*head = BYTES_LIT("head");
 	}
 }
 

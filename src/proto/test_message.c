@@ -487,6 +487,9 @@ what_a_snapshot_says_agrees_with_its_state(void **state)
 	m.snapshot.commit = BYTES(NULL, 0);
 	assert_refused(ERR_PROTO, &m);
 	m = good;
+	m.snapshot.head = BYTES(NULL, 0); /* it was the head long ago */
+	assert_ok(message_encode(&m, &out, &unit_error));
+	m = good;
 	m.snapshot.number = 0;
 	assert_refused(ERR_PROTO, &m);
 	m = good;
