@@ -28,7 +28,7 @@ enum field_kind {        /* in the struct        on the wire */
 	FIELD_LIST,      /* struct message_list  up to MAX items: length u32 | 1..ITEM bytes each */
 	FIELD_ADDRESSES, /* struct message_list  the same, and invite_address_parse */
 	FIELD_IDS,       /* struct bytes         MIN..MAX ids of 33 bytes */
-	FIELD_RUNS, /* uint32_t n, runs[MAX]  first u16, n u16 each: ascending and disjoint */
+	FIELD_RUNS,      /* uint32_t n, runs[MAX]  first u16, n u16 each: ascending and disjoint */
 };
 enum { FIELD_REQUIRED = true, FIELD_OPTIONAL = false };
 enum { FIELD_MUST_UNDERSTAND = 0x8000 }; /* bit of a tag */
