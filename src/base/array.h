@@ -41,4 +41,6 @@ array_room(size_t room, size_t n)
 		(a)->at = NULL;                                                                    \
 		(a)->len = (a)->room = 0;                                                          \
 	} while (0)
-#define array_each(it, a) for (__typeof__(*(a)->at) *it = (a)->at; it < (a)->at + (a)->len; it++)
+/* An empty array may have no memory: nothing is added to its NULL. */
+#define array_each(it, a)                                                                          \
+	for (__typeof__(*(a)->at) *it = (a)->at; it != NULL && it < (a)->at + (a)->len; it++)
