@@ -1,20 +1,11 @@
 /*
- * unit: cmocka for our tests.  Include it first.
- *
- * cmocka has a macro `fail` of its own; ours (base/error.h) wins here, and unit_fail stands in for
- * it. Calls that can fail take &unit_error, so that assert_ok can print what went wrong and where
- * it was born.
+ * unit: check.h for tests that make many calls which can fail: they share one error, unit_error, so that
+ * assert_ok(thing_open(path, &thing, &unit_error)) prints what went wrong and where it was born.
+ * To be included before everything else, as check.h says.
  */
 #pragma once
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-#undef fail
-
-#include "base/error.h"
+#include "tests/check.h"
 
 static struct error unit_error __attribute__((unused));
 
@@ -26,16 +17,11 @@ static struct error unit_error __attribute__((unused));
 	} while (0)
 
 /* CALL returns OK. */
-#define assert_ok(call) assert_err(OK, call)
+#define assert_ok(call) check_ok(call, unit_error)
 
 /* CALL returns CODE, and says so in its error. */
 #define assert_err(want, call)                                                                     \
 	do {                                                                                       \
 		unit_error = (struct error){ 0 };                                                  \
-		enum err unit_want = (want), unit_got = (call);                                    \
-		if (unit_got != unit_want)                                                         \
-			unit_fail("%s: %s, not %s: %s (%s)", #call, error_name(unit_got),          \
-			    error_name(unit_want), unit_error.text,                                \
-			    unit_error.where != NULL ? unit_error.where : "no origin");            \
-		assert_int_equal(unit_error.code, unit_got);                                       \
+		check_err(call, want, unit_error);                                                 \
 	} while (0)

@@ -15,6 +15,7 @@
  *            db_query/db_run until it is done.  A thread that has the lock may run further
  *            statements, also while it walks the rows of one; rows are walked and ended by the
  *            thread that asked for them.
+ *            Who needs a reader and its owner at once takes the reader first.
  * Blocking   always: run in a job.
  * Errors     ERR_CORRUPT for a damaged file, ERR_NOSPACE, ERR_EXISTS for a broken uniqueness,
  *            ERR_AGAIN when somebody else owns the file, ERR_LIMIT for want of memory, ERR_BUG for
