@@ -73,7 +73,7 @@ enum err fs_next_data(
 enum err fs_copy_range(
     int from, uint64_t from_off, int to, uint64_t to_off, uint64_t n, struct error *e) must_check;
 
-/* -- names in a directory -- */
+/* -- names in a directory.  Modes are & 0777 and subject to the umask. -- */
 enum err fs_mkdir(int dir, struct relpath p, uint32_t mode, struct error *e) must_check;
 /* Makes P and all above it that are missing; existing directories are fine, a symlink or file is
  * ERR_EXISTS. */

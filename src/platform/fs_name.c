@@ -98,9 +98,9 @@ fs_rmdir(int dir, struct relpath p, struct error *e)
 }
 
 /*
- * RENAME_NOREPLACE for a filesystem without it.  A link refuses a taken name by itself.  A
- * directory cannot be linked; renaming one over another replaces only an empty one, so the race
- * between look and rename loses nothing.
+ * RENAME_NOREPLACE for a filesystem without it.  A link refuses a taken name by itself.  What cannot
+ * be linked is looked for and then renamed: a directory replaces only an empty one, so the race
+ * loses nothing; on a filesystem without links there is nothing better.
  */
 static int
 rename_new_by_hand(const struct fs_at *from, const struct fs_at *to)
@@ -109,7 +109,7 @@ rename_new_by_hand(const struct fs_at *from, const struct fs_at *to)
 
 	if (linkat(from->dir, from->name, to->dir, to->name, 0) == 0)
 		return unlinkat(from->dir, from->name, 0);
-	if (errno != EPERM)
+	if (errno != EPERM && errno != ENOSYS && errno != EOPNOTSUPP && errno != EMLINK)
 		return -1;
 	if (fstatat(to->dir, to->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = EEXIST;

@@ -56,15 +56,21 @@ fs_show(int dir, struct relpath p, char out[static FS_SHOWN])
 }
 
 static int
-open_beneath(int dir, const char *path, int flags, mode_t mode)
+openat2_with(int dir, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned)flags,
 		.mode = flags & O_CREAT ? mode : 0,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | resolve,
 	};
 
 	return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
+}
+
+static int
+open_beneath(int dir, const char *path, int flags, mode_t mode)
+{
+	return openat2_with(dir, path, flags, mode, 0);
 }
 
 /* Where the stretch from AT ends: before a slash, or at the end of the path. */
@@ -121,6 +127,26 @@ fs_openat(int dir, struct relpath p, int flags, mode_t mode)
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = walk(dir, p, false, flags, mode);
 	return fd;
+}
+
+int
+fs_open_unmounted(int dir, const char *name)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	struct stat a, b;
+	int fd = openat2_with(dir, name, flags, 0, RESOLVE_NO_XDEV);
+
+	if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
+		return fd;
+	/* Without openat2 only another filesystem shows, not a bind mount of the same one. */
+	auto_fd int plain = openat(dir, name, flags);
+	if (plain < 0 || fstat(dir, &a) != 0 || fstat(plain, &b) != 0)
+		return -1;
+	if (a.st_dev != b.st_dev) {
+		errno = EXDEV;
+		return -1;
+	}
+	return take_fd(plain);
 }
 
 enum err

@@ -22,6 +22,9 @@ enum err fs_temporary_name(char out[static FS_TEMPORARY], struct error *e) must_
 /* openat(2) that follows no symlink and stays beneath DIR.  -1 and errno. */
 int fs_openat(int dir, struct relpath p, int flags, mode_t mode);
 
+/* The directory NAME in DIR, to be read; EXDEV when something is mounted there.  -1 and errno. */
+int fs_open_unmounted(int dir, const char *name);
+
 /* Where a name is: for the *at() calls.  fs_at_clear; zero is not the empty value, FS_AT is. */
 struct fs_at {
 	int dir;

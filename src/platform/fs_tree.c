@@ -134,24 +134,23 @@ enum { LEVELS = 32, PASSES = 65536 };
 
 struct removal {
 	int top;
-	dev_t dev;       /* a mount inside the tree is not ours to empty */
 	uint64_t number; /* of the next directory that is moved up */
 	bool again;
 };
 
 /* Opens a directory that is about to be emptied; one that its owner may not write becomes writable
- * first. */
+ * first.  What is mounted in the tree is not ours to empty. */
 static int
-open_to_empty(int dir, const char *name, struct stat *st)
+open_to_empty(int dir, const char *name)
 {
-	const int how = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	auto_fd int fd = openat(dir, name, how);
+	struct stat st;
+	auto_fd int fd = fs_open_unmounted(dir, name);
 
 	if (fd < 0 && errno == EACCES && fchmodat(dir, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
-		fd = openat(dir, name, how);
-	if (fd < 0 || fstat(fd, st) != 0)
+		fd = fs_open_unmounted(dir, name);
+	if (fd < 0 || fstat(fd, &st) != 0)
 		return -1;
-	if ((st->st_mode & 0700) != 0700)
+	if ((st.st_mode & 0700) != 0700)
 		(void)fchmod(fd, 0700); /* if it was needed, the next call says so */
 	return take_fd(fd);
 }
@@ -177,15 +176,10 @@ static enum err empty(struct removal *x, int fd, int level, struct error *e);
 static enum err
 remove_dir(struct removal *x, int dir, const char *name, int level, struct error *e)
 {
-	char shown[FS_SHOWN];
-	struct stat st;
-	auto_fd int fd = fault_call("open directory", open_to_empty(dir, name, &st));
+	auto_fd int fd = fault_call("open directory", open_to_empty(dir, name));
 
 	if (fd < 0)
-		return errno == ENOENT ? OK : fail_in(dir, name, "open directory", e);
-	if (st.st_dev != x->dev)
-		return fail(e, ERR_IO, "remove %s: another filesystem is mounted there",
-		    fs_show_fd(fd, shown));
+		return errno == ENOENT ? OK : fail_in(dir, name, "remove directory", e);
 	if (level == LEVELS) {
 		if (fault_call("rename", move_up(x, dir, name)) != 0)
 			return fail_in(dir, name, "move", e);
@@ -231,7 +225,6 @@ enum err
 fs_remove_tree(int dir, struct relpath p, struct error *e)
 {
 	auto_at struct fs_at at = FS_AT;
-	struct stat st;
 	bool is_dir = false;
 	enum err r = fs_at_find(dir, p, &at, e);
 
@@ -241,10 +234,10 @@ fs_remove_tree(int dir, struct relpath p, struct error *e)
 		r = remove_entry(at.dir, at.name, &is_dir, e);
 	if (r != OK || !is_dir)
 		return r;
-	auto_fd int top = fault_call("open directory", open_to_empty(at.dir, at.name, &st));
+	auto_fd int top = fault_call("open directory", open_to_empty(at.dir, at.name));
 	if (top < 0)
-		return errno == ENOENT ? OK : fail_in(at.dir, at.name, "open directory", e);
-	struct removal x = { .top = top, .dev = st.st_dev, .again = true };
+		return errno == ENOENT ? OK : fail_in(at.dir, at.name, "remove directory", e);
+	struct removal x = { .top = top, .again = true };
 	for (int pass = 0; r == OK && x.again && pass < PASSES; pass++) {
 		x.again = false;
 		r = empty(&x, top, 0, e);
