@@ -89,7 +89,8 @@ check_config(struct doctor *d)
 	struct error e = { 0 };
 
 	if (config_read(&d->config, d->home, COMMAND_FOR_BOTH, &e) != OK)
-		doctor_say(d, "config", DOCTOR_FAIL, "`man weft.conf` lists the keys", "%s", e.text);
+		doctor_say(
+		    d, "config", DOCTOR_FAIL, "`man weft.conf` lists the keys", "%s", e.text);
 	else if (d->config.values.len > 0)
 		doctor_say(
 		    d, "config", DOCTOR_OK, NULL, "%s sets %zu", CONFIG_FILE, d->config.values.len);
