@@ -1,5 +1,7 @@
-/* Prints what is made from the table of commands.  usage: weft-docgen man | conf | bash SCRIPT (which is
- * appended) */
+/*
+ * Prints what is made from the table of commands. usage: weft-docgen man | conf | bash SCRIPT
+ * (which is appended)
+ */
 #include <stdio.h>
 
 #include "cmd/completion.h"
