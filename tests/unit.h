@@ -1,7 +1,7 @@
 /*
- * unit: check.h for tests that make many calls which can fail: they share one error, unit_error, so
- * that assert_ok(thing_open(path, &thing, &unit_error)) prints what went wrong and where it was born.
- * To be included before everything else, as check.h says.
+ * unit: check.h for tests that make many calls which can fail: they share one error,
+ * unit_error, so that assert_ok(thing_open(path, &thing, &unit_error)) prints what went wrong
+ * and where it was born. To be included before everything else, as check.h says.
  */
 #pragma once
 

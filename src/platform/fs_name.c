@@ -99,8 +99,8 @@ fs_rmdir(int dir, struct relpath p, struct error *e)
 
 /*
  * RENAME_NOREPLACE for a filesystem without it.  A link refuses a taken name by itself.  What
- * cannot be linked is looked for and then renamed: a directory replaces only an empty one, so the race
- * loses nothing; on a filesystem without links there is nothing better.
+ * cannot be linked is looked for and then renamed: a directory replaces only an empty one, so
+ * the race loses nothing; on a filesystem without links there is nothing better.
  */
 static int
 rename_new_by_hand(const struct fs_at *from, const struct fs_at *to)
