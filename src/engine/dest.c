@@ -1,46 +1,110 @@
 #include "engine/dest.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "crypto/random.h"
 #include "engine/dest_private.h"
 
+/* -- notes -- */
+
+static const char *const why_text[] = {
+	[DEST_WHY_CHANGED] = "was changed since it was received and stays; --overwrite moves it to " DEST_TRASH,
+	[DEST_WHY_FILE] = "a file is in the way and stays; --overwrite moves it to " DEST_TRASH,
+	[DEST_WHY_DIR] = "a directory is in the way and stays; --overwrite moves it to " DEST_TRASH,
+	[DEST_WHY_SYMLINK] = "a symlink is in the way and stays; --overwrite moves it to " DEST_TRASH,
+	[DEST_WHY_OTHER] = "something is in the way and stays; --overwrite moves it to " DEST_TRASH,
+	[DEST_WHY_GONE] = "is no longer in the share, but was changed here: it stays",
+	[DEST_WHY_LATE] = "appeared or changed while the snapshot was being received: it stays",
+	[DEST_WHY_LOST] = "what was received for it has been removed: get it again",
+	[DEST_WHY_CANNOT] = "cannot be made as it should be",
+};
+
+static void
+tell(struct dest *d, struct relpath path, enum dest_why why, const char *detail)
+{
+	char text[ERROR_TEXT];
+
+	if (d->o.on_note == NULL)
+		return;
+	snprintf(text, sizeof text, "%s%s%s", why_text[why], detail != NULL ? ": " : "",
+	    detail != NULL ? detail : "");
+	d->o.on_note(d->o.ctx, path, text);
+}
+
+void
+dest_note(struct dest *d, struct relpath path, enum dest_why why, const char *detail)
+{
+	d->summary.in_way++;
+	tell(d, path, why, detail);
+}
+
+void
+dest_note_skipped(struct dest *d)
+{
+	for (uint64_t i = 0; i < d->plan.files.n; i++) {
+		const struct dest_file *f = dest_file(d, i);
+		if (f->action == DEST_SKIP && f->why != DEST_WHY_NONE)
+			tell(d, dest_file_path(d, f), f->why, NULL);
+	}
+}
+
+void
+dest_trim(struct dest *d, uint64_t i)
+{
+	if (i % DEST_TRIM != DEST_TRIM - 1)
+		return;
+	big_array_trim(&d->plan.files);
+	big_array_trim(&d->plan.chunks);
+	big_array_trim(&d->plan.paths);
+	snapshot_map_trim(d->o.map);
+}
+
 /* -- the destination -- */
+
+/* Opens NAME in PARENT, made when it is not there. */
+static enum err
+open_or_make(struct dest *d, int parent, struct relpath name, struct error *e)
+{
+	struct fs_stat st;
+	struct error why;
+	enum err r = fs_stat_at(parent, name, &st, &why);
+
+	if (r == ERR_NOTFOUND)
+		r = fs_mkdir(parent, name, 0777, &why);
+	else if (r == OK && st.type == FS_SYMLINK)
+		return fail(e, ERR_EXISTS, "%s is a symlink: name the directory it points to", d->path);
+	else if (r == OK && st.type != FS_DIR)
+		return fail(
+		    e, ERR_EXISTS, "%s is not a directory: name one, or one that is to be made", d->path);
+	if (r == OK || r == ERR_EXISTS)
+		return fs_open_dir(parent, name, &d->dir, e);
+	return dest_fail(e, &why);
+}
 
 static enum err
 open_dest(struct dest *d, struct error *e)
 {
-	struct fs_stat st;
 	auto_fd int parent = -1;
+	struct relpath name;
+	size_t n = strlen(d->path);
+
+	while (n > 1 && d->path[n - 1] == '/')
+		d->path[--n] = '\0';
+	if (n == 1)
+		return fs_open_root(d->path, &d->dir, e);
 	auto_free char *above = str_dup(d->path);
 	char *slash = strrchr(above, '/');
-	struct relpath name;
-
-	if (strcmp(d->path, "/") == 0)
-		return fs_open_root(d->path, &d->dir, e);
-	const char *last = d->path + (slash - above) + 1;
-	*(slash == above ? slash + 1 : slash) = 0;
+	const char *last = d->path + (slash + 1 - above);
+	slash[slash == above] = '\0';
 	enum err r = fs_open_root(above, &parent, e);
 	if (r == OK)
 		r = relpath_parse(last, strlen(last), &name, e);
-	if (r != OK)
-		return error_wrap(e, r, "%s", d->path);
-	r = fs_stat_at(parent, name, &st, e);
-	if (r == ERR_NOTFOUND) {
-		r = fs_mkdir(parent, name, 0777, e);
-		if (r == ERR_EXISTS)
-			r = OK;
-	} else if (r == OK && st.type == FS_SYMLINK) {
-		return fail(e, ERR_EXISTS, "%s is a symlink: name the directory it points to", d->path);
-	} else if (r == OK && st.type != FS_DIR) {
-		return fail(e, ERR_EXISTS, "%s is not a directory: name one, or one that is to be made", d->path);
-	}
 	if (r == OK)
-		r = fs_open_dir(parent, name, &d->dir, e);
+		r = open_or_make(d, parent, name, e);
 	return r == OK ? OK : error_wrap(e, r, "receive into %s", d->path);
 }
 
@@ -50,20 +114,46 @@ stage_path(int64_t job, char out[static 48])
 	snprintf(out, 48, DEST_META "/stage-%lld", (long long)job);
 }
 
+/* The stage, made if need be, and the mark in it; none when it is new. */
 static enum err
 open_stage(struct dest *d, struct error *e)
 {
+	auto_buf struct buf mark = BUF(sizeof d->mark);
 	char path[48];
 
 	stage_path(d->o.job, path);
 	enum err r = fs_mkdirs(d->dir, fs_rel(path), 0700, e);
 	if (r == OK)
 		r = fs_open_dir(d->dir, fs_rel(path), &d->stage, e);
-	return r == OK ? OK : error_wrap(e, r, "%s cannot be written to", d->path);
+	if (r != OK)
+		return error_wrap(e, r, "%s cannot be written to", d->path);
+	if (fs_read_file(d->stage, REL("mark"), &mark, NULL) == OK && mark.len == sizeof d->mark)
+		memcpy(d->mark, mark.at, sizeof d->mark);
+	return OK;
 }
 
-/* Which directory's entries land in DEST: the snapshot's root, the one SUBPATH names, or, when that is a file, the one it is
- * in. */
+/* A staged file of another plan would be taken for ours: the stage is begun anew. */
+static enum err
+empty_stage(struct dest *d, struct error *e)
+{
+	char path[48];
+
+	stage_path(d->o.job, path);
+	enum err r = dest_store_forget(d->o.job_dir, e);
+	if (r == OK)
+		r = fs_remove_tree(d->dir, fs_rel(path), e);
+	cleanup_close(&d->stage);
+	d->stage = -1;
+	if (r == OK)
+		r = open_stage(d, e);
+	random_fill(d->mark, sizeof d->mark);
+	if (r == OK)
+		r = fs_write_file(d->stage, REL("mark"), BYTES_OF(d->mark), 0600, e);
+	return r;
+}
+
+/* Which directory's entries land in DEST: the snapshot's root, the one SUBPATH names, or, when that
+ * is a file, the one it is in. */
 static enum err
 find_tree(struct dest *d, struct error *e)
 {
@@ -83,180 +173,124 @@ find_tree(struct dest *d, struct error *e)
 			d->tree = en.root;
 		return r;
 	}
-	char *slash = strrchr(d->subpath, '/');
-	d->only = str_dup(slash != NULL ? slash + 1 : d->subpath);
-	if (slash == NULL)
+	struct relpath name = dest_name_of(path);
+	d->only = str_dup(name.text);
+	if (name.len == path.len)
 		return OK;
-	*slash = 0;
+	auto_free char *above = str_dup(d->subpath);
+	path = (struct relpath){ above, path.len - name.len - 1 };
+	above[path.len] = '\0';
 	buf_reset(&value);
-	r = tree_find_path(d->o.nodes, &d->o.content, (struct relpath){ d->subpath, strlen(d->subpath) }, &value, items, &en, e);
-	*slash = '/';
+	r = tree_find_path(d->o.nodes, &d->o.content, path, &value, items, &en, e);
 	if (r == OK)
 		d->tree = en.root;
 	return r;
 }
 
-/* -- the plan on disk -- */
+/* -- a new plan -- */
 
-static const struct {
-	const char *name;
-	uint32_t magic, record;
-	size_t at;
-} arrays[] = {
-	{ "files", DEST_FILES, sizeof(struct dest_file), offsetof(struct dest, files) },
-	{ "chunks", DEST_CHUNKS, sizeof(struct dest_chunk), offsetof(struct dest, chunks) },
-	{ "paths", DEST_PATHS, 1, offsetof(struct dest, paths) },
-	{ "copies", DEST_COPIES, sizeof(struct dest_copy), offsetof(struct dest, copies) },
-	{ "gone", DEST_GONE, sizeof(struct dest_gone), offsetof(struct dest, gone) },
-};
-
-static struct big_array *
-array_of(struct dest *d, size_t i)
+/* What is still to be written, as blocks. */
+static uint64_t
+space_needed(struct dest *d)
 {
-	return (struct big_array *)(void *)((char *)d + arrays[i].at);
-}
+	uint64_t needed = 0;
 
-static void
-close_arrays(struct dest *d)
-{
-	for (size_t i = 0; i < lengthof(arrays); i++)
-		big_array_close(array_of(d, i));
-}
-
-static void
-make_header(const struct dest *d, struct dest_header *h)
-{
-	memset(h, 0, sizeof *h);
-	memcpy(h->snapshot, d->o.snapshot.bytes, HASH_BYTES);
-	memcpy(h->root, d->tree.bytes, HASH_BYTES);
-	h->overwrite = d->o.overwrite;
-	h->complete = 1;
-	h->summary = d->summary;
-}
-
-/* The plan of an earlier run, if it is of the same snapshot and whole. */
-static bool
-read_plan(struct dest *d)
-{
-	auto_buf struct buf b = BUF(sizeof(struct dest_header));
-	struct dest_header mine, theirs;
-
-	if (fs_read_file(d->o.job_dir, REL("plan"), &b, NULL) != OK || b.len != sizeof theirs)
-		return false;
-	memcpy(&theirs, b.at, sizeof theirs);
-	make_header(d, &mine);
-	if (memcmp(&mine, &theirs, offsetof(struct dest_header, summary)) != 0)
-		return false;
-	for (size_t i = 0; i < lengthof(arrays); i++) {
-		if (big_array_open(array_of(d, i), d->o.job_dir, fs_rel(arrays[i].name), arrays[i].magic,
-			arrays[i].record, NULL) != OK) {
-			close_arrays(d);
-			return false;
-		}
+	for (uint64_t i = 0; i < d->plan.chunks.n; i++) {
+		if (dest_chunk(d, i)->file != DEST_NONE)
+			needed += snapshot_map_chunk(d->o.map, i)->len;
 	}
-	if (d->chunks.n != snapshot_map_chunks(d->o.map)) {
-		close_arrays(d);
-		return false;
+	for (uint64_t i = 0; i < d->plan.copies.n; i++) {
+		const struct dest_copy *c = big_array_at(&d->plan.copies, i);
+		needed += snapshot_map_chunk(d->o.map, c->chunk)->len;
 	}
-	d->summary = theirs.summary;
-	return true;
-}
-
-static enum err
-write_plan(struct dest *d, struct error *e)
-{
-	struct dest_header h;
-	enum err r = OK;
-
-	for (size_t i = 0; r == OK && i < lengthof(arrays); i++)
-		r = big_array_sync(array_of(d, i), e);
-	if (r != OK)
-		return r;
-	make_header(d, &h);
-	return fs_write_file(d->o.job_dir, REL("plan"), BYTES_OF(h), 0600, e);
+	for (uint64_t i = 0; i < d->plan.files.n; i++) {
+		if (dest_is_new(dest_file(d, i)))
+			needed += 2048; /* the half of a block that it wastes */
+	}
+	return needed;
 }
 
 static enum err
 check_space(struct dest *d, struct error *e)
 {
-	uint64_t here = 0, total, margin = 16 * 1024 * 1024, needed = d->summary.bytes_missing;
+	uint64_t here = 0, total, margin = 16 * 1024 * 1024, needed = space_needed(d);
 	char need[TEXT_SIZE], have[TEXT_SIZE];
 	enum err r = fs_space(d->dir, &here, &total, e);
 
-	for (uint64_t i = 0; i < d->copies.n; i++)
-		needed += snapshot_map_chunk(d->o.map, ((struct dest_copy *)big_array_at(&d->copies, i))->chunk)->len;
 	if (r != OK || needed == 0 || here >= needed + margin)
 		return r;
-	return fail(e, ERR_NOSPACE, "%s needs %s and has %s: make room, then try again", d->path, text_size(needed, need),
-	    text_size(here, have));
+	return fail(e, ERR_NOSPACE, "%s needs %s and has %s: make room, then try again", d->path,
+	    text_size(needed, need), text_size(here, have));
 }
 
-static enum err
-forget(int job_dir, const char *name, struct error *e)
+static void
+count_missing(struct dest *d)
 {
-	struct error why;
-	enum err r = fs_unlink(job_dir, fs_rel(name), &why);
+	uint64_t missing = 0;
 
-	if (r == OK || r == ERR_NOTFOUND)
-		return OK;
-	return fail(e, r, "%s", why.text);
+	for (uint64_t i = 0; i < d->plan.chunks.n; i++) {
+		const struct dest_chunk *c = dest_chunk(d, i);
+		uint32_t len = snapshot_map_chunk(d->o.map, i)->len;
+		for (uint32_t leaf = 0; c->file != DEST_NONE && leaf < chunk_id_leaf_count(len); leaf++)
+			missing += c->taken >> leaf & 1 ? 0 : chunk_id_leaf_len(len, leaf);
+		dest_trim(d, i);
+	}
+	d->summary.bytes_missing = missing;
 }
 
+/* The plan is made from what is on the disk now; of an earlier plan only what it has staged counts. */
 static enum err
-new_plan(struct dest *d, struct error *e)
+new_plan(struct dest *d, const struct dest_arrays *old, struct error *e)
 {
-	enum err r = OK;
+	bool carried = false;
+	enum err r = dest_store_create(d, e);
 
-	/* A staged file of another plan would be taken for ours. */
-	char path[48];
-	stage_path(d->o.job, path);
-	r = fs_remove_tree(d->dir, fs_rel(path), e);
-	if (r == OK)
-		r = forget(d->o.job_dir, "plan", e);
-	if (r == OK)
-		r = forget(d->o.job_dir, "placing", e);
-	for (size_t i = 0; r == OK && i < lengthof(arrays); i++)
-		r = big_array_create(array_of(d, i), d->o.job_dir, fs_rel(arrays[i].name), arrays[i].magic, arrays[i].record,
-		    e);
 	if (r == OK)
 		r = dest_plan_make(d, e);
-	if (r == OK)
-		r = check_space(d, e);
-	if (r == OK)
-		r = write_plan(d, e);
-	return r;
+	if (r == OK && old != NULL)
+		r = dest_carry(d, old, &carried, e);
+	if (r != OK)
+		return r;
+	count_missing(d);
+	/* What was begun has its blocks; a disk that has become full since is waited for later. */
+	r = carried ? OK : check_space(d, e);
+	return r == OK ? dest_store_write(d, DEST_PLANNED, e) : r;
 }
 
-/* -- resuming -- */
-
-/* What was flushed counts; a chunk that was written and not yet flushed is looked at, and counts if it is what it should be. */
-static enum err
-resume(struct dest *d, struct error *e)
+/* Placing was begun: only its own plan knows what is what. */
+static void
+go_on_placing(struct dest *d, const struct dest_header *h, const struct dest_arrays *old)
 {
-	auto_free uint8_t *room = mem_alloc(CHUNK_MAX);
-	uint64_t n = d->chunks.n;
+	d->plan = *old;
+	d->generation = h->generation;
+	d->phase = DEST_PLACING;
+	d->summary = h->summary;
+	d->summary.bytes_missing = 0;
+	d->again = true;
+	dest_note_skipped(d);
+}
 
-	for (uint64_t i = 0; i < n; i++) {
-		struct dest_chunk *c = dest_chunk(d, i);
-		const struct snapshot_map_chunk *m = snapshot_map_chunk(d->o.map, i);
-		uint16_t all = (uint16_t)((1u << chunk_id_leaf_count(m->len)) - 1);
-		int fd;
-		if (c->file == UINT32_MAX || c->taken == c->durable)
-			continue;
-		bool ok = false;
-		if (c->taken == all && dest_stage_acquire(d, c->file, &fd, e) == OK) {
-			ok = fs_read_exact(fd, c->offset, room, m->len, NULL) == OK &&
-			    chunk_id_matches(&m->id, BYTES(room, m->len));
-			dest_stage_release(d, c->file, fd);
-		}
-		c->taken = ok ? all : c->durable;
-		if (ok) {
-			array_reserve(&d->fresh, d->fresh.len + 1);
-			d->fresh.at[d->fresh.len].chunk = (uint32_t)i;
-			d->fresh.at[d->fresh.len++].leaves = all;
-		}
+static enum err
+plan(struct dest *d, struct error *e)
+{
+	struct dest_arrays old = { 0 };
+	struct dest_header h;
+	enum err r;
+
+	if (!dest_store_read(d, &h, &old)) {
+		r = empty_stage(d, e);
+		return r == OK ? new_plan(d, NULL, e) : r;
 	}
-	return OK;
+	if (h.phase == DEST_PLACING) {
+		go_on_placing(d, &h, &old);
+		return OK;
+	}
+	d->generation = h.generation;
+	r = new_plan(d, &old, e);
+	dest_store_close(&old);
+	if (r == OK)
+		dest_store_remove(d->o.job_dir, h.generation);
+	return r;
 }
 
 enum err
@@ -274,18 +308,14 @@ dest_plan(const struct dest_opts *o, struct dest **ret, struct error *e)
 	enum err r = open_dest(d, e);
 	if (r == OK)
 		r = find_tree(d, e);
-	bool resumed = r == OK && read_plan(d);
-	if (r == OK && !resumed)
-		r = new_plan(d, e);
 	if (r == OK)
 		r = open_stage(d, e);
-	if (r == OK && resumed)
-		r = resume(d, e);
+	if (r == OK)
+		r = plan(d, e);
 	if (r != OK) {
 		dest_close(d);
 		return r;
 	}
-	d->is_planned = true;
 	*ret = d;
 	return OK;
 }
@@ -296,11 +326,9 @@ dest_close(struct dest *d)
 	if (d == NULL)
 		return;
 	dest_stage_close_all(d);
-	close_arrays(d);
-	if (d->stage >= 0)
-		(void)close(d->stage);
-	if (d->dir >= 0)
-		(void)close(d->dir);
+	dest_store_close(&d->plan);
+	cleanup_close(&d->stage);
+	cleanup_close(&d->dir);
 	pthread_mutex_destroy(&d->lock);
 	array_clear(&d->fresh);
 	free(d->path);
@@ -315,16 +343,16 @@ dest_summary(const struct dest *d, struct dest_summary *ret)
 	*ret = d->summary;
 }
 
+/* -- when it is over -- */
+
 void
 dest_discard(const char *path, int64_t job, int job_dir)
 {
 	char stage[48];
 	auto_fd int dir = -1;
 
-	for (size_t i = 0; i < lengthof(arrays); i++)
-		(void)!fs_unlink(job_dir, fs_rel(arrays[i].name), NULL);
-	(void)!fs_unlink(job_dir, REL("plan"), NULL);
-	(void)!fs_unlink(job_dir, REL("placing"), NULL);
+	(void)!dest_store_forget(job_dir, NULL);
+	dest_store_remove(job_dir, -1);
 	if (fs_open_root(path, &dir, NULL) != OK)
 		return;
 	stage_path(job, stage);
@@ -337,9 +365,10 @@ dest_discard(const char *path, int64_t job, int job_dir)
 void
 dest_expire_trash(const char *path, int64_t now_ns)
 {
+	const int64_t oldest = now_ns / 1000000000 - DEST_TRASH_DAYS * 24 * 3600;
 	auto_fd int dir = -1;
 	auto_fd int trash = -1;
-	struct fs_list names = { 0 };
+	auto_(fs_list_clear) struct fs_list names = { 0 };
 	uint64_t at;
 
 	if (fs_open_root(path, &dir, NULL) != OK || fs_open_dir(dir, REL(DEST_TRASH), &trash, NULL) != OK ||
@@ -347,11 +376,10 @@ dest_expire_trash(const char *path, int64_t now_ns)
 		return;
 	for (size_t i = 0; i < names.n; i++) {
 		const char *name = names.names + names.at[i];
-		if (!text_parse_u64(name, INT64_MAX / 1000000000, &at))
-			continue;
-		if (now_ns / 1000000000 - (int64_t)at > DEST_TRASH_DAYS * 24 * 3600 &&
+		if (text_parse_u64(name, INT64_MAX, &at) && (int64_t)at < oldest &&
 		    fs_remove_tree(trash, (struct relpath){ name, strlen(name) }, NULL) != OK)
 			log_warn("%s/" DEST_TRASH "/%s could not be removed", path, name);
 	}
-	fs_list_clear(&names);
+	(void)!fs_rmdir(dir, REL(DEST_TRASH), NULL); /* empty ones go */
+	(void)!fs_rmdir(dir, REL(DEST_META), NULL);
 }

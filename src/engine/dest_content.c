@@ -23,8 +23,8 @@ is_zero(int fd, uint64_t off, uint64_t len, uint8_t *room, bool *ret, struct err
 }
 
 enum err
-dest_content_is(struct node_source nodes, int fd, const struct tree_entry *en, uint8_t *room, const atomic_bool *cancel,
-    bool *ret, struct error *e)
+dest_content_is(struct node_source nodes, int fd, const struct tree_entry *en, uint8_t *room,
+    const atomic_bool *cancel, bool *ret, struct error *e)
 {
 	auto_(tree_items_free_p) struct tree_items *items = tree_items_new(nodes, en);
 	struct tree_item item;
@@ -52,4 +52,22 @@ dest_content_is(struct node_source nodes, int fd, const struct tree_entry *en, u
 		return r;
 	*ret = same;
 	return OK;
+}
+
+uint64_t
+dest_content_print(const struct tree_entry *en)
+{
+	auto_buf struct buf b = BUF(64 + (size_t)TREE_INLINE_ITEMS * (HASH_ID_BYTES + 8));
+	uint8_t hash[HASH_BYTES];
+	uint64_t print;
+
+	buf_u64(&b, en->size);
+	buf_add_bytes(&b, hash_id_bytes(&en->root));
+	for (uint32_t i = 0; i < en->n_items; i++) {
+		buf_u64(&b, en->items[i].len);
+		buf_add_bytes(&b, hash_id_bytes(&en->items[i].id));
+	}
+	hash_sha256(buf_bytes(&b), BYTES(NULL, 0), hash);
+	memcpy(&print, hash, sizeof print);
+	return print | 1;
 }

@@ -1,7 +1,8 @@
 /*
- * Two walks in manifest order, advanced in step.  Manifest order of paths is bytewise with '/' before every other byte: a directory
- * comes before what is in it, and all of that before its next sibling.
+ * Two walks in manifest order, advanced in step.  Manifest order of paths is bytewise with '/' before
+ * every other byte: a directory comes before what is in it, and all of that before its next sibling.
  */
+#include "base/log.h"
 #include "base/mem.h"
 #include "engine/dest_private.h"
 
@@ -43,7 +44,8 @@ is_wanted(const struct side *s)
 	if (s->only == NULL)
 		return true;
 	n = strlen(s->only);
-	return s->path.len >= n && memcmp(s->path.text, s->only, n) == 0 && (s->path.len == n || s->path.text[n] == '/');
+	return s->path.len >= n && memcmp(s->path.text, s->only, n) == 0 &&
+	    (s->path.len == n || s->path.text[n] == '/');
 }
 
 static enum err
@@ -67,8 +69,24 @@ advance(struct side *s, struct error *e)
 	return OK;
 }
 
+/* What the previous snapshot was helps, but nothing depends on it: without it, what is ours and
+ * unchanged is known by state, and what is no longer wanted stays. */
+static void
+forget_if_lost(struct side *s)
+{
+	struct error why;
+
+	if (advance(s, &why) == OK)
+		return;
+	log_warn("the previous snapshot of a directory cannot be read: %s", why.text);
+	tree_walk_free(s->walk);
+	s->walk = NULL;
+	s->here = false;
+}
+
 struct dest_merge *
-dest_merge_new(struct node_source nodes, const struct hash_id *old, const struct hash_id *new, const char *only)
+dest_merge_new(struct node_source nodes, const struct hash_id *old, const struct hash_id *new,
+    const char *only)
 {
 	struct dest_merge *m = mem_new(struct dest_merge);
 
@@ -96,9 +114,8 @@ dest_merge_next(struct dest_merge *m, struct dest_pair *ret, struct error *e)
 		m->old.here = false;
 	if (m->used_new)
 		m->new.here = false;
-	enum err r = advance(&m->old, e);
-	if (r == OK)
-		r = advance(&m->new, e);
+	forget_if_lost(&m->old);
+	enum err r = advance(&m->new, e);
 	if (r != OK)
 		return r;
 	if (!m->old.here && !m->new.here)

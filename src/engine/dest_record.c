@@ -1,36 +1,38 @@
 /*
- * What is there now, in state: for each file that we put in place or adopted its stat, and where its chunks lie, so that the next
- * get knows what is ours, and others can be served from here.  One transaction: it is recorded whole or not.
+ * What is there now, in state: for each file that we put in place, set or adopted, its stat, what content
+ * it stands for, and where its chunks lie; so that the next get knows what is ours, and others can be
+ * served from here.  What was kept has its row already.
+ *
+ * In transactions of BATCH files; the root's snapshot changes in the last one.  Whoever plans between two
+ * of them, after a crash and a cancel, believes a row only if the root's snapshot agrees (dest_judge.c).
  */
-#include <stdio.h>
-#include <unistd.h>
-
 #include "base/mem.h"
 #include "engine/dest_private.h"
 #include "platform/clock.h"
 
+enum { BATCH = 16384 };
+
 struct recorder {
 	struct dest *d;
-	struct buf dir;          /* path of the directory that state_dir belongs to */
-	bool has_dir;
-	int64_t state_dir;
+	struct dest_merge *walk;
+	uint32_t dir;            /* that state_dir belongs to */
+	int64_t state_dir;       /* 0: none yet */
 	uint64_t gen;
+	uint64_t files;
 };
 
 static enum err
-enter_dir(struct recorder *rec, struct relpath path, struct relpath *ret_name, struct error *e)
+enter_dir(struct recorder *rec, uint32_t dir, struct error *e)
 {
-	const char *slash = memrchr(path.text, '/', path.len);
-	size_t n = slash != NULL ? (size_t)(slash - path.text) : 0;
+	struct dest *d = rec->d;
+	struct relpath path = { "", 0 };
 
-	*ret_name = slash != NULL ? (struct relpath){ slash + 1, path.len - n - 1 } : path;
-	if (rec->has_dir && bytes_equal(buf_bytes(&rec->dir), BYTES(path.text, n)))
+	if (rec->state_dir != 0 && rec->dir == dir)
 		return OK;
-	buf_reset(&rec->dir);
-	buf_add(&rec->dir, path.text, n);
-	struct relpath dir = { buf_text(&rec->dir), n };
-	enum err r = state_dir_id(rec->d->o.state, rec->d->o.root->id, dir, &rec->state_dir, e);
-	rec->has_dir = r == OK;
+	if (dir != DEST_NONE)
+		path = dest_file_path(d, dest_file(d, dir));
+	enum err r = state_dir_id(d->o.state, d->o.root->id, path, &rec->state_dir, e);
+	rec->dir = dir;
 	return r;
 }
 
@@ -52,93 +54,114 @@ record_places(struct recorder *rec, const struct tree_entry *en, int64_t file, s
 	return r == ERR_NOTFOUND ? OK : r;
 }
 
-/* A file that the plan kept has its row and places already, unless its mode or time was set, which changed its ctime. */
 static enum err
-record_file(struct recorder *rec, struct relpath path, const struct tree_entry *en, struct error *e)
+record_file(struct recorder *rec, const struct dest_file *f, const struct tree_entry *en, struct error *e)
 {
-	struct state_file f = { .gen = rec->gen, .ours = true };
-	struct relpath name;
-	struct fs_stat st;
+	const struct dest_stat *st = f->is_done ? &f->is : &f->was;
+	struct state_file row = {
+		.name_len = (uint32_t)en->name.len,
+		.size = st->size,
+		.ino = st->ino,
+		.mtime_ns = st->mtime_ns,
+		.ctime_ns = st->ctime_ns,
+		.gen = rec->gen,
+		.ours = true,
+		.content = dest_content_print(en),
+	};
 
-	enum err r = enter_dir(rec, path, &name, e);
-	if (r != OK)
-		return r;
-	if (fs_stat_at(rec->d->dir, path, &st, NULL) != OK || st.type != FS_FILE || st.size != en->size ||
-	    st.mtime_ns != en->mtime_ns)
-		return OK; /* the user was quicker: it is the user's */
-	memcpy(f.name, name.text, name.len);
-	f.name_len = (uint32_t)name.len;
-	f.size = st.size;
-	f.ino = st.ino;
-	f.mtime_ns = st.mtime_ns;
-	f.ctime_ns = st.ctime_ns;
-	r = state_file_put(rec->d->o.state, rec->state_dir, &f, e);
-	return r == OK ? record_places(rec, en, f.id, e) : r;
+	memcpy(row.name, en->name.at, en->name.len);
+	enum err r = enter_dir(rec, f->dir, e);
+	if (r == OK)
+		r = state_file_put(rec->d->o.state, rec->state_dir, &row, e);
+	return r == OK ? record_places(rec, en, row.id, e) : r;
 }
 
+/* Put there by us or set; or found there with the wanted content.  What the user changed while we placed
+ * it is the user's. */
 static bool
 is_recorded(const struct dest_file *f)
 {
-	return f->type == TREE_FILE && f->action != DEST_SKIP;
+	return f->type == TREE_FILE && f->action != DEST_SKIP &&
+	    (f->is_done || (f->action == DEST_KEEP && f->adopted));
+}
+
+/* The walk gives the entries in the order of the plan.  *RET_END: that was the last. */
+static enum err
+record_some(struct recorder *rec, uint64_t *next, bool *ret_end, struct error *e)
+{
+	struct dest *d = rec->d;
+	struct dest_pair pair;
+	enum err r = OK;
+
+	for (uint64_t n = 0; n < BATCH; *next += 1) {
+		r = dest_merge_next(rec->walk, &pair, e);
+		*ret_end = r == ERR_NOTFOUND;
+		if (r != OK)
+			return *ret_end ? OK : r;
+		if (!expect(*next < d->plan.files.n))
+			return fail(e, ERR_BUG, "the plan and the tree disagree");
+		const struct dest_file *f = dest_file(d, *next);
+		if (is_recorded(f)) {
+			n++;
+			r = record_file(rec, f, pair.new, e);
+			if (r != OK)
+				return r;
+		}
+		dest_trim(d, *next);
+	}
+	return OK;
 }
 
 static enum err
-touch_kept(struct recorder *rec, struct relpath path, struct error *e)
+record_end(struct dest *d, struct error *e)
 {
-	struct state_file f;
-	struct relpath name;
-	enum err r = enter_dir(rec, path, &name, e);
+	struct root *root = d->o.root;
+	enum err r = OK;
 
-	if (r == OK)
-		r = state_file_find(rec->d->o.state, rec->state_dir, BYTES(name.text, name.len), &f, e);
-	return r == OK ? state_file_touch(rec->d->o.state, f.id, rec->gen, e) : r;
+	for (uint64_t i = 0; r == OK && i < d->plan.gone.n; i++) {
+		const struct dest_gone *g = big_array_at(&d->plan.gone, i);
+		if (g->row != 0 && g->type == TREE_FILE)
+			r = state_file_del(d->o.state, g->row, e);
+	}
+	if (r != OK)
+		return r;
+	root->snapshot = d->o.snapshot;
+	root->content = d->tree;
+	root->time_ns = clock_wall_ns();
+	return state_root_update(d->o.state, root, e);
 }
 
-/* The walk gives the entries in the order of the plan. */
 static enum err
 record_all(struct recorder *rec, struct error *e)
 {
-	struct dest *d = rec->d;
-	auto_(dest_merge_free_p) struct dest_merge *m = dest_merge_new(d->o.nodes, NULL, &d->tree, d->only);
-	struct dest_pair pair;
-	uint64_t i = 0;
-	enum err r;
+	struct state *s = rec->d->o.state;
+	uint64_t next = 0;
+	bool end = false;
+	enum err r = OK;
 
-	while ((r = dest_merge_next(m, &pair, e)) == OK) {
-		if (!expect(i < d->files.n))
-			return fail(e, ERR_BUG, "the plan and the tree disagree");
-		const struct dest_file *f = dest_file(d, i++);
-		if (is_recorded(f) && f->action == DEST_KEEP && !f->adopted)
-			r = touch_kept(rec, pair.path, e);
-		else if (is_recorded(f))
-			r = record_file(rec, pair.path, pair.new, e);
+	while (r == OK && !end) {
+		r = state_begin(s, e);
 		if (r != OK)
 			return r;
+		r = record_some(rec, &next, &end, e);
+		if (r == OK && end)
+			r = record_end(rec->d, e);
+		if (r == OK)
+			r = state_commit(s, e);
+		else
+			state_rollback(s);
+		rec->state_dir = 0;
 	}
-	return r == ERR_NOTFOUND ? OK : r;
+	return r;
 }
 
 enum err
 dest_record(struct dest *d, struct error *e)
 {
-	struct recorder rec = { .d = d, .dir = BUF(RELPATH_MAX), .gen = (uint64_t)clock_wall_ns() };
-	struct root *root = d->o.root;
-	enum err r = state_begin(d->o.state, e);
+	struct recorder rec = { .d = d, .gen = (uint64_t)clock_wall_ns() };
 
-	if (r != OK)
-		return r;
-	r = record_all(&rec, e);
-	if (r == OK)
-		r = state_files_expire(d->o.state, root->id, rec.gen, e);
-	if (r == OK) {
-		root->snapshot = d->o.snapshot;
-		root->content = d->tree;
-		root->time_ns = clock_wall_ns();
-		r = state_root_update(d->o.state, root, e);
-	}
-	buf_clear(&rec.dir);
-	if (r == OK)
-		return state_commit(d->o.state, e);
-	state_rollback(d->o.state);
+	rec.walk = dest_merge_new(d->o.nodes, NULL, &d->tree, d->only);
+	enum err r = record_all(&rec, e);
+	dest_merge_free(rec.walk);
 	return r;
 }

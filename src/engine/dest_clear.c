@@ -1,0 +1,80 @@
+/*
+ * What the wanted snapshot lacks goes, if it is still as we left it; deepest first.
+ */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "engine/dest_private.h"
+
+/* What is in it that is not ours keeps it. */
+static void
+clear_dir(struct dest *d, const struct dest_gone *g, struct relpath path, const struct fs_stat *st)
+{
+	if (fs_rmdir(d->dir, path, NULL) != OK && st->mode != g->mode)
+		(void)!fs_set_mode_at(d->dir, path, g->mode, NULL);
+}
+
+static enum err
+clear_one(struct dest *d, const struct dest_gone *g, struct error *e)
+{
+	struct relpath path = dest_path(d, g->path, g->path_len);
+	struct fs_stat st;
+	enum err r = fs_stat_at(d->dir, path, &st, e);
+
+	if (r != OK)
+		return r == ERR_NOTFOUND ? OK : r;
+	dest_cursor_touch(d, g->dir);
+	if (g->type == TREE_DIR && st.type == FS_DIR) {
+		clear_dir(d, g, path, &st);
+		return OK;
+	}
+	if (!dest_stat_equal(&g->was, &st)) {
+		dest_note(d, path, DEST_WHY_GONE, NULL);
+		return OK;
+	}
+	r = fs_unlink(d->dir, path, e);
+	d->summary.files_removed += r == OK;
+	return r;
+}
+
+/* The directories above PATH may be closed to us; those that stay are dressed again, those that do not
+ * are given their mode back when they are left (clear_dir). */
+static bool
+open_up(struct dest *d, const struct dest_gone *g)
+{
+	struct relpath path = dest_path(d, g->path, g->path_len);
+	bool changed = dest_cursor_open_up(d, g->dir);
+	auto_free char *text = mem_dup(path.text, path.len + 1);
+	struct fs_stat st;
+
+	for (size_t n = 1; n < path.len; n++) {
+		struct relpath above = { text, n };
+		if (text[n] != '/')
+			continue;
+		text[n] = '\0';
+		if (fs_stat_at(d->dir, above, &st, NULL) == OK && st.type == FS_DIR &&
+		    (st.mode & 0700) != 0700)
+			changed |= fs_set_mode_at(d->dir, above, st.mode | 0700, NULL) == OK;
+		text[n] = '/';
+	}
+	return changed;
+}
+
+enum err
+dest_clear(struct dest *d, struct error *e)
+{
+	for (uint64_t i = d->plan.gone.n; i-- > 0;) {
+		const struct dest_gone *g = big_array_at(&d->plan.gone, i);
+		struct error why = { 0 };
+		if (g->stays)
+			continue;
+		enum err r = clear_one(d, g, &why);
+		if (r != OK && why.sys == EACCES && open_up(d, g))
+			r = clear_one(d, g, &why);
+		if (r != OK && !dest_is_refusal(&why))
+			return dest_fail(e, &why);
+		if (r != OK)
+			dest_note(d, dest_path(d, g->path, g->path_len), DEST_WHY_CANNOT, why.text);
+	}
+	return OK;
+}
