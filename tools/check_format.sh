@@ -17,7 +17,7 @@ files=$(find "$@" -name '*.[ch]' ! -path '*/gen/*' | sort)
 bad=0
 crooked=$("$formatter" --dry-run -Werror $files 2>&1 | sed -n 's/^\([^:]*\):[0-9]*:[0-9]*: error: .*/\1/p' | uniq)
 [ -z "$crooked" ] || { echo "run $formatter -i" $crooked; bad=1; }
-awk '{
+long=$(awk '{
 	width = 0
 	n = split($0, part, "\t")
 	for (i = 1; i <= n; i++) {
@@ -25,9 +25,12 @@ awk '{
 		if (i < n)
 			width += 8 - width % 8
 	}
-	if (width > 100) {
+	if (width > 100)
 		print FILENAME ":" FNR ": " width " columns"
-		bad = 1
-	}
-} END { exit bad }' $files || bad=1
+}' $files)
+if [ -n "$long" ]; then
+	echo "$long" | head -n 20
+	[ "$(echo "$long" | wc -l)" -le 20 ] || echo "... $(echo "$long" | wc -l) lines in all"
+	bad=1
+fi
 exit $bad
