@@ -296,13 +296,13 @@ a_full_disk_is_told_from_a_broken_one(void **state)
 {
 	enum { SMALL = 1 << 20 };
 	struct check_dir *d = *state;
-	auto_free uint8_t *data = mem_zalloc(2 * SMALL);
 	auto_fd int dir = -1, fd = -1;
 	uint64_t left = 0, total = 0;
 	struct error e;
 
 	if (!check_mount_tmpfs(d->path, SMALL))
 		skip();
+	auto_free uint8_t *data = mem_zalloc(2 * SMALL);
 	check_ok(fs_open_root(d->path, &dir, &e), e);
 	check_ok(fs_create(dir, REL("f"), &fd, &e), e);
 	check_ok(fs_space(dir, &left, &total, &e), e);
