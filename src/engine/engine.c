@@ -179,7 +179,10 @@ engine_part_closed(struct engine *en)
 static void
 close_later(void *arg)
 {
-	engine_part_closed(arg);
+	struct engine *en = arg;
+
+	en->pending--;
+	engine_part_closed(en);
 }
 
 void
@@ -194,6 +197,7 @@ engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx)
 	engine_listen_close(en);
 	engine_job_stop_all(en);
 	engine_link_close(en);
+	en->pending++; /* whatever closes before that, this comes last */
 	loop_post(en->loop, close_later, en);
 }
 

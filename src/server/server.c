@@ -228,7 +228,10 @@ server_closed_part(struct server *s)
 static void
 close_later(void *arg)
 {
-	server_closed_part(arg);
+	struct server *s = arg;
+
+	s->jobs--;
+	server_closed_part(s);
 }
 
 void
@@ -248,6 +251,7 @@ server_close(struct server *s, void (*on_closed)(void *ctx), void *ctx)
 	array_each (p, &peers)
 		peer_close(*p, NULL);
 	array_clear(&peers);
+	s->jobs++; /* whatever closes before that, this comes last */
 	loop_post(s->loop, close_later, s);
 }
 
