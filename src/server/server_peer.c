@@ -82,17 +82,23 @@ server_peer_accept(struct server *s, struct conn *c)
 	map_put(&s->links, link_key(&l->number), NULL)->ptr = l;
 }
 
+/* A member is given what a snapshot names only when it was the head: all that it names was then sent by its author, or readable
+ * to him.  What is announced may name any chunk by its hash, also those of other people's shares. */
 static enum err
 allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot, struct error *e)
 {
 	struct link *l = ctx;
 	struct registry_share *sh = NULL;
+	struct registry_snapshot *sn;
 	enum err r = rules_share_id(l->server->registry, share, &l->device, RIGHT_READ, &sh, e);
 	(void)p;
 
-	if (r == OK && registry_snapshot(sh, snapshot) == NULL)
+	if (r != OK)
+		return r;
+	sn = registry_snapshot(sh, snapshot);
+	if (sn == NULL || sn->state != SNAPSHOT_HEAD)
 		return fail(e, ERR_NOTFOUND, "%s has no such snapshot (it may have been removed)", sh->name);
-	return r;
+	return OK;
 }
 
 /* A chunk of ours could not be read: look at the snapshot's bytes and have what is lost sent again. */

@@ -49,7 +49,8 @@ put_map(void *ctx, struct snapshot_map *map)
 	map_cache_put(x->maps, map);
 }
 
-/* The map that names the chunk was opened for this share and snapshot, so the right to it is settled. */
+/* The map that names the chunk is of a snapshot that was the head of a share the member may read: server_peer asks for that
+ * before each step, and it settles the right to every chunk. */
 static enum err
 get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len, uint32_t first,
     uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e)
