@@ -20,20 +20,35 @@ registry_device(const struct registry *r, const struct device_id *id)
 	return d != NULL && !d->ended ? d : NULL;
 }
 
+/* TEXT is the beginning of ID, written in any case and in any grouping. */
+static bool
+begins_id(const struct device_id *id, const char *text)
+{
+	char all[DEVICE_ID_TEXT];
+	const char *at = device_id_format(id, all);
+	size_t n = 0;
+
+	for (; *text != '\0'; text++) {
+		if (*text == '-' || *text == ' ')
+			continue;
+		at += *at == '-';
+		char c = *text >= 'A' && *text <= 'Z' ? (char)(*text - 'A' + 'a') : *text;
+		if (*at++ != c)
+			return false;
+		n++;
+	}
+	return n >= DEVICE_ID_SHORT - 1;
+}
+
 enum err
 registry_find_device(const struct registry *r, const char *text, struct registry_device **ret, struct error *e)
 {
 	struct registry_device *found = NULL;
-	size_t n = 0, len = strlen(text);
+	size_t n = 0;
 
 	map_each (slot, &r->devices) {
 		struct registry_device *d = slot->ptr;
-		char id[DEVICE_ID_TEXT];
-		if (d->ended)
-			continue;
-		device_id_format(&d->id, id);
-		bool by_id = len >= DEVICE_ID_SHORT - 1 && strncmp(id, text, len) == 0;
-		if (by_id || strcmp(d->name, text) == 0) {
+		if (!d->ended && (begins_id(&d->id, text) || strcmp(d->name, text) == 0)) {
 			found = d;
 			n++;
 		}
@@ -238,6 +253,15 @@ registry_set_access(struct registry_share *s, const struct registry_access *a)
 	}
 	if (a->rights != 0)
 		array_push(&s->access, *a);
+}
+
+void
+registry_end_access(struct registry *r, const struct device_id *device)
+{
+	const struct registry_access none = { .device = *device };
+
+	map_each (slot, &r->shares)
+		registry_set_access(slot->ptr, &none);
 }
 
 struct registry_invite *

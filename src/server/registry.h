@@ -98,6 +98,7 @@ void registry_drop_share(struct registry *r, struct registry_share *s);
 struct registry_snapshot *registry_add_snapshot(struct registry_share *s, const struct registry_snapshot *sn);
 void registry_drop_snapshot(struct registry_share *s, struct registry_snapshot *sn);
 void registry_set_access(struct registry_share *s, const struct registry_access *a); /* rights 0: removes */
+void registry_end_access(struct registry *r, const struct device_id *device); /* of that device, to all shares */
 struct registry_invite *registry_add_invite(struct registry *r, const struct registry_invite *in); /* takes grants */
 void registry_drop_invite(struct registry *r, const uint8_t id[static INVITE_ID_BYTES]);
 
@@ -110,6 +111,7 @@ enum err registry_store_share(struct db *db, const struct hash_id *id, const cha
     int64_t *ret_num, struct error *e) must_check;
 enum err registry_store_share_drop(struct db *db, int64_t num, struct error *e) must_check;
 enum err registry_store_access(struct db *db, int64_t share, const struct registry_access *a, struct error *e) must_check;
+enum err registry_store_access_end(struct db *db, const struct device_id *device, struct error *e) must_check;
 enum err registry_store_snapshot(struct db *db, int64_t share, const struct registry_snapshot *sn, struct error *e) must_check;
 enum err registry_store_snapshot_drop(struct db *db, const struct hash_id *id, struct error *e) must_check;
 

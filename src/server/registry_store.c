@@ -42,6 +42,7 @@ static const char SQL_SHARE_DEL[] = "DELETE FROM share WHERE num = ?";
 static const char SQL_SHARES[] = "SELECT num, statement FROM share";
 static const char SQL_ACCESS_PUT[] = "INSERT OR REPLACE INTO access VALUES(?, ?, ?)";
 static const char SQL_ACCESS_DEL[] = "DELETE FROM access WHERE share = ? AND device = ?";
+static const char SQL_ACCESS_END[] = "DELETE FROM access WHERE device = ?";
 static const char SQL_ACCESS_CLEAR[] = "DELETE FROM access WHERE share = ?";
 static const char SQL_ACCESSES[] = "SELECT share, device, rights FROM access";
 static const char SQL_SNAPSHOT_PUT[] =
@@ -166,6 +167,12 @@ registry_store_access(struct db *db, int64_t share, const struct registry_access
 
 	return a->rights == 0 ? db_run(db, SQL_ACCESS_DEL, e, "ib", share, device)
 			      : db_run(db, SQL_ACCESS_PUT, e, "ibi", share, device, (int64_t)a->rights);
+}
+
+enum err
+registry_store_access_end(struct db *db, const struct device_id *device, struct error *e)
+{
+	return db_run(db, SQL_ACCESS_END, e, "b", BYTES(device->bytes, DEVICE_ID_BYTES));
 }
 
 enum err

@@ -257,10 +257,11 @@ apply_access(struct change *c, struct server *s, enum err r, const struct error 
 	struct registry_share *sh = registry_share_num(s->registry, a->share);
 
 	if (r == OK && sh != NULL) {
-		/* Access was taken away in memory at once; what is given counts from now on. */
+		/* From now on; who loses something hears of it before he is refused anything. */
 		registry_set_access(sh, &a->access);
 		array_each (b, &a->revokes)
 			server_peer_push_all(s, buf_bytes(b));
+		server_intake_judge(s);
 		push_grant(s, sh, &a->access);
 	}
 	control_call_done(a->call, r == OK ? NULL : e, -1);
@@ -336,6 +337,16 @@ revoke_losers(struct server *s, struct registry_share *sh, const struct registry
 	return OK;
 }
 
+static bool
+has_access(const struct registry_share *sh, const struct registry_access *a)
+{
+	array_each (mine, &sh->access) {
+		if (mine->all == a->all && device_id_equal(&mine->device, &a->device))
+			return true;
+	}
+	return false;
+}
+
 static enum err
 api_ungrant(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
 {
@@ -347,12 +358,10 @@ api_ungrant(struct server *s, struct control_call *call, const struct control_re
 		err = access_subject(s, r, &a, e);
 	if (err != OK)
 		return err;
-	size_t before = sh->access.len;
-	registry_set_access(sh, &a); /* rights 0: gone, at once */
-	if (sh->access.len == before)
+	if (!has_access(sh, &a))
 		return fail(e, ERR_NOTFOUND, "%s was not granted to %s", sh->name,
 		    a.all ? "everybody" : control_arg(r, "device"));
-	struct access_change *c = new_access(call, sh, &a);
+	struct access_change *c = new_access(call, sh, &a); /* rights 0: to be taken away */
 	err = revoke_losers(s, sh, &a, c, e);
 	if (err != OK)
 		log_error("revoke access to %s: %s", sh->name, e->text);

@@ -138,6 +138,8 @@ server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const c
 			sn = here;
 		}
 	}
+	if (k != NULL && k->state == INTAKE_SEQUENCING)
+		return; /* too late: that it is the head is signed and on its way to the disk */
 	if (k != NULL)
 		close_intake(k);
 	if (sn == NULL || sn->state != SNAPSHOT_ANNOUNCED)
@@ -151,6 +153,23 @@ server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const c
 		.change = { .store = store_withdraw, .apply = apply_withdraw }, .share = sh->num, .snapshot = *sn
 	};
 	server_change(s, &w->change);
+}
+
+void
+server_intake_judge(struct server *s)
+{
+	ARRAY(struct hash_id) lost = { 0 };
+
+	map_each (slot, &s->registry->shares) {
+		struct registry_share *sh = slot->ptr;
+		array_each (sn, &sh->snapshots) {
+			if ((*sn)->state == SNAPSHOT_ANNOUNCED && !(rules_rights(s->registry, sh, &(*sn)->author) & RIGHT_WRITE))
+				array_push(&lost, (*sn)->id);
+		}
+	}
+	array_each (id, &lost)
+		server_intake_withdraw(s, id, "its device may not write to the share any more");
+	array_clear(&lost);
 }
 
 /* The author sent what cannot be: an announcement ends with that, a repair is given up. */

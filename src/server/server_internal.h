@@ -128,6 +128,7 @@ void server_intake(struct server *s, struct registry_share *sh, struct registry_
 void server_intake_link(struct server *s, struct link *l);      /* a member has come */
 void server_intake_link_gone(struct server *s, struct link *l);
 void server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const char *why);
+void server_intake_judge(struct server *s);                     /* rights were taken away: withdraws what they carried */
 void server_intake_close_all(struct server *s);
 /* Fetches again what of a kept snapshot the store lost, from its author. */
 void server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);

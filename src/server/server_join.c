@@ -189,9 +189,12 @@ static enum err
 store_leave(struct change *c, struct server *s, struct error *e)
 {
 	struct leave_change *v = (struct leave_change *)c;
-	enum err r = registry_store_statement(s->registry->db, buf_bytes(&v->revoke), &v->statement, e);
+	struct db *db = s->registry->db;
+	enum err r = registry_store_statement(db, buf_bytes(&v->revoke), &v->statement, e);
 
-	return r == OK ? registry_store_device(s->registry->db, &v->device, e) : r;
+	if (r == OK)
+		r = registry_store_device(db, &v->device, e);
+	return r == OK ? registry_store_access_end(db, &v->device.id, e) : r;
 }
 
 static void
@@ -202,6 +205,8 @@ apply_leave(struct change *c, struct server *s, enum err r, const struct error *
 
 	if (r == OK) {
 		registry_add_device(s->registry, &v->device);
+		registry_end_access(s->registry, &v->device.id);
+		server_intake_judge(s);
 		log_info("device %s left", v->device.name);
 		server_peer_push_all(s, buf_bytes(&v->revoke));
 	}
