@@ -173,7 +173,7 @@ another_server_than_expected_is_denied(void **state)
 	p->client.tls = tls_new_client(p->client.ctx, device_key_id(p->client.key));
 	shake(p, &c, &s, &ce, &se);
 	assert_int_equal(c, ERR_DENIED);
-	assert_non_null(strstr(ce.text, "the peer is"));
+	assert_non_null(strstr(ce.text, "who answers is"));
 	assert_int_equal(s, ERR_PROTO); /* the alert */
 	assert_false(tls_is_ready(p->client.tls));
 	assert_false(tls_is_ready(p->server.tls));

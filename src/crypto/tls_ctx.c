@@ -74,7 +74,7 @@ speaks_weft(SSL *ssl)
 static enum err
 check_peer(struct tls *t, X509 *x)
 {
-	char want[DEVICE_ID_SHORT], got[DEVICE_ID_SHORT], text[100];
+	char want[DEVICE_ID_SHORT], got[DEVICE_ID_SHORT], text[160];
 
 	if (!speaks_weft(t->ssl))
 		return tls_fail(t, ERR_PROTO, HERE, "the peer does not speak " TLS_ALPN);
@@ -83,8 +83,9 @@ check_peer(struct tls *t, X509 *x)
 	t->peer_id = device_id_of(&t->peer_key);
 	if (!t->has_expect || device_id_equal(&t->expect, &t->peer_id))
 		return OK;
-	snprintf(text, sizeof text, "the peer is %s, not %s", device_id_short(&t->peer_id, got),
-	    device_id_short(&t->expect, want));
+	snprintf(text, sizeof text,
+	    "who answers is %s, not %s: another machine has this address now, or somebody is in between",
+	    device_id_short(&t->peer_id, got), device_id_short(&t->expect, want));
 	return tls_fail(t, ERR_DENIED, HERE, text);
 }
 
