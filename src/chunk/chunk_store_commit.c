@@ -275,3 +275,16 @@ chunk_store_commit(struct chunk_store *s, struct error *e)
 	pthread_mutex_unlock(&s->lock);
 	return r == OK ? OK : error_wrap(e, r, "commit the chunk store");
 }
+
+enum err
+chunk_store_commit_turn(struct chunk_store *s, struct error *e)
+{
+	pthread_mutex_lock(&s->lock);
+	enum err r = refuse_if_broken(s, e);
+	if (r == OK)
+		r = next_pack(s, e);
+	s->appended++; /* something to commit: the pack that was finished, even if no other could be begun */
+	pthread_mutex_unlock(&s->lock);
+	enum err c = chunk_store_commit(s, r == OK ? e : NULL);
+	return r == OK ? c : r;
+}

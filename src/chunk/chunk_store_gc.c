@@ -14,8 +14,9 @@
  * put that comes later does not find the row and stores the object anew.
  *
  * Then space is given back: packs without live objects are deleted, of packs at most half alive the
- * living are copied to the newest pack, committed, and then the old one is deleted.  Every pack is
- * walked before it is deleted, so a wrong count cannot lose an object.
+ * living are copied to the newest pack, committed, and then the old one is deleted.  The newest pack
+ * is no exception: when it is to go, another one is begun first.  Every pack is walked before it is
+ * deleted, so a wrong count cannot lose an object.
  */
 #include <inttypes.h>
 
@@ -24,6 +25,7 @@
 #include "chunk/chunk_store_inner.h"
 
 enum {
+	HALF = 2,             /* packs of which at most one part in so many is alive are given back */
 	SCAN = 1024,          /* rows looked at together, and deleted in one transaction */
 	TOUCH_BITS = 1 << 22, /* half a MiB */
 	PACKS = 64,           /* rows of packs read together */
@@ -218,6 +220,31 @@ give_back(struct chunk_store *s, const struct chunk_index_pack *p, uint64_t *fre
 	return r;
 }
 
+/* The one that is written to. */
+static uint64_t
+newest_pack(struct chunk_store *s)
+{
+	pthread_mutex_lock(&s->lock);
+	uint64_t number = s->writer.fd >= 0 ? s->writer.head.number : s->next_pack;
+	pthread_mutex_unlock(&s->lock);
+	return number;
+}
+
+/* Most of a small store lies in its newest pack: it would never shrink. */
+static enum err
+turn_newest(struct chunk_store *s, struct error *e)
+{
+	struct chunk_index_pack p;
+	uint64_t newest = newest_pack(s);
+	size_t n = 1;
+
+	enum err r = chunk_index_packs(s->index, newest - 1, &p, &n, e);
+	if (r != OK || n == 0 || p.number != newest || p.live > p.bytes / HALF)
+		return r;
+	r = chunk_store_commit_turn(s, e);
+	return r == ERR_NOSPACE ? OK : r; /* other packs may make room */
+}
+
 /*
  * Gives back packs of which at most one part in SHARE is alive (0: none).  A pack that cannot be
  * read is left for the check and does not keep the others: its error is told at the end.
@@ -227,7 +254,7 @@ give_back_packs(struct chunk_store *s, uint64_t share, uint64_t *freed, struct e
 {
 	auto_free struct chunk_index_pack *packs = mem_array(struct chunk_index_pack, PACKS);
 	struct error first = { 0 }, now = { 0 };
-	uint64_t after = 0;
+	uint64_t after = 0, newest = newest_pack(s);
 	size_t n = PACKS;
 
 	while (n == PACKS) {
@@ -237,7 +264,7 @@ give_back_packs(struct chunk_store *s, uint64_t share, uint64_t *freed, struct e
 		for (size_t i = 0; i < n; i++) {
 			const struct chunk_index_pack *p = &packs[i];
 			after = p->number;
-			if (p->number >= s->gc_from.pack ||
+			if (p->number >= newest ||
 			    p->live > (share > 0 ? p->bytes / share : 0))
 				continue;
 			r = give_back(s, p, freed, &now);
@@ -257,10 +284,12 @@ sweep(struct chunk_store *s, uint64_t *freed, struct error *e)
 
 	if (r == OK)
 		r = sweep_rows(s, e);
+	if (r == OK)
+		r = turn_newest(s, e);
 	/* First what costs nothing: on a full disk the copies need the room. */
 	if (r == OK)
 		r = give_back_packs(s, 0, freed, e);
-	return r == OK ? give_back_packs(s, 2, freed, e) : r;
+	return r == OK ? give_back_packs(s, HALF, freed, e) : r;
 }
 
 enum err

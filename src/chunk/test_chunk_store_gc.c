@@ -78,6 +78,35 @@ what_is_not_marked_goes_and_space_comes_back(void **state)
 	test_store_get_none(t, 80, 200);
 }
 
+/* All that a small store has lies in the pack that is written to. */
+static void
+a_store_of_one_pack_shrinks_too(void **state)
+{
+	struct test_store *t = *state;
+
+	test_store_put(t, 0, 6);
+	test_store_commit(t);
+	assert_int_equal(test_store_stats(t).packs, 1);
+	uint64_t before = bytes_on_disk(t);
+	begin(t);
+	mark(t, 0, 6);
+	(void)sweep(t);
+	assert_int_equal(bytes_on_disk(t), before); /* all of it is alive: nothing is moved */
+	begin(t);
+	mark(t, 1, 6); /* the first one is by far the largest */
+	(void)sweep(t);
+	assert_int_equal(test_store_stats(t).packs, 1);
+	assert_int_equal(test_store_stats(t).pack_bytes, bytes_on_disk(t));
+	assert_true(bytes_on_disk(t) < before / 2);
+	test_store_get(t, 1, 6);
+	test_store_get_none(t, 0, 1);
+	test_store_put(t, 0, 1);
+	test_store_commit(t);
+	assert_int_equal(test_store_check(t), 0);
+	test_store_reopen(t);
+	test_store_get(t, 0, 6);
+}
+
 static void
 an_empty_set_of_marks_empties_the_store(void **state)
 {
@@ -266,6 +295,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		store_test(what_is_not_marked_goes_and_space_comes_back),
+		store_test(a_store_of_one_pack_shrinks_too),
 		store_test(an_empty_set_of_marks_empties_the_store),
 		store_test(what_is_put_or_touched_meanwhile_is_kept),
 		store_test(an_abandoned_collection_changes_nothing),
