@@ -234,8 +234,6 @@ control_exit_status(enum err code)
 		return EXIT_USAGE;
 	case ERR_DENIED:
 		return EXIT_DENIED;
-	case ERR_CONFLICT:
-		return EXIT_CONFLICTS;
 	case ERR_CANCELED:
 		return EXIT_INTERRUPTED;
 	default:

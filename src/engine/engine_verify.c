@@ -133,7 +133,7 @@ answer(struct verify *v)
 	}
 	(void)fail(&e, ERR_CORRUPT, "%llu differences between what is on the disk and the snapshot",
 	    (unsigned long long)v->differences);
-	control_call_done(v->call, &e, -1);
+	control_call_done(v->call, &e, EXIT_CONFLICTS);
 }
 
 /* After the rows that were posted before it. */

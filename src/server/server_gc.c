@@ -358,7 +358,7 @@ tell(struct verify_job *v, const struct registry_share *sh)
 	(void)fail(&e, ERR_CORRUPT,
 	    "%llu objects of %s are damaged in the store; they are fetched again while their publisher is connected",
 	    (unsigned long long)v->bad, sh->name);
-	control_call_done(v->call, &e, -1);
+	control_call_done(v->call, &e, EXIT_CONFLICTS);
 }
 
 static void
