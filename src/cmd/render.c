@@ -3,7 +3,6 @@
 #include "cmd/cell.h"
 #include "cmd/summary.h"
 #include "cmd/table.h"
-#include "cmd/view.h"
 
 bool
 render_may_color(FILE *f)
@@ -64,8 +63,21 @@ json_open_list(struct render *r, const char *list)
 	if (r->list[0] != '\0')
 		json_end(&r->writer);
 	snprintf(r->list, sizeof r->list, "%s", list);
-	if (list[0] != '\0')
-		json_array(&r->writer, list);
+	if (list[0] == '\0')
+		return;
+	json_array(&r->writer, list);
+	for (size_t i = 0; view_list(r->verb, i) != NULL; i++)
+		if (strcmp(view_list(r->verb, i), list) == 0)
+			r->shown[i] = true;
+}
+
+/* Who reads JSON finds every list that belongs to the object, if only an empty one. */
+static void
+json_empty_lists(struct render *r)
+{
+	for (size_t i = 0; view_list(r->verb, i) != NULL; i++)
+		if (!r->shown[i])
+			json_open_list(r, view_list(r->verb, i));
 }
 
 static void
@@ -90,6 +102,7 @@ json_finish(struct render *r, bool ok)
 	if (!ok && !r->begun)
 		return;
 	json_begin(r);
+	json_empty_lists(r);
 	json_open_list(r, "");
 	json_end(&r->writer);
 	json_flush(r);

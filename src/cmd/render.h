@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "cmd/rows.h"
+#include "cmd/view.h"
 #include "control/record.h"
 
 struct render {
@@ -22,6 +23,7 @@ struct render {
 	struct json writer;
 	struct buf text;                /* of the writer, emptied to `out` after each row */
 	char list[RECORD_NAME_MAX + 1]; /* the list that is open, "" if none */
+	bool shown[VIEW_LISTS_MAX];     /* lists of the view that were opened */
 	struct buf object;              /* the command's own fields */
 	struct rows rows, lists;
 };

@@ -19,3 +19,6 @@ bool view_is_array(const char *verb);
 /* The column of VERB and LIST after C (NULL: the first); NULL at the end. */
 const struct view_column *view_next(
     const char *verb, const char *list, const struct view_column *c);
+/* Name of list I of VERB's object, from 0; NULL when it has fewer.  At most VIEW_LISTS_MAX. */
+enum { VIEW_LISTS_MAX = 8 };
+const char *view_list(const char *verb, size_t i);
