@@ -162,8 +162,9 @@ call_try(const struct options *o, const char *home, int *ret_status)
 	struct error e = { 0 };
 	enum err r = call(o, home, ret_status, &e);
 
-	if (r == OK || r == ERR_CANCELED || (r == ERR_OFFLINE && *ret_status == EXIT_NO_DAEMON))
-		return r;
+	if (r == OK || (r == ERR_CANCELED && *ret_status == EXIT_INTERRUPTED) ||
+	    (r == ERR_OFFLINE && *ret_status == EXIT_NO_DAEMON))
+		return r; /* said already, or said by the caller */
 	fprintf(stderr, "weft: %s: %s\n", o->command->verb, e.text);
 	return r;
 }

@@ -305,9 +305,9 @@ dest_plan(const struct dest_opts *o, struct dest **ret, struct error *e)
 	for (size_t i = 0; i < DEST_OPEN_FILES; i++)
 		d->open[i].fd = -1;
 	pthread_mutex_init(&d->lock, NULL);
-	enum err r = open_dest(d, e);
+	enum err r = find_tree(d, e); /* first: nothing is made for what is not there */
 	if (r == OK)
-		r = find_tree(d, e);
+		r = open_dest(d, e);
 	if (r == OK)
 		r = open_stage(d, e);
 	if (r == OK)

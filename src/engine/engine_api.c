@@ -10,8 +10,12 @@
 
 /* -- lists from the server -- */
 
+enum { CONNECTING_MS = 5 * 1000, CONNECTING_LOOK_MS = 50 };
+
 struct listing {
 	struct engine_ask ask; /* first */
+	struct timer *look;    /* the daemon has just started: is it connected now? */
+	uint64_t until_ms;
 	struct engine *en;
 	struct control_call *call;
 	uint8_t kind;
@@ -145,6 +149,29 @@ ask_page(struct listing *l, struct bytes after)
 	free(l);
 }
 
+static bool
+is_connecting(const struct engine *en)
+{
+	return en->joined && !en->closing && !en->link.ready && en->link.why[0] == 0;
+}
+
+/* A question right after the start waits for the first connection, or for why there is none. */
+static void
+ask_first(void *ctx)
+{
+	struct listing *l = ctx;
+	struct engine *en = l->en;
+
+	if (is_connecting(en) && loop_now_ms(en->loop) < l->until_ms) {
+		timer_start(l->look, CONNECTING_LOOK_MS);
+		return;
+	}
+	timer_close(l->look);
+	en->pending--;
+	ask_page(l, (struct bytes){ NULL, 0 });
+	engine_part_closed(en);
+}
+
 static void
 list(struct engine *en, struct control_call *call, uint8_t kind, const char *share)
 {
@@ -152,7 +179,10 @@ list(struct engine *en, struct control_call *call, uint8_t kind, const char *sha
 
 	*l = (struct listing){ .ask.on_answer = on_page, .en = en, .call = call, .kind = kind };
 	snprintf(l->share, sizeof l->share, "%s", share != NULL ? share : "");
-	ask_page(l, (struct bytes){ NULL, 0 });
+	l->until_ms = loop_now_ms(en->loop) + CONNECTING_MS;
+	l->look = timer_new(en->loop, ask_first, l);
+	en->pending++;
+	ask_first(l);
 }
 
 /* -- jobs -- */

@@ -153,6 +153,8 @@ struct engine_job {
 	ARRAY(struct engine_watcher *) watchers;
 	unsigned skipped;           /* notes that make the exit status 5 */
 	bool over;
+	struct error why;           /* over: how it ended, and what the watchers get when nothing of it is left to do */
+	struct buf answer;
 };
 void engine_job_add(struct engine *en, struct engine_job *j); /* the row is stored, then the first step */
 struct engine_job *engine_job_find(struct engine *en, int64_t id);
@@ -163,7 +165,7 @@ void engine_job_end(struct engine_job *j);                /* it has ended: the n
 void engine_job_next(struct engine_job *j);
 /* Waits, with TEXT for whoever asks; step is called again when the link is ready, or after RETRY_MS (0: only then). */
 void engine_job_wait(struct engine_job *j, uint64_t retry_ms, const char *text);
-/* The end of the job: ROW (may be empty) and the code go to the watchers. */
+/* The end of the job: ROW (may be empty) and the code go to the watchers, when nothing of it is left on the disk. */
 void engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struct bytes row);
 void engine_job_note(struct engine_job *j, const char *text); /* to all watchers */
 void engine_job_note_thread(struct engine_job *j, struct relpath path, const char *why); /* the same, from a job; counts as skipped */

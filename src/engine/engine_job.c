@@ -118,6 +118,15 @@ engine_job_note(struct engine_job *j, const char *text)
 	}
 }
 
+static int
+exit_status(const struct engine_job *j)
+{
+	if (j->why.code == OK)
+		return j->skipped > 0 ? EXIT_CONFLICTS : EXIT_DONE;
+	/* Cancelled by another command: this one was not interrupted, it failed. */
+	return j->why.code == ERR_CANCELED ? EXIT_FAILED : control_exit_status(j->why.code);
+}
+
 static void
 answer_watcher(struct engine_watcher *w, const struct error *e, struct bytes row, int status)
 {
@@ -137,7 +146,7 @@ engine_job_no_wait(struct engine_job *j, struct bytes row)
 {
 	array_each (w, &j->watchers) {
 		if ((*w)->no_wait)
-			answer_watcher(*w, NULL, row, j->skipped > 0 ? 5 : -1);
+			answer_watcher(*w, NULL, row, exit_status(j));
 	}
 }
 
@@ -233,6 +242,7 @@ static void
 remove_job(struct engine_job *j)
 {
 	struct engine *en = j->engine;
+	int status = exit_status(j);
 
 	en->jobs_since_gc++;
 	for (size_t i = 0; i < en->jobs.len; i++) {
@@ -242,10 +252,11 @@ remove_job(struct engine_job *j)
 		}
 	}
 	array_each (w, &j->watchers) {
-		answer_watcher(*w, NULL, (struct bytes){ NULL, 0 }, -1);
+		answer_watcher(*w, j->why.code != OK ? &j->why : NULL, buf_bytes(&j->answer), status);
 		free(*w);
 	}
 	array_clear(&j->watchers);
+	buf_clear(&j->answer);
 	job_row_clear(&j->row);
 	j->kind->free(j);
 	engine_part_closed(en);
@@ -294,13 +305,9 @@ discard(struct engine_job *j)
 static void
 cancel_now(struct engine_job *j)
 {
-	struct error e;
-
-	(void)fail(&e, ERR_CANCELED, "job %lld was cancelled", (long long)j->row.id);
+	(void)fail(&j->why, ERR_CANCELED, "job %lld was cancelled", (long long)j->row.id);
 	j->over = true;
 	j->row.state = JOB_CANCELED;
-	array_each (w, &j->watchers)
-		answer_watcher(*w, &e, (struct bytes){ NULL, 0 }, -1);
 	discard(j);
 }
 
@@ -324,6 +331,7 @@ engine_job_next(struct engine_job *j)
 		cancel_now(j);
 		return;
 	case WANT_STOP:
+		(void)fail(&j->why, ERR_AGAIN, "the daemon is stopping; the transfer goes on when it runs again");
 		j->over = true;
 		remove_job(j);
 		return;
@@ -381,8 +389,10 @@ engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struc
 	snprintf(j->row.text, sizeof j->row.text, "%.*s", (int)sizeof j->row.text - 1, r == OK ? "" : e->text);
 	if (r != OK)
 		log_warn("%s of %s: %s", j->kind->name, j->share_name, e->text);
-	array_each (w, &j->watchers)
-		answer_watcher(*w, r == OK ? NULL : e, row, r == OK && j->skipped > 0 ? 5 : -1);
+	if (r != OK)
+		j->why = *e;
+	j->answer = BUF(RECORD_MAX);
+	buf_add_bytes(&j->answer, row);
 	engine_job_save(j);
 	if (j->busy == 0)
 		discard(j);

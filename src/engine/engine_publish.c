@@ -69,6 +69,12 @@ has_base(const struct publish *p)
 	return p->base_number > 0;
 }
 
+static bool
+is_dry(const struct publish *p)
+{
+	return (p->flags & PUBLISH_DRY_RUN) != 0;
+}
+
 static void
 fail_or_wait(struct publish *p, enum err r, const struct error *e)
 {
@@ -149,7 +155,7 @@ on_resolved(struct engine_ask *a, const struct message *m, const struct error *e
 		p->job.row.share = p->share_id;
 		p->phase = has_base(p) ? PUBLISH_BASE : PUBLISH_SCAN;
 	} else if (r == ERR_NOTFOUND && p->phase == PUBLISH_RESOLVE) {
-		p->phase = PUBLISH_CREATE;
+		p->phase = is_dry(p) ? PUBLISH_SCAN : PUBLISH_CREATE;
 	} else {
 		fail_or_wait(p, r, &own);
 	}
@@ -228,7 +234,9 @@ work_scan(struct engine_work *w, struct error *e)
 	struct engine *en = w->engine;
 	enum err r;
 
-	if (p->root.path == NULL) {
+	if (p->root.path == NULL && hash_id_is_none(&p->share_id)) {
+		p->root.path = str_dup(p->path); /* a dry run for a share that is not there: nothing is known of it */
+	} else if (p->root.path == NULL) {
 		r = state_root_get(en->state, ROOT_PUBLISH, &p->share_id, p->share, p->path, "", &p->root, e);
 		if (r != OK)
 			return r;
@@ -242,7 +250,7 @@ work_scan(struct engine_work *w, struct error *e)
 		.base = has_base(p) ? &p->base : NULL,
 		.device = *device_key_id(en->home->key),
 		.seq = next_seq(p),
-		.dry_run = (p->flags & PUBLISH_DRY_RUN) != 0,
+		.dry_run = is_dry(p),
 		.cancel = &p->job.cancel,
 		.progress = &p->scanned,
 		.on_note = note,
@@ -276,7 +284,7 @@ result_row(struct publish *p, struct buf *row, bool unchanged, bool waited)
 	record_size(row, "bytes_read", s->bytes_read);
 	record_duration(row, "duration", loop_now_ms(p->job.engine->loop) - p->job.started_ms);
 	record_bool(row, "unchanged", unchanged);
-	record_bool(row, "dry_run", (p->flags & PUBLISH_DRY_RUN) != 0);
+	record_bool(row, "dry_run", is_dry(p));
 	record_bool(row, "waited", waited);
 }
 
@@ -292,11 +300,10 @@ done_scan(struct engine_work *w, enum err r, const struct error *e)
 {
 	struct publish *p = container_of(w, struct publish, work);
 	auto_buf struct buf row = BUF(RECORD_MAX);
-	bool dry = (p->flags & PUBLISH_DRY_RUN) != 0;
 
 	if (r != OK) {
 		fail_or_wait(p, r, e);
-	} else if (is_unchanged(p) || dry) {
+	} else if (is_unchanged(p) || is_dry(p)) {
 		p->number = is_unchanged(p) ? p->base_number : 0;
 		result_row(p, &row, is_unchanged(p), false);
 		engine_job_finish(&p->job, OK, NULL, buf_bytes(&row));
