@@ -1,12 +1,33 @@
+import os
+
 import pytest
 
-from weft import Net
+from weft import SEED, Net
+
+
+def pytest_report_header():
+    return f"WEFT_SEED={SEED}"
+
+
+def closing(net):
+    wrong = net.close()
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture
 def net(tmp_path):
+    """A server alone; agents are made as needed."""
+    os.chmod(tmp_path, 0o755)  # so that an agent of another user finds its home
     n = Net(tmp_path)
     n.start_server()
     yield n
-    wrong = n.close()
-    assert not wrong, "\n".join(wrong)
+    closing(n)
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """The same with a line in between that can be slowed down and cut: net.relay."""
+    n = Net(tmp_path)
+    n.start_server(relay=True)
+    yield n
+    closing(n)

@@ -219,4 +219,5 @@ def main(root):
     print("all vectors agree with the documents")
 
 
-main(pathlib.Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
