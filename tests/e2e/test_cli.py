@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-WEFT = os.environ.get("WEFT", "weft")
+WEFT = os.environ.get("WEFT") or os.environ.get("WEFT_BIN") or "weft"
 LIMIT_S = 60
 
 
