@@ -277,7 +277,7 @@ def test_an_empty_list_says_so(home):
     r = weft(home, "jobs")
     assert (r.stdout, r.stderr) == ("", "no jobs\n")
     assert weft(home, "jobs", "--json").stdout == "[]\n"
-    assert weft(home, "status", "--json").stdout == "{}\n"
+    assert weft(home, "status", "--json").stdout == '{"jobs":[]}\n'
 
 
 def test_an_invite_is_alone_on_standard_output(home):
