@@ -1,7 +1,8 @@
 /*
- * What it costs to publish: a first scan of many small files and of one large one, beside reading and hashing the
- * same bytes once; and a scan of the unchanged tree, beside find -printf.  CPU time is that of all threads, so on a busy
- * machine the ratios of CPU time are what counts.  usage: bench_scan [DIR]   (the trees are made and removed in DIR)
+ * What it costs to publish: a first scan of many small files and of one large one, beside reading
+ * and hashing the same bytes once; and a scan of the unchanged tree, beside find -printf.  CPU time
+ * is that of all threads, so on a busy machine the ratios of CPU time are what counts.  usage:
+ * bench_scan [DIR]   (the trees are made and removed in DIR)
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -34,13 +35,14 @@ cpu_s(int who)
 
 	(void)getrusage(who, &u);
 	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	    (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static struct watch
 now(void)
 {
-	return (struct watch){ cpu_s(RUSAGE_SELF) + cpu_s(RUSAGE_CHILDREN), (double)clock_mono_ns() / 1e9 };
+	return (struct watch){ cpu_s(RUSAGE_SELF) + cpu_s(RUSAGE_CHILDREN),
+		(double)clock_mono_ns() / 1e9 };
 }
 
 static struct watch
@@ -54,7 +56,8 @@ say(const char *what, struct watch from, double files, double bytes)
 	if (files > 0)
 		printf(" %9.0f files/s", files / t.wall);
 	if (bytes > 0)
-		printf(" %6.2f GB/s %6.2f GB/s per core", bytes / t.wall / 1e9, bytes / t.cpu / 1e9);
+		printf(
+		    " %6.2f GB/s %6.2f GB/s per core", bytes / t.wall / 1e9, bytes / t.cpu / 1e9);
 	printf("\n");
 	return t;
 }
@@ -159,7 +162,9 @@ scan(struct node *n)
 {
 	struct scan_result r;
 	struct error e;
-	struct scan_opts o = { .path = n->path, .state = n->state, .nodes = n->nodes, .root = &n->root, .seq = 1 };
+	struct scan_opts o = {
+		.path = n->path, .state = n->state, .nodes = n->nodes, .root = &n->root, .seq = 1
+	};
 
 	o.base = n->published ? &n->base : NULL;
 	need(scan_run(&o, &r, &e), &e);
@@ -172,8 +177,10 @@ scan(struct node *n)
 static void
 measure(const char *dir, int fd, const char *what, bool many)
 {
-	auto_free char *db = str_printf("%s/%s.db", dir, what), *nodes = str_printf("%s/%s.nodes", dir, what);
-	auto_free char *find = str_printf("find %s/%s -printf '%%s %%T@ %%C@ %%i %%p\\n' >/dev/null", dir, what);
+	auto_free char *db = str_printf("%s/%s.db", dir, what),
+		       *nodes = str_printf("%s/%s.nodes", dir, what);
+	auto_free char *find =
+	    str_printf("find %s/%s -printf '%%s %%T@ %%C@ %%i %%p\\n' >/dev/null", dir, what);
 	auto_free uint8_t *room = mem_alloc(1 << 20);
 	struct node n = { .path = str_printf("%s/%s", dir, what) };
 	struct hash_id share = { .alg = HASH_SHA256 };
@@ -188,7 +195,8 @@ measure(const char *dir, int fd, const char *what, bool many)
 	hash_all(tree, room, 1 << 20); /* into the page cache */
 	struct watch from = now();
 	hash_all(tree, room, 1 << 20);
-	double bytes = many ? (double)FILES * SMALL : (double)LARGE_MIB * (1 << 20), files = many ? FILES : 0;
+	double bytes = many ? (double)FILES * SMALL : (double)LARGE_MIB * (1 << 20),
+	       files = many ? FILES : 0;
 	struct watch plain = say("  read and hash, one thread", from, files, bytes);
 	from = now();
 	struct scan_result r = scan(&n);
@@ -202,8 +210,9 @@ measure(const char *dir, int fd, const char *what, bool many)
 		from = now();
 		r = scan(&n);
 		struct watch again = say("  scan, unchanged", from, files, 0);
-		printf("  %llu files read; against find: clock %.2f, CPU %.2f\n", (unsigned long long)r.files_read,
-		    again.wall / found.wall, again.cpu / found.cpu);
+		printf("  %llu files read; against find: clock %.2f, CPU %.2f\n",
+		    (unsigned long long)r.files_read, again.wall / found.wall,
+		    again.cpu / found.cpu);
 	}
 	(void)close(tree);
 	root_clear(&n.root);

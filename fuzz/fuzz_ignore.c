@@ -1,4 +1,5 @@
-/* Rules, a zero byte, a path: every path has a verdict, which what does not speak of it leaves alone. */
+/* Rules, a zero byte, a path: every path has a verdict, which what does not speak of it leaves
+ * alone. */
 #include "base/buf.h"
 #include "engine/ignore.h"
 #include "fuzz/fuzz.h"
@@ -40,7 +41,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_require(verdict("", text, "\n\n#x\n", path, is_dir) == v);
 		if (!marked)
 			fuzz_require(verdict("#\n\n", text, "", path, is_dir) == v);
-		int all = verdict("", text, "\n*\n", path, is_dir), none = verdict("", text, "\n!*\n", path, is_dir);
+		int all = verdict("", text, "\n*\n", path, is_dir),
+		    none = verdict("", text, "\n!*\n", path, is_dir);
 		fuzz_require(all < 0 || all == IGNORE_YES);
 		fuzz_require(none < 0 || none == IGNORE_NO);
 	}

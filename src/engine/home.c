@@ -16,7 +16,8 @@ enum {
 
 static const char format_word[] = "weft home ";
 
-/* Opens the longest beginning of PATH that exists; *RET_LEFT points at what is missing, "" when nothing is. */
+/* Opens the longest beginning of PATH that exists; *RET_LEFT points at what is missing, "" when
+ * nothing is. */
 static enum err
 open_what_exists(const char *path, int *ret_fd, const char **ret_left, struct error *e)
 {
@@ -76,8 +77,8 @@ open_dir(const char *path, int *ret_fd, struct error *e)
 	if (r != OK)
 		return r;
 	if ((st.mode & 077) != 0)
-		return fail(e, ERR_DENIED, "others may look into it (mode %03o); run: chmod 700 %s", st.mode & 0777,
-		    path);
+		return fail(e, ERR_DENIED, "others may look into it (mode %03o); run: chmod 700 %s",
+		    st.mode & 0777, path);
 	*ret_fd = take_fd(fd);
 	return OK;
 }
@@ -97,7 +98,8 @@ parse_format(struct bytes text, uint64_t *ret, struct error *e)
 	return OK;
 }
 
-/* Older formats will be brought forward here, one step at a time, each ending with the format file. */
+/* Older formats will be brought forward here, one step at a time, each ending with the format
+ * file. */
 static enum err
 check_format(int dir, bool *ret_is_new, struct error *e)
 {
@@ -111,7 +113,8 @@ check_format(int dir, bool *ret_is_new, struct error *e)
 	if (r == OK)
 		r = parse_format(buf_bytes(&text), &format, e);
 	if (r == OK && format > HOME_FORMAT)
-		r = fail(e, ERR_LIMIT, "it was made by a newer weft (format %llu, this one knows %d)",
+		r = fail(e, ERR_LIMIT,
+		    "it was made by a newer weft (format %llu, this one knows %d)",
 		    (unsigned long long)format, HOME_FORMAT);
 	return r;
 }
@@ -143,7 +146,8 @@ make_key(int dir, struct device_key **ret, struct error *e)
 	return r;
 }
 
-/* Only a new home gets a new key: whoever loses one is another device from then on, and must know it. */
+/* Only a new home gets a new key: whoever loses one is another device from then on, and must know
+ * it. */
 static enum err
 load_key(int dir, bool is_new, struct device_key **ret, struct error *e)
 {
@@ -154,7 +158,8 @@ load_key(int dir, bool is_new, struct device_key **ret, struct error *e)
 		return make_key(dir, ret, e);
 	if (r == ERR_NOTFOUND)
 		return fail(e, ERR_CORRUPT,
-		    "its device.key is gone; bring it back from a backup, or begin with another home");
+		    "its device.key is gone; bring it back from a backup, or begin with another "
+		    "home");
 	if (r == OK)
 		r = device_key_from_pem(buf_bytes(&pem), ret, e);
 	if (pem.at != NULL)
@@ -209,7 +214,8 @@ home_open(const char *path, struct home **ret, struct error *e)
 		home_close(h);
 		if (e != NULL)
 			*e = why;
-		return error_wrap(e, r, "home %s", text_escape(bytes_str(path), shown, sizeof shown));
+		return error_wrap(
+		    e, r, "home %s", text_escape(bytes_str(path), shown, sizeof shown));
 	}
 	*ret = h;
 	return OK;

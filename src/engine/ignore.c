@@ -1,11 +1,12 @@
 /*
  * How a pattern is matched.
  *
- * Patterns are read as they stand in the file; nothing is compiled, so a file of rules costs its own size.  What most
- * rules are (a plain name, or a star and a plain ending) is compared at once.  The others are walked with two marks to go back
- * to, one for the last '*' of the segment and one for the last '**': because '*' never passes a slash and '**' takes whole
- * segments, an earlier mark can never succeed where a later one failed, so each byte of the path is tried against each of the
- * pattern at most once per level: the product of the two lengths bounds the work.
+ * Patterns are read as they stand in the file; nothing is compiled, so a file of rules costs its
+ * own size.  What most rules are (a plain name, or a star and a plain ending) is compared at once.
+ * The others are walked with two marks to go back to, one for the last '*' of the segment and one
+ * for the last '**': because '*' never passes a slash and '**' takes whole segments, an earlier
+ * mark can never succeed where a later one failed, so each byte of the path is tried against each
+ * of the pattern at most once per level: the product of the two lengths bounds the work.
  */
 #include "engine/ignore.h"
 
@@ -103,14 +104,24 @@ static const struct {
 	const char *name;
 	bool (*has)(uint8_t c);
 } classes[] = {
-	{ "alnum", is_alnum }, { "alpha", is_alpha }, { "blank", is_blank }, { "cntrl", is_cntrl },
-	{ "digit", is_digit }, { "graph", is_graph }, { "lower", is_lower }, { "print", is_print },
-	{ "punct", is_punct }, { "space", is_space }, { "upper", is_upper }, { "xdigit", is_xdigit },
+	{ "alnum", is_alnum },
+	{ "alpha", is_alpha },
+	{ "blank", is_blank },
+	{ "cntrl", is_cntrl },
+	{ "digit", is_digit },
+	{ "graph", is_graph },
+	{ "lower", is_lower },
+	{ "print", is_print },
+	{ "punct", is_punct },
+	{ "space", is_space },
+	{ "upper", is_upper },
+	{ "xdigit", is_xdigit },
 };
 
 enum found { FOUND_NO, FOUND_YES, FOUND_BROKEN /* the pattern is none */ };
 
-/* "[:name:]" at AT, which stands behind "[:".  *RET_END: behind "]".  FOUND_BROKEN for a name that nobody knows. */
+/* "[:name:]" at AT, which stands behind "[:".  *RET_END: behind "]".  FOUND_BROKEN for a name that
+ * nobody knows. */
 static enum found
 match_class(struct bytes p, size_t at, uint8_t c, size_t *ret_end, bool *ret_is_class)
 {
@@ -231,8 +242,8 @@ next_segment(struct bytes t, size_t to)
 }
 
 /*
- * Two stars or more count as '**' where a segment begins and ends with them.  As in git, the first wildcard of a pattern
- * begins one wherever it stands ("a**" + "/b").
+ * Two stars or more count as '**' where a segment begins and ends with them.  As in git, the first
+ * wildcard of a pattern begins one wherever it stands ("a**" + "/b").
  */
 static bool
 take_stars(struct matcher *m)
@@ -244,7 +255,8 @@ take_stars(struct matcher *m)
 	size_t left = m->p.len - end;
 	const uint8_t *rest = m->p.at + end;
 	bool begins = from == m->literal || m->p.at[from - 1] == '/';
-	bool slash = left > 0 && rest[0] == '/', escaped = left > 1 && rest[0] == '\\' && rest[1] == '/';
+	bool slash = left > 0 && rest[0] == '/',
+	     escaped = left > 1 && rest[0] == '\\' && rest[1] == '/';
 
 	if (end - from < 2 || !begins || !(left == 0 || slash || escaped)) {
 		m->star = (struct mark){ true, end, m->to };
@@ -311,7 +323,8 @@ basename_of(struct bytes path)
 }
 
 static bool
-rule_matches(const struct ignore_rules *r, const struct rule *rule, struct bytes path, struct bytes name)
+rule_matches(
+    const struct ignore_rules *r, const struct rule *rule, struct bytes path, struct bytes name)
 {
 	struct bytes p = BYTES(r->text + rule->at, rule->len);
 	struct bytes t = rule->flags & RULE_BASENAME ? name : path;
@@ -322,7 +335,7 @@ rule_matches(const struct ignore_rules *r, const struct rule *rule, struct bytes
 		return bytes_equal(p, t);
 	if (rule->flags & RULE_ENDING)
 		return t.len >= p.len - 1 && bytes_equal(bytes_slice(p, 1, p.len - 1),
-		    bytes_slice(t, t.len - (p.len - 1), p.len - 1));
+						 bytes_slice(t, t.len - (p.len - 1), p.len - 1));
 	if (t.len < rule->literal || memcmp(p.at, t.at, rule->literal) != 0)
 		return false;
 	return match_wild(p, rule->literal, t);
@@ -345,7 +358,8 @@ ignore_rules_match(const struct ignore_rules *r, struct bytes path, bool is_dir)
 
 /* -- reading a file of rules -- */
 
-/* Without blanks at the end, unless the last is escaped; without the carriage return of a foreign editor. */
+/* Without blanks at the end, unless the last is escaped; without the carriage return of a foreign
+ * editor. */
 static struct bytes
 trim(struct bytes line)
 {
@@ -398,7 +412,7 @@ rule_of(const struct ignore_rules *r, struct bytes line)
 	if (rule.literal == line.len)
 		rule.flags |= RULE_LITERAL;
 	else if ((rule.flags & RULE_BASENAME) && line.at[0] == '*' &&
-	    literal_length(bytes_slice(line, 1, line.len - 1)) == line.len - 1)
+		 literal_length(bytes_slice(line, 1, line.len - 1)) == line.len - 1)
 		rule.flags |= RULE_ENDING;
 	return rule;
 }
@@ -411,11 +425,11 @@ add_line(struct ignore_rules *r, struct bytes line, size_t number, struct error 
 	if (line.len == 0 || line.at[0] == '#')
 		return OK;
 	if (line.len > IGNORE_PATTERN_MAX)
-		return fail(e, ERR_LIMIT, "line %zu of the ignore rules has %zu bytes, limit %d", number, line.len,
-		    IGNORE_PATTERN_MAX);
+		return fail(e, ERR_LIMIT, "line %zu of the ignore rules has %zu bytes, limit %d",
+		    number, line.len, IGNORE_PATTERN_MAX);
 	if (r->rules.len == IGNORE_RULES_MAX)
-		return fail(e, ERR_LIMIT, "line %zu of the ignore rules: more than %d rules", number,
-		    IGNORE_RULES_MAX);
+		return fail(e, ERR_LIMIT, "line %zu of the ignore rules: more than %d rules",
+		    number, IGNORE_RULES_MAX);
 	if (nul != NULL)
 		line.len = (size_t)(nul - line.at); /* no name goes beyond it */
 	array_push(&r->rules, rule_of(r, trim(line)));
@@ -426,7 +440,8 @@ static enum err
 add_lines(struct ignore_rules *r, struct bytes text, struct error *e)
 {
 	static const uint8_t mark[] = { 0xef, 0xbb, 0xbf }; /* of UTF-8 */
-	size_t at = text.len >= sizeof mark && memcmp(text.at, mark, sizeof mark) == 0 ? sizeof mark : 0;
+	size_t at =
+	    text.len >= sizeof mark && memcmp(text.at, mark, sizeof mark) == 0 ? sizeof mark : 0;
 
 	for (size_t number = 1; at < text.len; number++) {
 		const uint8_t *end = memchr(text.at + at, '\n', text.len - at);
@@ -443,7 +458,8 @@ enum err
 ignore_rules_parse(struct bytes text, struct ignore_rules **ret, struct error *e)
 {
 	if (text.len > IGNORE_FILE_MAX)
-		return fail(e, ERR_LIMIT, "the ignore rules have %zu bytes, limit %d", text.len, IGNORE_FILE_MAX);
+		return fail(e, ERR_LIMIT, "the ignore rules have %zu bytes, limit %d", text.len,
+		    IGNORE_FILE_MAX);
 	struct ignore_rules *r = mem_new(struct ignore_rules);
 	r->text = mem_dup(text.at, text.len);
 	enum err failed = add_lines(r, BYTES(r->text, text.len), e);

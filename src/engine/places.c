@@ -1,14 +1,16 @@
 /*
- * A place is looked up, its file opened beneath its root, its bytes read and hashed.  Roots and files stay open for a moment, as
- * who asks for one chunk of a file soon asks for the next; leaf lists of the last chunks are kept longer, so that a part of a
- * big chunk is proved by hashing that part alone.
+ * A place is looked up, its file opened beneath its root, its bytes read and hashed.  Roots and
+ * files stay open for a moment, as who asks for one chunk of a file soon asks for the next; leaf
+ * lists of the last chunks are kept longer, so that a part of a big chunk is proved by hashing that
+ * part alone.
  *
- * The stat is not what decides: a file whose times were touched but whose bytes are the chunk may be served, one whose times
- * were put back and whose bytes are others may not.  A file that does not hold what state says is forgotten, so that the next
- * scan reads it again, whatever its times say; but only if what state says is what it said before we looked, as a scan
- * may be at work.
+ * The stat is not what decides: a file whose times were touched but whose bytes are the chunk may
+ * be served, one whose times were put back and whose bytes are others may not.  A file that does
+ * not hold what state says is forgotten, so that the next scan reads it again, whatever its times
+ * say; but only if what state says is what it said before we looked, as a scan may be at work.
  *
- * Callers are jobs of the pool, so the short lists are behind a lock that is not held while the disk is read.
+ * Callers are jobs of the pool, so the short lists are behind a lock that is not held while the
+ * disk is read.
  */
 #include "engine/places.h"
 
@@ -24,7 +26,7 @@ enum {
 	PLACES_MAX = 16,
 	FILES_OPEN = 32,
 	ROOTS_OPEN = 8,
-	KEEP_MS = 1000,   /* a descriptor; then the path is asked again */
+	KEEP_MS = 1000, /* a descriptor; then the path is asked again */
 	LISTS_KEPT = 512,
 	SHOWN = 160,
 };
@@ -137,7 +139,8 @@ borrow(struct places *p, struct kept_fds *k, int64_t id)
 	return fd;
 }
 
-/* Keeps FD, in use, in place of the oldest that nobody uses; if all are used, it goes with give_back. */
+/* Keeps FD, in use, in place of the oldest that nobody uses; if all are used, it goes with
+ * give_back. */
 static void
 keep(struct places *p, struct kept_fds *k, int64_t id, int fd)
 {
@@ -148,12 +151,15 @@ keep(struct places *p, struct kept_fds *k, int64_t id, int fd)
 		struct kept_fd *it = &k->at[i];
 		if (it->users > 0)
 			continue;
-		if (best == NULL || it->fd < 0 || (best->fd >= 0 && it->opened_ms < best->opened_ms))
+		if (best == NULL || it->fd < 0 ||
+		    (best->fd >= 0 && it->opened_ms < best->opened_ms))
 			best = it;
 	}
 	if (best != NULL) {
 		drop(best);
-		*best = (struct kept_fd){ .id = id, .fd = fd, .users = 1, .opened_ms = clock_mono_ms() };
+		*best = (struct kept_fd){
+			.id = id, .fd = fd, .users = 1, .opened_ms = clock_mono_ms()
+		};
 	}
 	pthread_mutex_unlock(&p->lock);
 }
@@ -200,7 +206,8 @@ open_single(const char *path, int *ret_fd, struct error *e)
 	return r == OK ? fs_open_read(dir, name, ret_fd, e) : r;
 }
 
-/* The root's directory, in use; or, where the root is a file, *RET_IS_FILE and that file, which is not kept. */
+/* The root's directory, in use; or, where the root is a file, *RET_IS_FILE and that file, which is
+ * not kept. */
 static enum err
 open_root(struct places *p, int64_t id, bool fresh, int *ret_fd, bool *ret_is_file, struct error *e)
 {
@@ -235,12 +242,12 @@ open_root(struct places *p, int64_t id, bool fresh, int *ret_fd, bool *ret_is_fi
 /* One place that is looked at. */
 struct look {
 	struct state_place place;
-	bool fresh;            /* nothing that is kept will do */
-	bool kept;             /* the descriptor is one that was */
+	bool fresh; /* nothing that is kept will do */
+	bool kept;  /* the descriptor is one that was */
 	int fd;
-	struct state_file as;  /* what state says; unless kept */
-	char shown[SHOWN];     /* its path, for people; unless kept */
-	bool gone;             /* there is no such file, as opposed to one that cannot be opened now */
+	struct state_file as; /* what state says; unless kept */
+	char shown[SHOWN];    /* its path, for people; unless kept */
+	bool gone; /* there is no such file, as opposed to one that cannot be opened now */
 };
 
 /* Did opening beneath the root fail because that path leads to no file any more? */
@@ -248,7 +255,7 @@ static bool
 is_gone(enum err r, const struct error *e)
 {
 	return r == ERR_NOTFOUND || e->sys == ENOTDIR || e->sys == ELOOP || e->sys == EISDIR ||
-	    (r == ERR_IO && e->sys == 0);
+	       (r == ERR_IO && e->sys == 0);
 }
 
 static enum err
@@ -360,7 +367,8 @@ read_part(int fd, uint64_t at, const struct wanted *w, struct error *e)
 	return r;
 }
 
-/* The whole chunk, which proves itself; when all of it is wanted it is read to where it is wanted. */
+/* The whole chunk, which proves itself; when all of it is wanted it is read to where it is
+ * wanted. */
 static enum err
 read_whole(int fd, uint64_t at, struct wanted *w, struct error *e)
 {
@@ -387,14 +395,16 @@ read_place(struct places *p, struct look *l, struct wanted *w, struct error *e)
 	if (r != OK)
 		return r;
 	bool has_list = find_list(p, w->chunk, &w->list);
-	r = has_list ? read_part(l->fd, l->place.offset, w, e) : read_whole(l->fd, l->place.offset, w, e);
+	r = has_list ? read_part(l->fd, l->place.offset, w, e)
+		     : read_whole(l->fd, l->place.offset, w, e);
 	give_back(p, &p->files, l->fd, r != OK);
 	if (r == OK && !has_list && w->list.n > 1)
 		keep_list(p, w->chunk, &w->list);
 	return r;
 }
 
-/* From a descriptor that was kept, or, if that one does not hold it, from what the path leads to now. */
+/* From a descriptor that was kept, or, if that one does not hold it, from what the path leads to
+ * now. */
 static enum err
 look_there(struct places *p, struct look *l, struct wanted *w, struct error *e)
 {
@@ -419,8 +429,8 @@ forget_if_changed(struct places *p, const struct look *l, enum err r)
 }
 
 enum err
-places_get_leaves(struct places *p, const struct hash_id *chunk, uint32_t len, uint32_t first, uint32_t n, uint8_t *to,
-    uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e)
+places_get_leaves(struct places *p, const struct hash_id *chunk, uint32_t len, uint32_t first,
+    uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e)
 {
 	struct state_place found[PLACES_MAX];
 	struct wanted w = { .chunk = chunk, .len = len, .first = first, .n = n, .to = to };
@@ -428,8 +438,8 @@ places_get_leaves(struct places *p, const struct hash_id *chunk, uint32_t len, u
 	char changed[SHOWN] = "";
 	size_t n_found = 0;
 
-	if (!hash_alg_known(chunk->alg) || len == 0 || len > CHUNK_MAX || n == 0 || n > chunk_id_leaf_count(len) ||
-	    first > chunk_id_leaf_count(len) - n)
+	if (!hash_alg_known(chunk->alg) || len == 0 || len > CHUNK_MAX || n == 0 ||
+	    n > chunk_id_leaf_count(len) || first > chunk_id_leaf_count(len) - n)
 		return fail(e, ERR_LIMIT, "leaves that a chunk of %u bytes does not have", len);
 	for (uint32_t i = 0; i < n; i++)
 		w.bytes += chunk_id_leaf_len(len, first + i);
@@ -449,7 +459,8 @@ places_get_leaves(struct places *p, const struct hash_id *chunk, uint32_t len, u
 			memcpy(changed, l.shown, sizeof changed);
 	}
 	if (changed[0] != '\0')
-		return fail(e, ERR_NOTFOUND, "%s was changed or removed since it was published", changed);
+		return fail(
+		    e, ERR_NOTFOUND, "%s was changed or removed since it was published", changed);
 	if (why.code != OK)
 		return fail(e, ERR_NOTFOUND, "no file here gives these bytes now: %s", why.text);
 	return fail(e, ERR_NOTFOUND, "no file here holds these bytes any more");

@@ -138,7 +138,8 @@ walk_and_build(struct scan *s, struct scan_walk *w, struct scan_build *b, struct
 	bool more = r == OK;
 
 	while (r == OK && (more || s->count > 0)) {
-		if (more && s->count < SCAN_RING && (s->pinned < SCAN_DIRS_PINNED || s->count == 0)) {
+		if (more && s->count < SCAN_RING &&
+		    (s->pinned < SCAN_DIRS_PINNED || s->count == 0)) {
 			r = produce(s, w, e);
 			more = r == OK;
 			if (r == ERR_NOTFOUND)
@@ -164,7 +165,8 @@ open_file_root(struct scan *s, int *ret_fd, char **ret_only, char **ret_as, stru
 	if (real == NULL || name == NULL)
 		return fail_sys(e, errno, "find %s", s->o->path);
 	if (relpath_is_reserved(bytes_str(name + 1)))
-		return fail(e, ERR_USAGE, "%s: names that begin with .weft are our own", s->o->path);
+		return fail(
+		    e, ERR_USAGE, "%s: names that begin with .weft are our own", s->o->path);
 	char *slash = strrchr(real, '/');
 	*slash = '\0';
 	enum err r = fs_open_root(slash > real ? real : "/", &fd_, e);
@@ -293,8 +295,8 @@ scan_clear(struct scan *s)
 }
 
 static enum err
-scan_with(const struct scan_opts *o, const struct hash_id *old, bool *ret_old_broken, struct scan_result *ret,
-    struct error *e)
+scan_with(const struct scan_opts *o, const struct hash_id *old, bool *ret_old_broken,
+    struct scan_result *ret, struct error *e)
 {
 	struct scan s = { .o = o, .old = *old, .root_fd = -1 };
 

@@ -1,6 +1,7 @@
 /*
- * Two lists: one is filled while a job writes the other.  Whoever fills waits only when both are full, so the scan and the
- * database work side by side, and transactions stay short for others who wait for them.
+ * Two lists: one is filled while a job writes the other.  Whoever fills waits only when both are
+ * full, so the scan and the database work side by side, and transactions stay short for others who
+ * wait for them.
  */
 #include "base/mem.h"
 #include "engine/scan_private.h"
@@ -9,18 +10,18 @@ enum op_kind { OP_DIR, OP_FILE, OP_PLACE, OP_SET, OP_DROP, OP_DEL };
 
 struct op {
 	enum op_kind kind;
-	struct scan_dir *dir;     /* DIR, FILE: held */
+	struct scan_dir *dir; /* DIR, FILE: held */
 	union {
-		struct {          /* FILE, SET */
+		struct {                  /* FILE, SET */
 			const char *name; /* in dir */
 			uint64_t size, ino, content;
 			int64_t mtime_ns, ctime_ns;
 		};
-		struct {          /* PLACE */
+		struct { /* PLACE */
 			struct hash_id chunk;
 			uint64_t offset;
 		};
-		int64_t id;       /* DEL */
+		int64_t id; /* DEL */
 	};
 };
 
@@ -28,8 +29,8 @@ struct scan_batch {
 	struct scan *s;
 	ARRAY(struct op) filling, writing;
 	struct scan_job job;
-	bool busy;                /* the job is under way, or its end was not looked at */
-	int64_t file;             /* id of the file put last */
+	bool busy;    /* the job is under way, or its end was not looked at */
+	int64_t file; /* id of the file put last */
 	enum err result;
 	struct error why;
 };
@@ -219,7 +220,8 @@ stat_op(enum op_kind kind, const struct fs_stat *st, bool racy, uint64_t content
 		.size = st->size,
 		.ino = st->ino,
 		.mtime_ns = st->mtime_ns,
-		.ctime_ns = racy ? 0 : st->ctime_ns, /* what no file has: it is read again next time */
+		.ctime_ns =
+		    racy ? 0 : st->ctime_ns, /* what no file has: it is read again next time */
 		.content = content,
 	};
 }
@@ -233,8 +235,8 @@ scan_batch_dir(struct scan_batch *b, struct scan_dir *d, struct error *e)
 }
 
 enum err
-scan_batch_file(struct scan_batch *b, struct scan_dir *d, const char *name, const struct fs_stat *st, bool racy,
-    uint64_t content, struct error *e)
+scan_batch_file(struct scan_batch *b, struct scan_dir *d, const char *name,
+    const struct fs_stat *st, bool racy, uint64_t content, struct error *e)
 {
 	struct op op = stat_op(OP_FILE, st, racy, content);
 
@@ -244,13 +246,15 @@ scan_batch_file(struct scan_batch *b, struct scan_dir *d, const char *name, cons
 }
 
 enum err
-scan_batch_place(struct scan_batch *b, const struct hash_id *chunk, uint64_t offset, struct error *e)
+scan_batch_place(
+    struct scan_batch *b, const struct hash_id *chunk, uint64_t offset, struct error *e)
 {
 	return add(b, (struct op){ .kind = OP_PLACE, .chunk = *chunk, .offset = offset }, e);
 }
 
 enum err
-scan_batch_set(struct scan_batch *b, const struct fs_stat *st, bool racy, uint64_t content, struct error *e)
+scan_batch_set(
+    struct scan_batch *b, const struct fs_stat *st, bool racy, uint64_t content, struct error *e)
 {
 	return add(b, stat_op(OP_SET, st, racy, content), e);
 }

@@ -1,9 +1,9 @@
 /*
  * A large file: this thread reads and cuts, all threads hash.
  *
- * Bytes lie in blocks; a piece that is cut lies in one block whole, because what is left of a block is carried over to
- * the next before more is read.  Pieces wait in a ring and are taken from it in order, chunks when they are hashed; a
- * block is filled again when all its pieces are taken.
+ * Bytes lie in blocks; a piece that is cut lies in one block whole, because what is left of a block
+ * is carried over to the next before more is read.  Pieces wait in a ring and are taken from it in
+ * order, chunks when they are hashed; a block is filled again when all its pieces are taken.
  */
 #include <time.h>
 
@@ -24,26 +24,26 @@ struct block {
 
 struct piece {
 	struct scan_job job;
-	struct bytes bytes;   /* of a chunk */
-	struct hash_id id;    /* none: a hole */
+	struct bytes bytes; /* of a chunk */
+	struct hash_id id;  /* none: a hole */
 	uint64_t len;
-	struct block *block;  /* NULL: a hole */
+	struct block *block; /* NULL: a hole */
 };
 
 struct scan_big {
 	struct block blocks[BLOCKS];
 	struct piece pieces[PIECES];
-	size_t first, count;          /* of pieces */
+	size_t first, count; /* of pieces */
 	struct tree_file_builder *list;
-	uint64_t hole;                /* length of holes taken that no item was made of yet */
-	uint64_t at;                  /* offset of the next piece to be taken */
+	uint64_t hole; /* length of holes taken that no item was made of yet */
+	uint64_t at;   /* offset of the next piece to be taken */
 	/* where reading is */
 	struct block *block;
-	size_t used, have;            /* of block */
-	uint64_t read_to;             /* offset */
-	uint64_t data_to;             /* up to here there is data; beyond, nobody has looked */
+	size_t used, have; /* of block */
+	uint64_t read_to;  /* offset */
+	uint64_t data_to;  /* up to here there is data; beyond, nobody has looked */
 	struct scan_cutter cutter;
-	bool broken;                  /* what failed is not the file but what we make of it */
+	bool broken; /* what failed is not the file but what we make of it */
 };
 
 static struct scan_big *
@@ -93,7 +93,8 @@ take_piece(struct scan *s, struct scan_big *b, struct error *e)
 		p->block->pieces--;
 		r = end_hole(b, e);
 		if (r == OK)
-			r = tree_file_builder_add(b->list, &(struct tree_item){ .id = p->id, .len = p->len }, e);
+			r = tree_file_builder_add(
+			    b->list, &(struct tree_item){ .id = p->id, .len = p->len }, e);
 		if (r == OK)
 			r = scan_batch_place(s->batch, &p->id, b->at, e);
 	} else {
@@ -179,7 +180,8 @@ cut(struct scan *s, struct scan_big *b, bool at_end, struct error *e)
 
 	while (r == OK) {
 		const uint8_t *at = b->block->at + b->used;
-		enum scan_cut c = scan_cut_next(&b->cutter, BYTES(at, b->have - b->used), at_end, &len);
+		enum scan_cut c =
+		    scan_cut_next(&b->cutter, BYTES(at, b->have - b->used), at_end, &len);
 		if (c == SCAN_CUT_MORE)
 			break;
 		b->used += len;
@@ -188,9 +190,11 @@ cut(struct scan *s, struct scan_big *b, bool at_end, struct error *e)
 	return r;
 }
 
-/* Where read_to is at the start of a block: how much from there on need not be read, whole blocks or to the end. */
+/* Where read_to is at the start of a block: how much from there on need not be read, whole blocks
+ * or to the end. */
 static enum err
-look_ahead(struct scan_big *b, int fd, const struct fs_stat *st, uint64_t *ret_hole, struct error *e)
+look_ahead(
+    struct scan_big *b, int fd, const struct fs_stat *st, uint64_t *ret_hole, struct error *e)
 {
 	uint64_t from, to;
 
@@ -233,7 +237,8 @@ skip_hole(struct scan *s, struct scan_big *b, uint64_t len, struct error *e)
 static enum err
 fill(struct scan *s, struct scan_big *b, int fd, const struct fs_stat *st, struct error *e)
 {
-	uint64_t stop = min_of(st->size, (b->data_to + TREE_HOLE_BLOCK - 1) / TREE_HOLE_BLOCK * TREE_HOLE_BLOCK);
+	uint64_t stop = min_of(
+	    st->size, (b->data_to + TREE_HOLE_BLOCK - 1) / TREE_HOLE_BLOCK * TREE_HOLE_BLOCK);
 	size_t ask = (size_t)min_of(stop - b->read_to, (uint64_t)(BLOCK - b->have)), n = 0;
 	enum err r = fs_read_at(fd, b->read_to, b->block->at + b->have, ask, &n, e);
 
@@ -336,7 +341,8 @@ try_to_read(struct scan *s, struct scan_item *it, struct tree_entry *en, struct 
 }
 
 enum err
-scan_big_read(struct scan *s, struct scan_item *it, struct tree_entry *en, char **ret_why, struct error *e)
+scan_big_read(
+    struct scan *s, struct scan_item *it, struct tree_entry *en, char **ret_why, struct error *e)
 {
 	struct scan_file *f = &it->file;
 	struct error why = { 0 };
@@ -347,8 +353,10 @@ scan_big_read(struct scan *s, struct scan_item *it, struct tree_entry *en, char 
 	for (int i = 0; r == ERR_AGAIN && i < SCAN_TRIES; i++) {
 		if (i > 0)
 			nanosleep(&(struct timespec){ .tv_nsec = WAIT_MS * 1000 * 1000 }, NULL);
-		/* Its places come before its stat is known to be true: until then it is one that no file has. */
-		failed = scan_batch_file(s->batch, it->dir, scan_name_in(it->dir, it->name), &f->st, true, 0, e);
+		/* Its places come before its stat is known to be true: until then it is one that no
+		 * file has. */
+		failed = scan_batch_file(
+		    s->batch, it->dir, scan_name_in(it->dir, it->name), &f->st, true, 0, e);
 		if (failed != OK)
 			return failed;
 		r = try_to_read(s, it, en, &why);

@@ -2,16 +2,18 @@
 #include "base/mem.h"
 #include "engine/scan_private.h"
 
-enum { MISSES = 4 }; /* files of a directory that state was wrong about, until it is not asked any more */
+enum {
+	MISSES = 4
+}; /* files of a directory that state was wrong about, until it is not asked any more */
 
 /* A directory in the making. */
 struct level {
-	struct scan_dir *dir;        /* held */
-	struct hash_id old_root;     /* none: it was not there */
+	struct scan_dir *dir;    /* held */
+	struct hash_id old_root; /* none: it was not there */
 	struct tree_iter *old;
-	struct tree_entry head;      /* what comes next of the old ones */
+	struct tree_entry head; /* what comes next of the old ones */
 	bool has_head;
-	uint64_t same;               /* entries so far, all as they were; only while `made` is NULL */
+	uint64_t same; /* entries so far, all as they were; only while `made` is NULL */
 	struct prolly_builder *made; /* from the first difference on */
 	uint64_t entries, bytes;     /* beneath it */
 };
@@ -62,7 +64,8 @@ scan_build_free(struct scan_build *b)
 }
 
 void
-scan_build_root(const struct scan_build *b, struct hash_id *ret_root, uint64_t *ret_entries, uint64_t *ret_bytes)
+scan_build_root(const struct scan_build *b, struct hash_id *ret_root, uint64_t *ret_entries,
+    uint64_t *ret_bytes)
 {
 	*ret_root = b->root;
 	*ret_entries = b->entries;
@@ -101,7 +104,8 @@ begin_made(struct scan_build *b, struct level *l, struct error *e)
 
 	if (l->made != NULL)
 		return OK;
-	l->made = b->spare.len > 0 ? array_pop(&b->spare) : prolly_builder_new(HASH_TREE, HASH_DEFAULT, b->s->sink);
+	l->made = b->spare.len > 0 ? array_pop(&b->spare)
+				   : prolly_builder_new(HASH_TREE, HASH_DEFAULT, b->s->sink);
 	prolly_builder_reset(l->made);
 	if (l->same > 0)
 		old = tree_iter_new(b->s->source, &l->old_root);
@@ -114,9 +118,11 @@ begin_made(struct scan_build *b, struct level *l, struct error *e)
 	return r == ERR_NOTFOUND ? fail(e, ERR_CORRUPT, "the previous tree has lost entries") : r;
 }
 
-/* The old entry NAME, if there is one; the next ones of the old tree come after it.  Borrowed until then. */
+/* The old entry NAME, if there is one; the next ones of the old tree come after it.  Borrowed until
+ * then. */
 static enum err
-find_old(struct scan_build *b, struct level *l, const char *name, const struct tree_entry **ret, struct error *e)
+find_old(struct scan_build *b, struct level *l, const char *name, const struct tree_entry **ret,
+    struct error *e)
 {
 	enum err r = OK;
 
@@ -138,12 +144,13 @@ static bool
 same_entry(const struct tree_entry *a, const struct tree_entry *b)
 {
 	return a->mode == b->mode && a->mtime_ns == b->mtime_ns && a->entries == b->entries &&
-	    scan_causal_same_bytes(a, b);
+	       scan_causal_same_bytes(a, b);
 }
 
 /* EN comes next in L; OLD is what find_old says about its name. */
 static enum err
-add(struct scan_build *b, struct level *l, const struct tree_entry *en, const struct tree_entry *old, struct error *e)
+add(struct scan_build *b, struct level *l, const struct tree_entry *en,
+    const struct tree_entry *old, struct error *e)
 {
 	enum err r = OK;
 
@@ -245,8 +252,8 @@ add_link(struct scan_build *b, struct scan_item *it, struct error *e)
 }
 
 static enum err
-add_file(struct scan_build *b, const struct scan_item *it, struct tree_entry *en, const struct fs_stat *st,
-    const struct tree_entry *old, struct error *e)
+add_file(struct scan_build *b, const struct scan_item *it, struct tree_entry *en,
+    const struct fs_stat *st, const struct tree_entry *old, struct error *e)
 {
 	struct scan_progress *p = b->s->o->progress;
 
@@ -264,13 +271,14 @@ add_file(struct scan_build *b, const struct scan_item *it, struct tree_entry *en
 
 /* A file that was read: what state shall know about it. */
 static enum err
-remember(struct scan_build *b, const struct scan_item *it, const struct tree_entry *en, struct error *e)
+remember(
+    struct scan_build *b, const struct scan_item *it, const struct tree_entry *en, struct error *e)
 {
 	struct scan_batch *batch = b->s->batch;
 	const struct scan_file *f = &it->file;
 	uint64_t at = 0;
-	enum err r = scan_batch_file(batch, it->dir, scan_name_in(it->dir, it->name), &f->st, f->racy,
-	    scan_file_fingerprint(en), e);
+	enum err r = scan_batch_file(batch, it->dir, scan_name_in(it->dir, it->name), &f->st,
+	    f->racy, scan_file_fingerprint(en), e);
 
 	for (uint32_t i = 0; r == OK && i < f->n_items; i++) {
 		if (!hash_id_is_none(&f->items[i].id))
@@ -326,9 +334,10 @@ add_read(struct scan_build *b, struct scan_item *it, struct error *e)
 }
 
 /*
- * A file that state says is unchanged: its content comes from the previous tree, if that is the content that state means.
- * They differ when a scan wrote to state and its tree came to nothing; then it is read after all.  Where that is the rule
- * in a directory, all of it that waits in the ring is read, or its files would be read one by one.
+ * A file that state says is unchanged: its content comes from the previous tree, if that is the
+ * content that state means. They differ when a scan wrote to state and its tree came to nothing;
+ * then it is read after all.  Where that is the rule in a directory, all of it that waits in the
+ * ring is read, or its files would be read one by one.
  */
 static enum err
 add_same(struct scan_build *b, struct scan_item *it, struct error *e)

@@ -1,10 +1,12 @@
 /*
- * The causal tree of what was just scanned, from trees alone: the content and the causal tree of the commit that the new one
- * builds upon, and the new content tree.  Directories whose content is the same keep their causal tree unvisited.
+ * The causal tree of what was just scanned, from trees alone: the content and the causal tree of
+ * the commit that the new one builds upon, and the new content tree.  Directories whose content is
+ * the same keep their causal tree unvisited.
  *
- * An entry keeps its id where its path is the same (and it is a directory still, or no directory still), or, when its path is
- * new, where an entry that is gone had the same inode and the same content: then its name has a new dot and, whether it
- * is a file or a directory, all below it is compared under the old path.
+ * An entry keeps its id where its path is the same (and it is a directory still, or no directory
+ * still), or, when its path is new, where an entry that is gone had the same inode and the same
+ * content: then its name has a new dot and, whether it is a file or a directory, all below it is
+ * compared under the old path.
  */
 #include "base/mem.h"
 #include "crypto/random.h"
@@ -32,7 +34,7 @@ struct causal {
 	struct scan *s;
 	struct dot now;
 	struct buf value;
-	struct buf path;          /* of the directory we are in */
+	struct buf path; /* of the directory we are in */
 	struct buf dice;
 	ARRAY(struct prolly_builder *) spare;
 };
@@ -57,13 +59,14 @@ base_next(struct base *b, struct error *e)
 	else if (r == ERR_NOTFOUND)
 		return OK;
 	if (r == ERR_NOTFOUND || (r == OK && !bytes_equal(b->en.name, b->cause.name)))
-		return fail(e, ERR_CORRUPT, "the causal tree of the share's head does not fit its content");
+		return fail(
+		    e, ERR_CORRUPT, "the causal tree of the share's head does not fit its content");
 	return r;
 }
 
 static enum err
-base_open(struct base *b, struct node_source source, const struct hash_id *content, const struct hash_id *causal,
-    struct error *e)
+base_open(struct base *b, struct node_source source, const struct hash_id *content,
+    const struct hash_id *causal, struct error *e)
 {
 	if (hash_id_is_none(content))
 		return OK;
@@ -105,7 +108,8 @@ draw_id(struct causal *c, uint8_t id[static ENTRY_ID_BYTES])
 	memcpy(id, c->dice.at + c->dice.len, ENTRY_ID_BYTES);
 }
 
-/* What the content dot of an entry speaks of: of a directory its own metadata, not what lies in it. */
+/* What the content dot of an entry speaks of: of a directory its own metadata, not what lies in
+ * it. */
 static bool
 same_content(const struct tree_entry *a, const struct tree_entry *b)
 {
@@ -121,14 +125,17 @@ scan_causal_same_bytes(const struct tree_entry *a, const struct tree_entry *b)
 	    !hash_id_equal(&a->root, &b->root) || !bytes_equal(a->target, b->target))
 		return false;
 	for (uint32_t i = 0; i < a->n_items; i++)
-		if (a->items[i].len != b->items[i].len || !hash_id_equal(&a->items[i].id, &b->items[i].id))
+		if (a->items[i].len != b->items[i].len ||
+		    !hash_id_equal(&a->items[i].id, &b->items[i].id))
 			return false;
 	return true;
 }
 
-/* The entry as it was, with a new dot where it differs.  Siblings end with a write by somebody who saw them. */
+/* The entry as it was, with a new dot where it differs.  Siblings end with a write by somebody who
+ * saw them. */
 static void
-follow(struct causal *c, struct causal_entry *en, const struct tree_entry *was, const struct tree_entry *is)
+follow(struct causal *c, struct causal_entry *en, const struct tree_entry *was,
+    const struct tree_entry *is)
 {
 	if (same_content(was, is))
 		return;
@@ -139,7 +146,7 @@ follow(struct causal *c, struct causal_entry *en, const struct tree_entry *was, 
 /* -- renames -- */
 
 struct moved {
-	struct scan_move *move;   /* NULL: it did not */
+	struct scan_move *move; /* NULL: it did not */
 	struct buf value, causal_value;
 	struct tree_item items[TREE_INLINE_ITEMS];
 	struct tree_entry was;
@@ -204,9 +211,11 @@ find_cause(struct causal *c, struct relpath path, struct moved *m, struct error 
 
 /* Do two directories have a name in common, or nothing at all in both? */
 static enum err
-share_a_name(struct causal *c, const struct hash_id *a, const struct hash_id *b, bool *ret, struct error *e)
+share_a_name(
+    struct causal *c, const struct hash_id *a, const struct hash_id *b, bool *ret, struct error *e)
 {
-	auto_(tree_iter_free_p) struct tree_iter *x = tree_iter_new(c->s->source, a), *y = tree_iter_new(c->s->source, b);
+	auto_(tree_iter_free_p) struct tree_iter *x = tree_iter_new(c->s->source, a),
+						 *y = tree_iter_new(c->s->source, b);
 	struct tree_entry p, q;
 	enum err r = tree_iter_next(x, &p, e), t = tree_iter_next(y, &q, e);
 
@@ -228,7 +237,8 @@ share_a_name(struct causal *c, const struct hash_id *a, const struct hash_id *b,
 }
 
 static enum err
-is_it(struct causal *c, const struct tree_entry *was, const struct tree_entry *is, bool *ret, struct error *e)
+is_it(struct causal *c, const struct tree_entry *was, const struct tree_entry *is, bool *ret,
+    struct error *e)
 {
 	*ret = was->type == is->type;
 	if (!*ret)
@@ -239,7 +249,8 @@ is_it(struct causal *c, const struct tree_entry *was, const struct tree_entry *i
 	return OK;
 }
 
-/* Was this new entry something else's name before?  Whatever is missing on the way to know it, means no. */
+/* Was this new entry something else's name before?  Whatever is missing on the way to know it,
+ * means no. */
 static enum err
 find_moved(struct causal *c, const struct tree_entry *en, struct moved *m, struct error *e)
 {
@@ -254,7 +265,8 @@ find_moved(struct causal *c, const struct tree_entry *en, struct moved *m, struc
 		return OK;
 	struct relpath path = { move->path, strlen(move->path) };
 	m->value = BUF(NODE_ENTRY_MAX);
-	enum err r = tree_find_path(c->s->source, &c->s->o->base->content, path, &m->value, m->items, &m->was, &why);
+	enum err r = tree_find_path(
+	    c->s->source, &c->s->o->base->content, path, &m->value, m->items, &m->was, &why);
 	if (r == ERR_NOTFOUND)
 		return OK; /* the head of the share never had it */
 	if (r == OK)
@@ -275,13 +287,13 @@ find_moved(struct causal *c, const struct tree_entry *en, struct moved *m, struc
 
 /* -- directories -- */
 
-static enum err make_dir(struct causal *c, const struct hash_id *was, const struct hash_id *cause, const struct hash_id *is,
-    struct hash_id *ret, struct error *e);
+static enum err make_dir(struct causal *c, const struct hash_id *was, const struct hash_id *cause,
+    const struct hash_id *is, struct hash_id *ret, struct error *e);
 
 /* The causal tree of the directory EN, which was WAS (and CAUSE) or is new. */
 static enum err
-descend(struct causal *c, const struct tree_entry *en, const struct hash_id *was, const struct hash_id *cause,
-    struct hash_id *ret, struct error *e)
+descend(struct causal *c, const struct tree_entry *en, const struct hash_id *was,
+    const struct hash_id *cause, struct hash_id *ret, struct error *e)
 {
 	size_t len = c->path.len;
 
@@ -393,8 +405,8 @@ level_free(struct causal *c, struct level *l)
 
 /* As deep as the content tree, which the scan has bounded by RELPATH_DEPTH_MAX. */
 static enum err
-make_dir(struct causal *c, const struct hash_id *was, const struct hash_id *cause, const struct hash_id *is,
-    struct hash_id *ret, struct error *e)
+make_dir(struct causal *c, const struct hash_id *was, const struct hash_id *cause,
+    const struct hash_id *is, struct hash_id *ret, struct error *e)
 {
 	if (hash_id_equal(was, is)) {
 		*ret = *cause;
@@ -411,7 +423,8 @@ make_dir(struct causal *c, const struct hash_id *was, const struct hash_id *caus
 }
 
 enum err
-scan_causal_make(struct scan *s, const struct hash_id *content, struct hash_id *ret, struct error *e)
+scan_causal_make(
+    struct scan *s, const struct hash_id *content, struct hash_id *ret, struct error *e)
 {
 	static const struct hash_id none;
 	const struct commit *base = s->o->base;
@@ -419,8 +432,8 @@ scan_causal_make(struct scan *s, const struct hash_id *content, struct hash_id *
 
 	c.value = BUF(NODE_ENTRY_MAX);
 	c.path = BUF(RELPATH_MAX + RELPATH_NAME_MAX + 1);
-	enum err r = make_dir(&c, base != NULL ? &base->content : &none, base != NULL ? &base->causal : &none, content,
-	    ret, e);
+	enum err r = make_dir(&c, base != NULL ? &base->content : &none,
+	    base != NULL ? &base->causal : &none, content, ret, e);
 	array_each (spare, &c.spare)
 		prolly_builder_free(*spare);
 	array_clear(&c.spare);

@@ -34,7 +34,8 @@ hole_length(struct bytes left, bool at_end)
 	return len;
 }
 
-/* Moves clear_to on, as far as a chunk may reach; true when the run of data is known to end there. */
+/* Moves clear_to on, as far as a chunk may reach; true when the run of data is known to end
+ * there. */
 static bool
 clear_ahead(struct scan_cutter *c, struct bytes left, bool at_end)
 {

@@ -88,10 +88,11 @@ scan_dir_is_home(const struct scan_dir *d)
 	static const char word[] = "weft home ";
 	auto_buf struct buf text = BUF(64);
 
-	if (find_name(&d->list, "device.key") == d->list.n || find_name(&d->list, "format") == d->list.n)
+	if (find_name(&d->list, "device.key") == d->list.n ||
+	    find_name(&d->list, "format") == d->list.n)
 		return false;
-	return fs_read_file(d->fd, REL("format"), &text, NULL) == OK && text.len >= sizeof word - 1 &&
-	    memcmp(text.at, word, sizeof word - 1) == 0;
+	return fs_read_file(d->fd, REL("format"), &text, NULL) == OK &&
+	       text.len >= sizeof word - 1 && memcmp(text.at, word, sizeof word - 1) == 0;
 }
 
 static enum err
@@ -108,7 +109,8 @@ read_rules(struct scan_dir *d, struct error *e)
 	if (r == OK)
 		r = ignore_rules_parse(buf_bytes(&text), &d->rules, &why);
 	if (r != OK)
-		return fail(e, ERR_USAGE, "%s: %s", scan_dir_child(d, rules_name, &path).text, why.text);
+		return fail(
+		    e, ERR_USAGE, "%s: %s", scan_dir_child(d, rules_name, &path).text, why.text);
 	d->has_rules = true;
 	return OK;
 }
@@ -125,7 +127,8 @@ fill(struct scan_dir *d, int fd, struct error *e)
 }
 
 enum err
-scan_dir_open(struct scan *s, struct scan_dir *parent, const char *name, struct scan_dir **ret, struct error *e)
+scan_dir_open(struct scan *s, struct scan_dir *parent, const char *name, struct scan_dir **ret,
+    struct error *e)
 {
 	auto_buf struct buf path = { 0 };
 	struct relpath p = scan_dir_child(parent, name, &path);
@@ -158,7 +161,8 @@ list_only(struct fs_list *l, const char *name)
 }
 
 enum err
-scan_dir_open_root(struct scan *s, int fd, const char *only, const char *as, struct scan_dir **ret, struct error *e)
+scan_dir_open_root(struct scan *s, int fd, const char *only, const char *as, struct scan_dir **ret,
+    struct error *e)
 {
 	struct scan_dir *d = make(NULL, (struct relpath){ "", 0 });
 	enum err r = fill(d, fd, e);
@@ -255,7 +259,8 @@ scan_dir_ignores(const struct scan_dir *d, const char *name, bool is_dir, struct
 		if (d->rules == NULL)
 			continue;
 		size_t from = d->path.len > 0 ? d->path.len + 1 : 0;
-		enum ignore_verdict v = ignore_rules_match(d->rules, BYTES(path.text + from, path.len - from), is_dir);
+		enum ignore_verdict v =
+		    ignore_rules_match(d->rules, BYTES(path.text + from, path.len - from), is_dir);
 		if (v != IGNORE_UNDECIDED)
 			return v == IGNORE_YES;
 	}

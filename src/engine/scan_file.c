@@ -16,13 +16,15 @@ enum {
 bool
 scan_file_same_stat(const struct fs_stat *a, const struct fs_stat *b)
 {
-	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns && a->ino == b->ino;
+	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns &&
+	       a->ino == b->ino;
 }
 
 bool
 scan_file_is_racy(const struct fs_stat *st)
 {
-	/* Where both times are whole seconds, the file system may know nothing smaller; some know only even ones. */
+	/* Where both times are whole seconds, the file system may know nothing smaller; some know
+	 * only even ones. */
 	bool coarse = st->ctime_ns % SECOND_NS == 0 && st->mtime_ns % SECOND_NS == 0;
 
 	return clock_wall_ns() - st->ctime_ns < (coarse ? 2 * SECOND_NS : TICK_NS);
@@ -45,7 +47,8 @@ scan_file_fingerprint(const struct tree_entry *en)
 	if (!hash_id_is_none(&en->root))
 		return v * 3 ^ first_bytes(&en->root);
 	for (uint32_t i = 0; i < en->n_items; i++)
-		v = v * UINT64_C(0x9e3779b97f4a7c15) + (en->items[i].len ^ first_bytes(&en->items[i].id));
+		v = v * UINT64_C(0x9e3779b97f4a7c15) +
+		    (en->items[i].len ^ first_bytes(&en->items[i].id));
 	return v;
 }
 
@@ -88,7 +91,8 @@ hash(struct scan_file *f, struct bytes all)
 
 	for (size_t at = 0, len = 0; at < all.len; at += len) {
 		struct hash_id id = none;
-		if (scan_cut_next(&c, bytes_slice(all, at, all.len - at), true, &len) == SCAN_CUT_CHUNK)
+		if (scan_cut_next(&c, bytes_slice(all, at, all.len - at), true, &len) ==
+		    SCAN_CUT_CHUNK)
 			chunk_id_of(HASH_DEFAULT, bytes_slice(all, at, len), NULL, &id);
 		add_item(f, &id, len);
 	}

@@ -15,7 +15,9 @@ scan_moves_gone(struct scan_moves *m, uint64_t ino, bool is_dir, struct relpath 
 	/* Beyond some number of them, what has moved passes for deleted and made anew. */
 	if (m->off || m->v.len == SCAN_MOVES_MAX || path.len == 0)
 		return;
-	struct scan_move v = { .ino = ino, .is_dir = is_dir, .path = mem_dup(path.text, path.len + 1) };
+	struct scan_move v = {
+		.ino = ino, .is_dir = is_dir, .path = mem_dup(path.text, path.len + 1)
+	};
 	array_push(&m->v, v);
 	m->sorted = false;
 }
@@ -87,7 +89,8 @@ on_dir(void *ctx, int64_t id, struct relpath path, uint64_t ino, struct error *e
 	struct gone *g = ctx;
 
 	(void)e;
-	if (g->dirs.len == GONE_AT_ONCE || bsearch(&id, g->s->seen.at, g->s->seen.len, sizeof id, compare_ids) != NULL)
+	if (g->dirs.len == GONE_AT_ONCE ||
+	    bsearch(&id, g->s->seen.at, g->s->seen.len, sizeof id, compare_ids) != NULL)
 		return OK;
 	struct gone_dir d = { .id = id, .ino = ino, .path = mem_dup(path.text, path.len + 1) };
 	array_push(&g->dirs, d);
@@ -106,8 +109,10 @@ remember_files(struct scan *s, const struct gone_dir *d, struct buf *path, struc
 		r = state_files_after(s->o->state, d->id, bytes_str(last), SCAN_ROWS, &files, e);
 		for (size_t i = 0; r == OK && i < files.len; i++) {
 			buf_reset(path);
-			buf_addf(path, "%s%s%s", d->path, *d->path != '\0' ? "/" : "", files.at[i].name);
-			scan_moves_gone(&s->moves, files.at[i].ino, false, (struct relpath){ buf_text(path), path->len });
+			buf_addf(
+			    path, "%s%s%s", d->path, *d->path != '\0' ? "/" : "", files.at[i].name);
+			scan_moves_gone(&s->moves, files.at[i].ino, false,
+			    (struct relpath){ buf_text(path), path->len });
 		}
 		if (files.len > 0)
 			memcpy(last, files.at[files.len - 1].name, sizeof last);
@@ -156,7 +161,8 @@ scan_moves_expire(struct scan *s, struct error *e)
 		r = state_dirs(s->o->state, s->o->root->id, on_dir, &g, e);
 		all = g.dirs.len < GONE_AT_ONCE;
 		for (size_t i = 0; r == OK && i < g.dirs.len; i += DROP_AT_ONCE)
-			r = drop_some(s, &g.dirs.at[i], min_of(g.dirs.len - i, (size_t)DROP_AT_ONCE), &path, e);
+			r = drop_some(s, &g.dirs.at[i],
+			    min_of(g.dirs.len - i, (size_t)DROP_AT_ONCE), &path, e);
 	} while (r == OK && !all);
 	return r;
 }

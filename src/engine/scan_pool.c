@@ -5,15 +5,15 @@
 
 struct scan_pool {
 	pthread_mutex_t lock;
-	pthread_cond_t work;      /* a job came, or the end */
-	pthread_cond_t done;      /* a job that somebody waits for is done */
+	pthread_cond_t work; /* a job came, or the end */
+	pthread_cond_t done; /* a job that somebody waits for is done */
 	struct scan_job *first, *last;
 	const struct scan_job *awaited;
 	bool stop;
-	unsigned idle;            /* threads that wait for work */
+	unsigned idle; /* threads that wait for work */
 	unsigned n;
 	pthread_t threads[SCAN_THREADS_MAX];
-	struct scan_worker own;   /* of the thread that submits */
+	struct scan_worker own; /* of the thread that submits */
 };
 
 /* Room for one file, made when a thread needs it first. */
@@ -44,7 +44,8 @@ run(struct scan_pool *p, struct scan_job *j, struct scan_worker *w)
 	j->run(j, w);
 	pthread_mutex_lock(&p->lock);
 	bool awaited = p->awaited == j;
-	atomic_store_explicit(&j->done, true, memory_order_release); /* J may be gone from here on */
+	atomic_store_explicit(
+	    &j->done, true, memory_order_release); /* J may be gone from here on */
 	if (awaited)
 		pthread_cond_signal(&p->done);
 }

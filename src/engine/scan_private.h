@@ -1,17 +1,22 @@
 /*
  * scan_private: how a scan works, and what its files share with each other and with nobody else.
  *
- * The thread that calls scan_run walks the directories and builds the tree; reading, cutting and hashing files and
- * writing to state are jobs for all threads, itself included:
+ * The thread that calls scan_run walks the directories and builds the tree; reading, cutting and
+ * hashing files and writing to state are jobs for all threads, itself included:
  *
- *   scan_walk    yields items in manifest order: into a directory, a file, a link, out of a directory.  A file whose stat
- *                is the one that state knows is told apart there; the others become jobs at once.
- *   ring         holds the items between walk and build, up to SCAN_RING of them, so that jobs run far ahead.
- *   scan_build   takes them in the same order, waits for each job, and makes the directory's entries.  A directory in which
- *                nothing differs from the previous tree is taken from there whole, without making a node.
- *   scan_batch   gathers what state shall know, and writes it in transactions of their own in a job.
- *   scan_big     a file above SCAN_SMALL is read and cut by the builder, its chunks hashed by all threads.
- *   scan_causal  makes the causal tree from the two content trees afterwards; scan_moves finds renames for it.
+ *   scan_walk    yields items in manifest order: into a directory, a file, a link, out of a
+ *                directory.  A file whose stat is the one that state knows is told apart there; the
+ *                others become jobs at once.
+ *   ring         holds the items between walk and build, up to SCAN_RING of them, so that jobs run
+ *                far ahead.
+ *   scan_build   takes them in the same order, waits for each job, and makes the directory's
+ *                entries.  A directory in which nothing differs from the previous tree is taken
+ *                from there whole, without making a node.
+ *   scan_batch   gathers what state shall know, and writes it in transactions of its own in a job.
+ *   scan_big     a file above SCAN_SMALL is read and cut by the builder, its chunks hashed by all
+ *                threads.
+ *   scan_causal  makes the causal tree from the two content trees afterwards; scan_moves finds
+ *                renames for it.
  *
  * Memory: the ring, a few blocks per thread, the nodes on the way down, and 8 bytes a directory.
  */
@@ -27,13 +32,13 @@ enum {
 	SCAN_SMALL = 1024 * 1024, /* bytes of a file that one thread reads whole */
 	SCAN_ITEMS = 2 * (SCAN_SMALL / CHUNK_MIN) + 2, /* chunks and holes of such a file */
 	SCAN_RING = 4096,
-	SCAN_DIRS_OPEN = 64,      /* descriptors of directories on the way down */
-	SCAN_DIRS_PINNED = 128,   /* and of those that only wait for their files */
+	SCAN_DIRS_OPEN = 64,    /* descriptors of directories on the way down */
+	SCAN_DIRS_PINNED = 128, /* and of those that only wait for their files */
 	SCAN_THREADS_MAX = 16,
-	SCAN_TRIES = 4,           /* to read a file that changes meanwhile */
-	SCAN_BATCH = 4096,        /* operations of one transaction */
-	SCAN_ROWS = 512,          /* rows of state read at once */
-	SCAN_MOVES_MAX = 65536,   /* vanished entries that may be recognised under another name */
+	SCAN_TRIES = 4,         /* to read a file that changes meanwhile */
+	SCAN_BATCH = 4096,      /* operations of one transaction */
+	SCAN_ROWS = 512,        /* rows of state read at once */
+	SCAN_MOVES_MAX = 65536, /* vanished entries that may be recognised under another name */
 };
 
 /* -- scan_pool: jobs in order of their submission, by all threads -- */
@@ -56,37 +61,40 @@ void scan_pool_wait(struct scan_pool *p, struct scan_job *j);
 /* -- scan_dir: a directory on the way -- */
 struct scan;
 struct scan_dir {
-	struct scan_dir *parent;     /* held; NULL: the root */
-	unsigned refs, jobs;         /* of the scanning thread; files of it being read */
-	bool left, parked;           /* the walk is past it, or far below it */
-	unsigned misses;             /* files that state knows, but not as the previous tree has them */
-	int fd;                      /* -1: closed; scan_dir_fd opens it again */
+	struct scan_dir *parent; /* held; NULL: the root */
+	unsigned refs, jobs;     /* of the scanning thread; files of it being read */
+	bool left, parked;       /* the walk is past it, or far below it */
+	unsigned misses;         /* files that state knows, but not as the previous tree has them */
+	int fd;                  /* -1: closed; scan_dir_fd opens it again */
 	struct fs_stat st;
-	struct relpath path;         /* owned */
-	const char *name;            /* in path */
+	struct relpath path; /* owned */
+	const char *name;    /* in path */
 	struct fs_list list;
-	struct ignore_rules *rules;  /* of its .weftignore, or NULL */
-	bool has_rules;              /* it or one above it */
-	const char *as;              /* the only file is published under this name */
-	_Atomic int64_t id;          /* in state, 0: not there yet */
-	uint64_t ino_known;          /* to state */
+	struct ignore_rules *rules; /* of its .weftignore, or NULL */
+	bool has_rules;             /* it or one above it */
+	const char *as;             /* the only file is published under this name */
+	_Atomic int64_t id;         /* in state, 0: not there yet */
+	uint64_t ino_known;         /* to state */
 };
-/* Opens and lists NAME in PARENT, and reads its rules.  ERR_LIMIT too deep; ERR_USAGE for rules that cannot be read:
- * then the scan ends, as it would publish what somebody wanted to keep. */
-enum err scan_dir_open(struct scan *s, struct scan_dir *parent, const char *name, struct scan_dir **ret,
-    struct error *e) must_check;
-/* The root, open as FD, which is taken.  ONLY is the only file to look at and AS its name in the tree, else NULL. */
-enum err scan_dir_open_root(struct scan *s, int fd, const char *only, const char *as, struct scan_dir **ret,
-    struct error *e) must_check;
+/* Opens and lists NAME in PARENT, and reads its rules.  ERR_LIMIT too deep; ERR_USAGE for rules
+ * that cannot be read: then the scan ends, as it would publish what somebody wanted to keep. */
+enum err scan_dir_open(struct scan *s, struct scan_dir *parent, const char *name,
+    struct scan_dir **ret, struct error *e) must_check;
+/* The root, open as FD, which is taken.  ONLY is the only file to look at and AS its name in the
+ * tree, else NULL. */
+enum err scan_dir_open_root(struct scan *s, int fd, const char *only, const char *as,
+    struct scan_dir **ret, struct error *e) must_check;
 /* Is it the home of a node?  What lies there is nobody's business. */
 bool scan_dir_is_home(const struct scan_dir *d);
 struct scan_dir *scan_dir_ref(struct scan_dir *d);
 void scan_dir_unref(struct scan *s, struct scan_dir *d); /* NULL is fine */
-/* Its descriptor, opened again if need be: borrowed until scan_dir_rest, which closes it when nobody needs it. */
+/* Its descriptor, opened again if need be: borrowed until scan_dir_rest, which closes it when
+ * nobody needs it. */
 enum err scan_dir_fd(struct scan *s, struct scan_dir *d, int *ret_fd, struct error *e) must_check;
 void scan_dir_rest(struct scan_dir *d);
 /* The same for a job in another thread. */
-enum err scan_dir_begin(struct scan *s, struct scan_dir *d, int *ret_fd, struct error *e) must_check;
+enum err scan_dir_begin(
+    struct scan *s, struct scan_dir *d, int *ret_fd, struct error *e) must_check;
 void scan_dir_end(struct scan *s, struct scan_dir *d);
 /* The walk is past it; or so far below it that its descriptor is needed elsewhere. */
 void scan_dir_leave(struct scan *s, struct scan_dir *d);
@@ -102,7 +110,8 @@ struct scan_cutter {
 	uint64_t clear_to; /* up to here no block is a hole */
 };
 enum scan_cut { SCAN_CUT_MORE, SCAN_CUT_CHUNK, SCAN_CUT_HOLE };
-/* The next piece of the bytes from C->at on; MORE: not without further bytes, AT_END: there are none but zeroes. */
+/* The next piece of the bytes from C->at on; MORE: not without further bytes, AT_END: there are
+ * none but zeroes. */
 enum scan_cut scan_cut_next(struct scan_cutter *c, struct bytes left, bool at_end, size_t *ret_len);
 bool scan_cut_is_zero(const uint8_t *p, size_t n);
 
@@ -111,15 +120,15 @@ enum scan_read { SCAN_READ_DONE, SCAN_READ_BIG, SCAN_READ_SKIP };
 struct scan_file {
 	struct scan_job job;
 	const struct scan_opts *opts;
-	int dir;                  /* descriptor, borrowed */
-	const char *name;         /* borrowed */
+	int dir;          /* descriptor, borrowed */
+	const char *name; /* borrowed */
 	/* the result */
 	enum scan_read result;
 	struct fs_stat st;
-	bool racy;                /* too fresh: a later change might show in nothing */
-	char *why;                /* SKIP: owned */
-	struct tree_item one;     /* most files have one */
-	struct tree_item *items;  /* &one, or owned */
+	bool racy;               /* too fresh: a later change might show in nothing */
+	char *why;               /* SKIP: owned */
+	struct tree_item one;    /* most files have one */
+	struct tree_item *items; /* &one, or owned */
 	uint32_t n_items;
 };
 void scan_file_start(struct scan_file *f, struct scan_pool *p);
@@ -136,14 +145,14 @@ char *scan_file_why(enum err r, const struct error *e);
 enum scan_kind { SCAN_ENTER, SCAN_LEAVE, SCAN_READ, SCAN_SAME, SCAN_LINK };
 struct scan_item {
 	enum scan_kind kind;
-	struct scan_dir *dir;      /* held; ENTER, LEAVE: the directory itself, else where it is */
-	const char *name;          /* in dir->list */
-	int64_t row;               /* READ, SAME: of the file in state; 0 none */
-	struct fs_stat st;         /* SAME */
-	uint64_t content;          /* SAME: its fingerprint */
-	char *target;              /* LINK: owned */
-	struct scan_file file;     /* READ */
-	bool begun;                /* READ: its directory counts it */
+	struct scan_dir *dir;  /* held; ENTER, LEAVE: the directory itself, else where it is */
+	const char *name;      /* in dir->list */
+	int64_t row;           /* READ, SAME: of the file in state; 0 none */
+	struct fs_stat st;     /* SAME */
+	uint64_t content;      /* SAME: its fingerprint */
+	char *target;          /* LINK: owned */
+	struct scan_file file; /* READ */
+	bool begun;            /* READ: its directory counts it */
 };
 /* What NAME of D is called in the tree. */
 static inline const char *
@@ -167,9 +176,10 @@ void scan_batch_free(struct scan_batch *b); /* what was not flushed is forgotten
 /* D is there, with its inode. */
 enum err scan_batch_dir(struct scan_batch *b, struct scan_dir *d, struct error *e) must_check;
 /* A file of D; its places follow. */
-enum err scan_batch_file(struct scan_batch *b, struct scan_dir *d, const char *name, const struct fs_stat *st, bool racy,
-    uint64_t content, struct error *e) must_check;
-enum err scan_batch_place(struct scan_batch *b, const struct hash_id *chunk, uint64_t offset, struct error *e) must_check;
+enum err scan_batch_file(struct scan_batch *b, struct scan_dir *d, const char *name,
+    const struct fs_stat *st, bool racy, uint64_t content, struct error *e) must_check;
+enum err scan_batch_place(
+    struct scan_batch *b, const struct hash_id *chunk, uint64_t offset, struct error *e) must_check;
 /* Of the file that was begun last: what its stat is after all; or nothing at all. */
 enum err scan_batch_set(struct scan_batch *b, const struct fs_stat *st, bool racy, uint64_t content,
     struct error *e) must_check;
@@ -182,7 +192,8 @@ enum err scan_batch_flush(struct scan_batch *b, struct error *e) must_check;
 /* -- scan_big -- */
 struct scan_big;
 void scan_big_free(struct scan_big *b);
-/* Reads the file of IT into EN, whose name is set; *RET_WHY (owned) says why it was skipped, else NULL. */
+/* Reads the file of IT into EN, whose name is set; *RET_WHY (owned) says why it was skipped, else
+ * NULL. */
 enum err scan_big_read(struct scan *s, struct scan_item *it, struct tree_entry *en, char **ret_why,
     struct error *e) must_check;
 
@@ -193,7 +204,8 @@ void scan_build_free(struct scan_build *b);
 /* Takes what IT holds. */
 enum err scan_build_take(struct scan_build *b, struct scan_item *it, struct error *e) must_check;
 /* After the last item. */
-void scan_build_root(const struct scan_build *b, struct hash_id *ret_root, uint64_t *ret_entries, uint64_t *ret_bytes);
+void scan_build_root(const struct scan_build *b, struct hash_id *ret_root, uint64_t *ret_entries,
+    uint64_t *ret_bytes);
 
 /* -- scan_moves: entries that are gone, by inode -- */
 struct scan_move {
@@ -204,7 +216,7 @@ struct scan_move {
 struct scan_moves {
 	ARRAY(struct scan_move) v;
 	bool sorted;
-	bool off;    /* nobody will ask */
+	bool off; /* nobody will ask */
 };
 void scan_moves_clear(struct scan_moves *m);
 void scan_moves_gone(struct scan_moves *m, uint64_t ino, bool is_dir, struct relpath path);
@@ -216,17 +228,18 @@ enum err scan_moves_expire(struct scan *s, struct error *e) must_check;
 /* -- scan_causal -- */
 /* Without a look at names, modes and times. */
 bool scan_causal_same_bytes(const struct tree_entry *a, const struct tree_entry *b);
-enum err scan_causal_make(struct scan *s, const struct hash_id *content, struct hash_id *ret, struct error *e) must_check;
+enum err scan_causal_make(
+    struct scan *s, const struct hash_id *content, struct hash_id *ret, struct error *e) must_check;
 
 /* -- the scan -- */
 struct scan {
-	const struct scan_opts *o;     /* ours, complete */
+	const struct scan_opts *o; /* ours, complete */
 	struct scan_result res;
-	struct hash_id old;            /* content that an unchanged file is taken from; none */
-	bool old_broken;               /* it cannot be read: do without */
-	int root_fd;                   /* borrowed from root */
+	struct hash_id old; /* content that an unchanged file is taken from; none */
+	bool old_broken;    /* it cannot be read: do without */
+	int root_fd;        /* borrowed from root */
 	struct scan_dir *root;
-	char *only, *as;               /* a file that is published alone: its name there and in the tree; owned */
+	char *only, *as; /* a file that is published alone: its name there and in the tree; owned */
 	struct scan_pool *pool;
 	struct scan_batch *batch;
 	struct scan_big *big;
@@ -234,9 +247,9 @@ struct scan {
 	struct node_source source;
 	struct node_sink sink;
 	struct scan_item *ring;
-	size_t first, count;           /* of the ring */
-	size_t pinned;                 /* directories left by the walk that files are still read in */
-	ARRAY(int64_t) seen;           /* ids of directories */
+	size_t first, count; /* of the ring */
+	size_t pinned;       /* directories left by the walk that files are still read in */
+	ARRAY(int64_t) seen; /* ids of directories */
 };
 /* The job of a READ, and its end. */
 void scan_begin_read(struct scan *s, struct scan_item *it);

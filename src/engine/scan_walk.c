@@ -6,17 +6,17 @@
 
 struct level {
 	struct scan_dir *dir;
-	size_t next;               /* in its list */
-	state_file_array rows;     /* some of what state knows, in the same order */
+	size_t next;           /* in its list */
+	state_file_array rows; /* some of what state knows, in the same order */
 	size_t row;
 	bool no_more_rows;
-	bool told;                 /* the item that enters it is out */
+	bool told; /* the item that enters it is out */
 };
 
 struct scan_walk {
 	struct scan *s;
 	ARRAY(struct level) levels;
-	struct buf room;           /* for paths */
+	struct buf room; /* for paths */
 };
 
 static enum err
@@ -25,7 +25,8 @@ push(struct scan_walk *w, struct scan_dir *d, struct error *e)
 	struct level l = { .dir = d };
 	int64_t id = 0;
 	struct error why = { 0 };
-	enum err r = state_dir_find(w->s->o->state, w->s->o->root->id, d->path, &id, &d->ino_known, &why);
+	enum err r =
+	    state_dir_find(w->s->o->state, w->s->o->root->id, d->path, &id, &d->ino_known, &why);
 
 	if (r != OK && r != ERR_NOTFOUND) {
 		if (e != NULL)
@@ -99,7 +100,8 @@ row_is_gone(struct scan_walk *w, struct level *l, const struct state_file *row, 
 
 /* The row of NAME, or NULL; NULL for a name asks for none and says goodbye to all that are left. */
 static enum err
-row_of(struct scan_walk *w, struct level *l, const char *name, const struct state_file **ret, struct error *e)
+row_of(struct scan_walk *w, struct level *l, const char *name, const struct state_file **ret,
+    struct error *e)
 {
 	enum err r = OK;
 
@@ -130,7 +132,8 @@ row_of(struct scan_walk *w, struct level *l, const char *name, const struct stat
 enum verdict { SKIPPED, YIELDED };
 
 static void
-note(struct scan_walk *w, const struct level *l, const char *name, enum err r, const struct error *e)
+note(
+    struct scan_walk *w, const struct level *l, const char *name, enum err r, const struct error *e)
 {
 	auto_free char *why = scan_file_why(r, e);
 
@@ -187,10 +190,11 @@ read_link(struct scan_walk *w, const struct level *l, const char *name, struct s
 
 /* A file that state knows: is it still the one? */
 static void
-same_or_read(const struct scan *s, const struct state_file *row, const struct fs_stat *st, struct scan_item *ret)
+same_or_read(const struct scan *s, const struct state_file *row, const struct fs_stat *st,
+    struct scan_item *ret)
 {
-	bool same = st->size == row->size && st->mtime_ns == row->mtime_ns && st->ctime_ns == row->ctime_ns &&
-	    st->ino == row->ino;
+	bool same = st->size == row->size && st->mtime_ns == row->mtime_ns &&
+		    st->ctime_ns == row->ctime_ns && st->ino == row->ino;
 
 	ret->row = row->id;
 	ret->st = *st;
@@ -201,8 +205,8 @@ same_or_read(const struct scan *s, const struct state_file *row, const struct fs
 
 /* *TYPE may be unknown (0) before, and is not afterwards. */
 static enum err
-stat_name(struct scan_walk *w, const struct level *l, const char *name, enum fs_type *type, struct fs_stat *st,
-    struct error *e)
+stat_name(struct scan_walk *w, const struct level *l, const char *name, enum fs_type *type,
+    struct fs_stat *st, struct error *e)
 {
 	int fd;
 	enum err r = scan_dir_fd(w->s, l->dir, &fd, e);
@@ -216,8 +220,8 @@ stat_name(struct scan_walk *w, const struct level *l, const char *name, enum fs_
 
 /* A name that is a file, or was one when the directory was listed; *ST is filled if its type is. */
 static enum err
-look_at_file(struct scan_walk *w, struct level *l, const char *name, struct fs_stat *st, struct scan_item *ret,
-    enum verdict *ret_verdict, struct error *e)
+look_at_file(struct scan_walk *w, struct level *l, const char *name, struct fs_stat *st,
+    struct scan_item *ret, enum verdict *ret_verdict, struct error *e)
 {
 	const struct state_file *row;
 	enum fs_type type = FS_FILE;
@@ -246,8 +250,8 @@ look_at_file(struct scan_walk *w, struct level *l, const char *name, struct fs_s
 
 /* A name of L: yields an item, pushes a level, or does nothing. */
 static enum err
-look_at(struct scan_walk *w, struct level *l, const char *name, enum fs_type type, struct scan_item *ret,
-    enum verdict *ret_verdict, struct error *e)
+look_at(struct scan_walk *w, struct level *l, const char *name, enum fs_type type,
+    struct scan_item *ret, enum verdict *ret_verdict, struct error *e)
 {
 	struct error why = { 0 };
 	struct fs_stat st = { 0 };
@@ -284,7 +288,9 @@ leave(struct scan_walk *w, struct level *l, struct scan_item *ret, struct error 
 
 	if (r != OK)
 		return r;
-	*ret = (struct scan_item){ .kind = SCAN_LEAVE, .dir = scan_dir_ref(l->dir), .name = l->dir->name };
+	*ret = (struct scan_item){
+		.kind = SCAN_LEAVE, .dir = scan_dir_ref(l->dir), .name = l->dir->name
+	};
 	scan_dir_leave(w->s, l->dir);
 	pop(w);
 	return OK;
@@ -310,14 +316,17 @@ scan_walk_next(struct scan_walk *w, struct scan_item *ret, struct error *e)
 			return fail(e, ERR_CANCELED, "the scan of %s was canceled", w->s->o->path);
 		if (!l->told) {
 			l->told = true;
-			*ret = (struct scan_item){ .kind = SCAN_ENTER, .dir = scan_dir_ref(l->dir), .name = l->dir->name };
+			*ret = (struct scan_item){ .kind = SCAN_ENTER,
+				.dir = scan_dir_ref(l->dir),
+				.name = l->dir->name };
 			return OK;
 		}
 		if (l->next == l->dir->list.n)
 			return leave(w, l, ret, e);
 		size_t i = l->next++;
 		struct scan_dir *d = l->dir;
-		enum err r = look_at(w, l, d->list.names + d->list.at[i], (enum fs_type)d->list.type[i], ret, &verdict, e);
+		enum err r = look_at(w, l, d->list.names + d->list.at[i],
+		    (enum fs_type)d->list.type[i], ret, &verdict, e);
 		if (r != OK)
 			return r;
 		if (verdict == YIELDED) {

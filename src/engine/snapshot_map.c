@@ -2,11 +2,13 @@
  * Two files in the directory, both thrown away when they do not check out:
  *
  *   CONTENT.chunks   a summary, then the chunks in manifest order
- *   CONTENT.find     a table of open addressing: 1 + index of the chunk whose id begins with the slot's number
+ *   CONTENT.find     a table of open addressing: 1 + index of the chunk whose id begins with the
+ *                    slot's number
  *
- * They are made under other names and renamed when they are whole, so that two who build the same map at once do not
- * meet, and a crash leaves nothing that looks finished.  The summary has a checksum of all that follows; whoever opens
- * a map reads every record once, checks it and cuts the units on the way, which is faster than to keep them.
+ * They are made under other names and renamed when they are whole, so that two who build the same
+ * map at once do not meet, and a crash leaves nothing that looks finished.  The summary has a
+ * checksum of all that follows; whoever opens a map reads every record once, checks it and cuts the
+ * units on the way, which is faster than to keep them.
  */
 #include "engine/snapshot_map.h"
 
@@ -21,9 +23,9 @@ enum {
 	CHUNKS_MAGIC = 0x43706d77, /* "wmpC" */
 	UNITS_MAGIC = 0x55706d77,
 	FIND_MAGIC = 0x46706d77,
-	FIND_LEAST = 1024,         /* slots */
-	LOOK_EVERY = 4096,         /* entries or chunks between two looks at CANCEL */
-	TRIM_EVERY = 1 << 20,      /* chunks looked at between two trims */
+	FIND_LEAST = 1024,    /* slots */
+	LOOK_EVERY = 4096,    /* entries or chunks between two looks at CANCEL */
+	TRIM_EVERY = 1 << 20, /* chunks looked at between two trims */
 	NAME_MAX_ = HASH_ID_TEXT + 80,
 };
 #define BEING_MADE ".new-" /* then the process that does, and a number */
@@ -34,7 +36,8 @@ struct summary {
 	uint64_t chunks_sum, find_sum;
 	uint64_t own_sum; /* of the fields before */
 };
-_Static_assert(sizeof(struct summary) == sizeof(struct snapshot_map_chunk), "a summary is a record");
+_Static_assert(
+    sizeof(struct summary) == sizeof(struct snapshot_map_chunk), "a summary is a record");
 
 struct snapshot_map {
 	struct big_array chunks, find, units;
@@ -82,12 +85,14 @@ own_sum_of(const struct summary *s)
 enum file { FILE_CHUNKS, FILE_FIND };
 
 static struct relpath
-name_of(const struct hash_id *content, enum file file, const char *suffix, char out[static NAME_MAX_])
+name_of(
+    const struct hash_id *content, enum file file, const char *suffix, char out[static NAME_MAX_])
 {
 	static const char *const kinds[] = { "chunks", "find" };
 	char id[HASH_ID_TEXT];
 
-	int n = snprintf(out, NAME_MAX_, "%s.%s%s", hash_id_format(content, id), kinds[file], suffix);
+	int n =
+	    snprintf(out, NAME_MAX_, "%s.%s%s", hash_id_format(content, id), kinds[file], suffix);
 	return (struct relpath){ out, (size_t)n };
 }
 
@@ -165,8 +170,10 @@ add_chunk(struct build *b, const struct tree_item *item, struct error *e)
 
 	if (*slot != 0) {
 		if (snapshot_map_chunk(m, *slot - 1)->len != c.len)
-			return fail(e, ERR_PROTO, "chunk %s is %" PRIu32 " bytes long here and %" PRIu32 " there",
-			    hash_id_format(&c.id, name), snapshot_map_chunk(m, *slot - 1)->len, c.len);
+			return fail(e, ERR_PROTO,
+			    "chunk %s is %" PRIu32 " bytes long here and %" PRIu32 " there",
+			    hash_id_format(&c.id, name), snapshot_map_chunk(m, *slot - 1)->len,
+			    c.len);
 		return OK;
 	}
 	if (m->n == UNIT_CHUNKS_MAX - 2) /* 0 and the last are no indices */
@@ -226,15 +233,18 @@ summarise(struct snapshot_map *m)
 {
 	struct summary *s = big_array_at(&m->chunks, 0);
 
-	*s = (struct summary){ .chunks = m->n, .bytes = m->bytes, .find_sum = find_sum_of(&m->find) };
+	*s = (struct summary){
+		.chunks = m->n, .bytes = m->bytes, .find_sum = find_sum_of(&m->find)
+	};
 	for (uint64_t i = 0; i < m->n; i++)
-		s->chunks_sum = sum_of(s->chunks_sum, snapshot_map_chunk(m, i), sizeof(struct snapshot_map_chunk));
+		s->chunks_sum = sum_of(
+		    s->chunks_sum, snapshot_map_chunk(m, i), sizeof(struct snapshot_map_chunk));
 	s->own_sum = own_sum_of(s);
 }
 
 static enum err
-fill(struct snapshot_map *m, struct node_source source, const struct hash_id *content, const atomic_bool *cancel,
-    struct error *e)
+fill(struct snapshot_map *m, struct node_source source, const struct hash_id *content,
+    const atomic_bool *cancel, struct error *e)
 {
 	struct build b = { .m = m, .source = source, .cancel = cancel };
 	enum err r = big_array_push(&m->chunks, &(struct summary){ 0 }, e);
@@ -265,12 +275,14 @@ sweep(int dir, const char *ours, struct error *e)
 	return r;
 }
 
-/* Makes both files under names of our own and moves them into place, the one with the summary last. */
+/* Makes both files under names of our own and moves them into place, the one with the summary
+ * last. */
 static enum err
 build(struct snapshot_map *m, int dir, struct node_source source, const struct hash_id *content,
     const atomic_bool *cancel, struct error *e)
 {
-	char ours[32], suffix[64], chunks[NAME_MAX_], find[NAME_MAX_], made_chunks[NAME_MAX_], made_find[NAME_MAX_];
+	char ours[32], suffix[64], chunks[NAME_MAX_], find[NAME_MAX_], made_chunks[NAME_MAX_],
+	    made_find[NAME_MAX_];
 
 	snprintf(ours, sizeof ours, BEING_MADE "%d-", (int)getpid());
 	snprintf(suffix, sizeof suffix, "%s%p", ours, (void *)m);
@@ -280,7 +292,8 @@ build(struct snapshot_map *m, int dir, struct node_source source, const struct h
 	struct relpath from_find = name_of(content, FILE_FIND, suffix, made_find);
 	enum err r = sweep(dir, ours, e);
 	if (r == OK)
-		r = big_array_create(&m->chunks, dir, from_chunks, CHUNKS_MAGIC, sizeof(struct snapshot_map_chunk), e);
+		r = big_array_create(&m->chunks, dir, from_chunks, CHUNKS_MAGIC,
+		    sizeof(struct snapshot_map_chunk), e);
 	if (r == OK)
 		r = big_array_create(&m->find, dir, from_find, FIND_MAGIC, sizeof(uint32_t), e);
 	if (r == OK)
@@ -324,7 +337,8 @@ cut_units(struct snapshot_map *m, uint64_t *ret_sum, struct error *e)
 		*ret_sum = sum_of(*ret_sum, c, sizeof *c);
 		/* What a damaged file says must not reach the cutter. */
 		if (c->len == 0 || c->len > CHUNK_MAX)
-			return fail(e, ERR_CORRUPT, "the map of the snapshot has a chunk of %" PRIu32 " bytes", c->len);
+			return fail(e, ERR_CORRUPT,
+			    "the map of the snapshot has a chunk of %" PRIu32 " bytes", c->len);
 		if (m->unit_size > 0)
 			r = push_units(m, units, unit_cutter_add(&cutter, c->len, units), e);
 		if (i % TRIM_EVERY == TRIM_EVERY - 1)
@@ -335,13 +349,15 @@ cut_units(struct snapshot_map *m, uint64_t *ret_sum, struct error *e)
 	return r;
 }
 
-/* Whether the table is one: a wrong sum could still send find_slot out of bounds or round for ever. */
+/* Whether the table is one: a wrong sum could still send find_slot out of bounds or round for
+ * ever. */
 static bool
 is_table(const struct snapshot_map *m, uint64_t sum)
 {
 	uint64_t n = m->find.n;
 
-	return n >= FIND_LEAST && (n & (n - 1)) == 0 && m->n <= n / 3 * 2 && find_sum_of(&m->find) == sum;
+	return n >= FIND_LEAST && (n & (n - 1)) == 0 && m->n <= n / 3 * 2 &&
+	       find_sum_of(&m->find) == sum;
 }
 
 static enum err
@@ -364,11 +380,12 @@ static enum err
 open_files(struct snapshot_map *m, int dir, const struct hash_id *content, struct error *e)
 {
 	char name[NAME_MAX_];
-	enum err r = big_array_open(&m->chunks, dir, name_of(content, FILE_CHUNKS, "", name), CHUNKS_MAGIC,
-	    sizeof(struct snapshot_map_chunk), e);
+	enum err r = big_array_open(&m->chunks, dir, name_of(content, FILE_CHUNKS, "", name),
+	    CHUNKS_MAGIC, sizeof(struct snapshot_map_chunk), e);
 
 	if (r == OK)
-		r = big_array_open(&m->find, dir, name_of(content, FILE_FIND, "", name), FIND_MAGIC, sizeof(uint32_t), e);
+		r = big_array_open(&m->find, dir, name_of(content, FILE_FIND, "", name), FIND_MAGIC,
+		    sizeof(uint32_t), e);
 	return r;
 }
 
@@ -388,13 +405,14 @@ open_checked(struct snapshot_map *m, int dir, const struct hash_id *content, str
 	enum err r = open_files(m, dir, content, e);
 
 	if (r == OK && m->unit_size > 0)
-		r = big_array_create(&m->units, dir, (struct relpath){ "", 0 }, UNITS_MAGIC, sizeof(struct unit), e);
+		r = big_array_create(
+		    &m->units, dir, (struct relpath){ "", 0 }, UNITS_MAGIC, sizeof(struct unit), e);
 	return r == OK ? check(m, e) : r;
 }
 
 enum err
-snapshot_map_open(int dir, struct node_source source, const struct hash_id *content, uint32_t unit_size,
-    const atomic_bool *cancel, struct snapshot_map **ret, struct error *e)
+snapshot_map_open(int dir, struct node_source source, const struct hash_id *content,
+    uint32_t unit_size, const atomic_bool *cancel, struct snapshot_map **ret, struct error *e)
 {
 	auto_(snapshot_map_free_p) struct snapshot_map *m = mem_new(struct snapshot_map);
 

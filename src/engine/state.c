@@ -160,7 +160,8 @@ state_set(struct state *s, const char *key, struct bytes value, struct error *e)
 /* -- statements -- */
 
 enum err
-state_statement_put(struct state *s, struct bytes statement, const struct hash_id *id, struct error *e)
+state_statement_put(
+    struct state *s, struct bytes statement, const struct hash_id *id, struct error *e)
 {
 	static const char SQL_PUT[] = "INSERT OR IGNORE INTO statement(id, bytes) VALUES(?, ?)";
 
@@ -176,7 +177,8 @@ state_statement_del(struct state *s, const struct hash_id *id, struct error *e)
 }
 
 enum err
-state_statements(struct state *s, enum err (*on_statement)(void *ctx, struct bytes b, struct error *e), void *ctx,
+state_statements(struct state *s,
+    enum err (*on_statement)(void *ctx, struct bytes b, struct error *e), void *ctx,
     struct error *e)
 {
 	static const char SQL_ALL[] = "SELECT bytes FROM statement";
@@ -196,10 +198,11 @@ state_statements(struct state *s, enum err (*on_statement)(void *ctx, struct byt
 /* -- nodes of shares -- */
 
 enum err
-state_share_node_add(struct state *s, const struct hash_id *share, const struct hash_id *node, struct error *e)
+state_share_node_add(
+    struct state *s, const struct hash_id *share, const struct hash_id *node, struct error *e)
 {
-	static const char SQL_ADD[] =
-	    "INSERT OR IGNORE INTO share_node(share, node) SELECT id, ?2 FROM share WHERE share = ?1";
+	static const char SQL_ADD[] = "INSERT OR IGNORE INTO share_node(share, node) SELECT id, ?2 "
+				      "FROM share WHERE share = ?1";
 	static const char SQL_SHARE[] = "INSERT OR IGNORE INTO share(share) VALUES(?)";
 	static const char SQL_KNOWN[] = "SELECT 1 FROM share WHERE share = ?";
 	auto_row struct db_row *row = NULL;
@@ -217,11 +220,12 @@ state_share_node_add(struct state *s, const struct hash_id *share, const struct 
 bool
 state_share_has_node(struct state *s, const struct hash_id *share, const struct hash_id *node)
 {
-	static const char SQL_HAS[] =
-	    "SELECT 1 FROM share_node WHERE share = (SELECT id FROM share WHERE share = ?1) AND node = ?2";
+	static const char SQL_HAS[] = "SELECT 1 FROM share_node WHERE share = (SELECT id FROM "
+				      "share WHERE share = ?1) AND node = ?2";
 	auto_row struct db_row *row = NULL;
 
-	if (db_query(state_reading(s), SQL_HAS, &row, NULL, "bb", hash_id_bytes(share), hash_id_bytes(node)) != OK)
+	if (db_query(state_reading(s), SQL_HAS, &row, NULL, "bb", hash_id_bytes(share),
+		hash_id_bytes(node)) != OK)
 		return false;
 	return db_row_next(row, NULL) == OK;
 }

@@ -17,9 +17,11 @@ key_of_path(struct relpath p)
 }
 
 static enum err
-find_dir(struct db *db, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino, struct error *e)
+find_dir(struct db *db, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino,
+    struct error *e)
 {
-	static const char SQL_FIND[] = "SELECT id, ino FROM dir WHERE root = ? AND key = ? AND path = ?";
+	static const char SQL_FIND[] =
+	    "SELECT id, ino FROM dir WHERE root = ? AND key = ? AND path = ?";
 	auto_row struct db_row *row = NULL;
 	/* "" is a path, {NULL, 0} would be none. */
 	struct bytes path = BYTES(dir.len > 0 ? dir.text : "", dir.len);
@@ -36,7 +38,8 @@ find_dir(struct db *db, int64_t root, struct relpath dir, int64_t *ret, uint64_t
 }
 
 enum err
-state_dir_find(struct state *s, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino, struct error *e)
+state_dir_find(struct state *s, int64_t root, struct relpath dir, int64_t *ret, uint64_t *ret_ino,
+    struct error *e)
 {
 	return find_dir(state_reading(s), root, dir, ret, ret_ino, e);
 }
@@ -44,11 +47,13 @@ state_dir_find(struct state *s, int64_t root, struct relpath dir, int64_t *ret, 
 enum err
 state_dir_id(struct state *s, int64_t root, struct relpath dir, int64_t *ret, struct error *e)
 {
-	static const char SQL_ADD[] = "INSERT INTO dir(root, key, path) VALUES(?, ?, ?) RETURNING id";
+	static const char SQL_ADD[] =
+	    "INSERT INTO dir(root, key, path) VALUES(?, ?, ?) RETURNING id";
 	auto_row struct db_row *row = NULL;
 	struct bytes path = BYTES(dir.len > 0 ? dir.text : "", dir.len);
 	struct error why = { 0 };
-	enum err r = find_dir(s->db, root, dir, ret, NULL, &why); /* where others may be adding it now */
+	enum err r =
+	    find_dir(s->db, root, dir, ret, NULL, &why); /* where others may be adding it now */
 
 	if (r != OK && r != ERR_NOTFOUND && e != NULL)
 		*e = why;
@@ -77,7 +82,8 @@ state_dir_set_ino(struct state *s, int64_t id, uint64_t ino, struct error *e)
 enum err
 state_dir_del(struct state *s, int64_t id, struct error *e)
 {
-	static const char SQL_PLACES[] = "DELETE FROM place WHERE file IN (SELECT id FROM file WHERE dir = ?)";
+	static const char SQL_PLACES[] =
+	    "DELETE FROM place WHERE file IN (SELECT id FROM file WHERE dir = ?)";
 	static const char SQL_FILES[] = "DELETE FROM file WHERE dir = ?";
 	static const char SQL_DIR[] = "DELETE FROM dir WHERE id = ?";
 	static const char *const steps[] = { SQL_PLACES, SQL_FILES, SQL_DIR };
@@ -99,8 +105,8 @@ path_of(struct bytes b, struct buf *text, struct relpath *ret, struct error *e)
 
 enum err
 state_dirs(struct state *s, int64_t root,
-    enum err (*on_dir)(void *ctx, int64_t id, struct relpath path, uint64_t ino, struct error *e), void *ctx,
-    struct error *e)
+    enum err (*on_dir)(void *ctx, int64_t id, struct relpath path, uint64_t ino, struct error *e),
+    void *ctx, struct error *e)
 {
 	static const char SQL_ALL[] = "SELECT id, ino, path FROM dir WHERE root = ?";
 	auto_buf struct buf text = BUF(RELPATH_MAX);
@@ -146,13 +152,15 @@ read_file(struct db_row *row, struct state_file *ret, struct error *e)
 }
 
 enum err
-state_files_after(struct state *s, int64_t dir, struct bytes name, size_t max, state_file_array *ret, struct error *e)
+state_files_after(struct state *s, int64_t dir, struct bytes name, size_t max,
+    state_file_array *ret, struct error *e)
 {
 	static const char SQL_FILES[] =
 	    "SELECT " FILE_COLUMNS " FROM file WHERE dir = ? AND name > ? ORDER BY name LIMIT ?";
 	auto_row struct db_row *row = NULL;
 	struct bytes after = BYTES(name.len > 0 ? name.at : (const uint8_t *)"", name.len);
-	enum err r = db_query(state_reading(s), SQL_FILES, &row, e, "ibi", dir, after, (int64_t)min_of(max, (size_t)INT32_MAX));
+	enum err r = db_query(state_reading(s), SQL_FILES, &row, e, "ibi", dir, after,
+	    (int64_t)min_of(max, (size_t)INT32_MAX));
 
 	while (r == OK) {
 		r = db_row_next(row, e);
@@ -174,9 +182,11 @@ state_files(struct state *s, int64_t dir, state_file_array *ret, struct error *e
 }
 
 enum err
-state_file_find(struct state *s, int64_t dir, struct bytes name, struct state_file *ret, struct error *e)
+state_file_find(
+    struct state *s, int64_t dir, struct bytes name, struct state_file *ret, struct error *e)
 {
-	static const char SQL_FIND[] = "SELECT " FILE_COLUMNS " FROM file WHERE dir = ? AND name = ?";
+	static const char SQL_FIND[] =
+	    "SELECT " FILE_COLUMNS " FROM file WHERE dir = ? AND name = ?";
 	auto_row struct db_row *row = NULL;
 	enum err r = db_query(state_reading(s), SQL_FIND, &row, e, "ib", dir, name);
 
@@ -194,21 +204,23 @@ drop_places(struct state *s, int64_t file, struct error *e)
 }
 
 /*
- * One statement for the new and the old: it gives back the id that the file has, which is the one we offer only if
- * the file is new.
+ * One statement for the new and the old: it gives back the id that the file has, which is the one
+ * we offer only if the file is new.
  */
 static enum err
-upsert(struct state *s, int64_t dir, const struct state_file *f, int64_t offer, int64_t *ret_id, struct error *e)
+upsert(struct state *s, int64_t dir, const struct state_file *f, int64_t offer, int64_t *ret_id,
+    struct error *e)
 {
 	static const char SQL_PUT[] =
 	    "INSERT INTO file(dir, name, id, size, ino, mtime_ns, ctime_ns, gen, ours, content)"
 	    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
-	    " ON CONFLICT(dir, name) DO UPDATE SET size = ?4, ino = ?5, mtime_ns = ?6, ctime_ns = ?7, gen = ?8,"
+	    " ON CONFLICT(dir, name) DO UPDATE SET size = ?4, ino = ?5, mtime_ns = ?6, ctime_ns = "
+	    "?7, gen = ?8,"
 	    " ours = ?9, content = ?10 RETURNING id";
 	auto_row struct db_row *row = NULL;
-	enum err r = db_query(s->db, SQL_PUT, &row, e, "ibiiiiiiii", dir, BYTES(f->name, f->name_len), offer,
-	    (int64_t)f->size, (int64_t)f->ino, f->mtime_ns, f->ctime_ns, (int64_t)f->gen, (int64_t)f->ours,
-	    (int64_t)f->content);
+	enum err r = db_query(s->db, SQL_PUT, &row, e, "ibiiiiiiii", dir,
+	    BYTES(f->name, f->name_len), offer, (int64_t)f->size, (int64_t)f->ino, f->mtime_ns,
+	    f->ctime_ns, (int64_t)f->gen, (int64_t)f->ours, (int64_t)f->content);
 
 	if (r == OK)
 		r = state_one_row(row, "a file just put", e);
@@ -234,12 +246,12 @@ state_file_put(struct state *s, int64_t dir, struct state_file *f, struct error 
 enum err
 state_file_set(struct state *s, const struct state_file *f, struct error *e)
 {
-	static const char SQL_SET[] =
-	    "UPDATE file SET size = ?2, ino = ?3, mtime_ns = ?4, ctime_ns = ?5, gen = ?6, ours = ?7, content = ?8"
-	    " WHERE id = ?1";
+	static const char SQL_SET[] = "UPDATE file SET size = ?2, ino = ?3, mtime_ns = ?4, "
+				      "ctime_ns = ?5, gen = ?6, ours = ?7, content = ?8"
+				      " WHERE id = ?1";
 
-	return db_run(s->db, SQL_SET, e, "iiiiiiii", f->id, (int64_t)f->size, (int64_t)f->ino, f->mtime_ns,
-	    f->ctime_ns, (int64_t)f->gen, (int64_t)f->ours, (int64_t)f->content);
+	return db_run(s->db, SQL_SET, e, "iiiiiiii", f->id, (int64_t)f->size, (int64_t)f->ino,
+	    f->mtime_ns, f->ctime_ns, (int64_t)f->gen, (int64_t)f->ours, (int64_t)f->content);
 }
 
 enum err
@@ -254,11 +266,12 @@ state_file_del(struct state *s, int64_t id, struct error *e)
 enum err
 state_file_del_if(struct state *s, const struct state_file *f, struct error *e)
 {
-	static const char SQL_FILE[] = "DELETE FROM file WHERE id = ? AND size = ? AND ino = ? AND mtime_ns = ?"
-				       " AND ctime_ns = ? AND content = ? RETURNING id";
+	static const char SQL_FILE[] =
+	    "DELETE FROM file WHERE id = ? AND size = ? AND ino = ? AND mtime_ns = ?"
+	    " AND ctime_ns = ? AND content = ? RETURNING id";
 	auto_row struct db_row *row = NULL;
-	enum err r = db_query(s->db, SQL_FILE, &row, e, "iiiiii", f->id, (int64_t)f->size, (int64_t)f->ino, f->mtime_ns,
-	    f->ctime_ns, (int64_t)f->content);
+	enum err r = db_query(s->db, SQL_FILE, &row, e, "iiiiii", f->id, (int64_t)f->size,
+	    (int64_t)f->ino, f->mtime_ns, f->ctime_ns, (int64_t)f->content);
 
 	if (r == OK)
 		r = db_row_next(row, e);
@@ -280,12 +293,13 @@ state_file_touch(struct state *s, int64_t id, uint64_t gen, struct error *e)
 enum err
 state_files_expire(struct state *s, int64_t root, uint64_t gen, struct error *e)
 {
-	static const char SQL_PLACES[] = "DELETE FROM place WHERE file IN (SELECT file.id FROM file"
-					 " JOIN dir ON dir.id = file.dir WHERE dir.root = ?1 AND file.gen < ?2)";
+	static const char SQL_PLACES[] =
+	    "DELETE FROM place WHERE file IN (SELECT file.id FROM file"
+	    " JOIN dir ON dir.id = file.dir WHERE dir.root = ?1 AND file.gen < ?2)";
 	static const char SQL_FILES[] =
 	    "DELETE FROM file WHERE dir IN (SELECT id FROM dir WHERE root = ?1) AND gen < ?2";
-	static const char SQL_DIRS[] =
-	    "DELETE FROM dir WHERE root = ?1 AND NOT EXISTS(SELECT 1 FROM file WHERE file.dir = dir.id)";
+	static const char SQL_DIRS[] = "DELETE FROM dir WHERE root = ?1 AND NOT EXISTS(SELECT 1 "
+				       "FROM file WHERE file.dir = dir.id)";
 	enum err r = db_run(s->db, SQL_PLACES, e, "ii", root, (int64_t)gen);
 
 	if (r == OK)
@@ -294,11 +308,12 @@ state_files_expire(struct state *s, int64_t root, uint64_t gen, struct error *e)
 }
 
 enum err
-state_file_path(struct state *s, int64_t file, int64_t *ret_root, struct buf *ret, struct state_file *ret_file,
-    struct error *e)
+state_file_path(struct state *s, int64_t file, int64_t *ret_root, struct buf *ret,
+    struct state_file *ret_file, struct error *e)
 {
-	static const char SQL_PATH[] = "SELECT " FILE_COLUMNS ", root, path FROM file JOIN dir ON dir.id = file.dir"
-				       " WHERE file.id = ?";
+	static const char SQL_PATH[] =
+	    "SELECT " FILE_COLUMNS ", root, path FROM file JOIN dir ON dir.id = file.dir"
+	    " WHERE file.id = ?";
 	auto_row struct db_row *row = NULL;
 	struct state_file f;
 	size_t before = ret->len;
@@ -338,27 +353,31 @@ key_of_chunk(const struct hash_id *id)
 }
 
 enum err
-state_place_add(struct state *s, const struct hash_id *chunk, int64_t file, uint64_t offset, struct error *e)
+state_place_add(
+    struct state *s, const struct hash_id *chunk, int64_t file, uint64_t offset, struct error *e)
 {
-	static const char SQL_ADD[] = "INSERT OR REPLACE INTO place(file, offset, key) VALUES(?, ?, ?)";
+	static const char SQL_ADD[] =
+	    "INSERT OR REPLACE INTO place(file, offset, key) VALUES(?, ?, ?)";
 
 	return db_run(s->db, SQL_ADD, e, "iii", file, (int64_t)offset, key_of_chunk(chunk));
 }
 
 enum err
-state_places(struct state *s, const struct hash_id *chunk, struct state_place *ret, size_t max, size_t *ret_n,
-    struct error *e)
+state_places(struct state *s, const struct hash_id *chunk, struct state_place *ret, size_t max,
+    size_t *ret_n, struct error *e)
 {
 	static const char SQL_PLACES[] = "SELECT file, offset FROM place WHERE key = ? LIMIT ?";
 	auto_row struct db_row *row = NULL;
 	size_t n = 0;
-	enum err r = db_query(state_reading(s), SQL_PLACES, &row, e, "ii", key_of_chunk(chunk), (int64_t)max);
+	enum err r = db_query(
+	    state_reading(s), SQL_PLACES, &row, e, "ii", key_of_chunk(chunk), (int64_t)max);
 
 	while (r == OK && n < max) {
 		r = db_row_next(row, e);
 		if (r != OK)
 			break;
-		ret[n++] = (struct state_place){ .file = db_row_int(row, 0), .offset = (uint64_t)db_row_int(row, 1) };
+		ret[n++] = (struct state_place){ .file = db_row_int(row, 0),
+			.offset = (uint64_t)db_row_int(row, 1) };
 	}
 	if (r != OK && r != ERR_NOTFOUND)
 		return r;

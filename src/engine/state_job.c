@@ -4,7 +4,8 @@
 #include "engine/state_private.h"
 
 #define COLUMNS                                                                                    \
-	"id, kind, state, root, share, snapshot, spec, created_ns, updated_ns, bytes_done, bytes_total, text"
+	"id, kind, state, root, share, snapshot, spec, created_ns, updated_ns, bytes_done, "       \
+	"bytes_total, text"
 
 void
 job_row_clear(struct job_row *r)
@@ -32,8 +33,8 @@ read_job(struct db_row *row, struct job_row *ret, struct error *e)
 	if (r == OK)
 		r = state_hash_column(row, 5, &job.snapshot, e);
 	if (r == OK && !buf_add_bytes(&job.spec, db_row_bytes(row, 6)))
-		r = fail(e, ERR_CORRUPT, "state: job %lld has a request of %zu bytes", (long long)job.id,
-		    db_row_bytes(row, 6).len);
+		r = fail(e, ERR_CORRUPT, "state: job %lld has a request of %zu bytes",
+		    (long long)job.id, db_row_bytes(row, 6).len);
 	if (r != OK) {
 		job_row_clear(&job);
 		return r;
@@ -48,14 +49,18 @@ state_job_put(struct state *s, struct job_row *j, struct error *e)
 {
 	/* An id that is none yet is NULL, for which SQLite takes the next one. */
 	static const char SQL_PUT[] =
-	    "INSERT INTO job(" COLUMNS ") VALUES(nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-	    " ON CONFLICT(id) DO UPDATE SET kind = ?2, state = ?3, root = ?4, share = ?5, snapshot = ?6, spec = ?7,"
-	    " created_ns = ?8, updated_ns = ?9, bytes_done = ?10, bytes_total = ?11, text = ?12 RETURNING id";
+	    "INSERT INTO job(" COLUMNS
+	    ") VALUES(nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+	    " ON CONFLICT(id) DO UPDATE SET kind = ?2, state = ?3, root = ?4, share = ?5, snapshot "
+	    "= ?6, spec = ?7,"
+	    " created_ns = ?8, updated_ns = ?9, bytes_done = ?10, bytes_total = ?11, text = ?12 "
+	    "RETURNING id";
 	auto_row struct db_row *row = NULL;
 	struct bytes spec = j->spec.len > 0 ? buf_bytes(&j->spec) : BYTES_LIT("");
-	enum err r = db_query(s->db, SQL_PUT, &row, e, "iiiibbbiiiis", j->id, (int64_t)j->kind, (int64_t)j->state,
-	    j->root, state_hash_param(&j->share), state_hash_param(&j->snapshot), spec, j->created_ns, j->updated_ns,
-	    (int64_t)j->bytes_done, (int64_t)j->bytes_total, j->text);
+	enum err r = db_query(s->db, SQL_PUT, &row, e, "iiiibbbiiiis", j->id, (int64_t)j->kind,
+	    (int64_t)j->state, j->root, state_hash_param(&j->share), state_hash_param(&j->snapshot),
+	    spec, j->created_ns, j->updated_ns, (int64_t)j->bytes_done, (int64_t)j->bytes_total,
+	    j->text);
 
 	if (r == OK)
 		r = state_one_row(row, "a job just put", e);
@@ -91,7 +96,8 @@ state_job_del(struct state *s, int64_t id, struct error *e)
 }
 
 static enum err
-tell_job(struct db_row *row, enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e), void *ctx,
+tell_job(struct db_row *row,
+    enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e), void *ctx,
     struct error *e)
 {
 	auto_(job_row_clear) struct job_row job = { 0 };
@@ -101,8 +107,8 @@ tell_job(struct db_row *row, enum err (*on_job)(void *ctx, const struct job_row 
 }
 
 enum err
-state_jobs(struct state *s, enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e), void *ctx,
-    struct error *e)
+state_jobs(struct state *s, enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e),
+    void *ctx, struct error *e)
 {
 	static const char SQL_ALL[] = "SELECT " COLUMNS " FROM job ORDER BY id";
 	auto_row struct db_row *row = NULL;

@@ -46,8 +46,9 @@ read_root(struct db_row *row, struct root *ret, struct error *e)
 }
 
 enum err
-state_root_get(struct state *s, enum root_kind kind, const struct hash_id *share, const char *share_name,
-    const char *path, const char *subpath, struct root *ret, struct error *e)
+state_root_get(struct state *s, enum root_kind kind, const struct hash_id *share,
+    const char *share_name, const char *path, const char *subpath, struct root *ret,
+    struct error *e)
 {
 	static const char SQL_PUT[] =
 	    "INSERT INTO root(kind, share, share_name, path, subpath) VALUES(?1, ?2, ?3, ?4, ?5)"
@@ -55,8 +56,8 @@ state_root_get(struct state *s, enum root_kind kind, const struct hash_id *share
 	    " RETURNING " COLUMNS;
 	auto_row struct db_row *row = NULL;
 	struct root root = { 0 };
-	enum err r = db_query(s->db, SQL_PUT, &row, e, "ibsbb", (int64_t)kind, hash_id_bytes(share), share_name,
-	    bytes_str(path), bytes_str(subpath));
+	enum err r = db_query(s->db, SQL_PUT, &row, e, "ibsbb", (int64_t)kind, hash_id_bytes(share),
+	    share_name, bytes_str(path), bytes_str(subpath));
 
 	if (r == OK)
 		r = state_one_row(row, path, e);
@@ -87,20 +88,22 @@ state_root_by_id(struct state *s, int64_t id, struct root *ret, struct error *e)
 enum err
 state_root_update(struct state *s, const struct root *root, struct error *e)
 {
-	static const char SQL_UPDATE[] =
-	    "UPDATE root SET share_name = ?2, subpath = ?3, snapshot = ?4, content = ?5, time_ns = ?6 WHERE id = ?1";
+	static const char SQL_UPDATE[] = "UPDATE root SET share_name = ?2, subpath = ?3, snapshot "
+					 "= ?4, content = ?5, time_ns = ?6 WHERE id = ?1";
 
-	return db_run(s->db, SQL_UPDATE, e, "isbbbi", root->id, root->share_name, bytes_str(root->subpath),
-	    state_hash_param(&root->snapshot), state_hash_param(&root->content), root->time_ns);
+	return db_run(s->db, SQL_UPDATE, e, "isbbbi", root->id, root->share_name,
+	    bytes_str(root->subpath), state_hash_param(&root->snapshot),
+	    state_hash_param(&root->content), root->time_ns);
 }
 
 /* From the leaves to the root, so that what a crash leaves over is found again by the next try. */
 enum err
 state_root_del(struct state *s, int64_t id, struct error *e)
 {
-	static const char SQL_PLACES[] =
-	    "DELETE FROM place WHERE file IN (SELECT file.id FROM file JOIN dir ON dir.id = file.dir WHERE dir.root = ?)";
-	static const char SQL_FILES[] = "DELETE FROM file WHERE dir IN (SELECT id FROM dir WHERE root = ?)";
+	static const char SQL_PLACES[] = "DELETE FROM place WHERE file IN (SELECT file.id FROM "
+					 "file JOIN dir ON dir.id = file.dir WHERE dir.root = ?)";
+	static const char SQL_FILES[] =
+	    "DELETE FROM file WHERE dir IN (SELECT id FROM dir WHERE root = ?)";
 	static const char SQL_DIRS[] = "DELETE FROM dir WHERE root = ?";
 	static const char SQL_ROOT[] = "DELETE FROM root WHERE id = ?";
 	static const char *const steps[] = { SQL_PLACES, SQL_FILES, SQL_DIRS, SQL_ROOT };
@@ -112,8 +115,8 @@ state_root_del(struct state *s, int64_t id, struct error *e)
 }
 
 static enum err
-tell_root(struct db_row *row, enum err (*on_root)(void *ctx, const struct root *r, struct error *e), void *ctx,
-    struct error *e)
+tell_root(struct db_row *row, enum err (*on_root)(void *ctx, const struct root *r, struct error *e),
+    void *ctx, struct error *e)
 {
 	auto_(root_clear) struct root root = { 0 };
 	enum err r = read_root(row, &root, e);
@@ -122,8 +125,8 @@ tell_root(struct db_row *row, enum err (*on_root)(void *ctx, const struct root *
 }
 
 enum err
-state_roots(struct state *s, enum err (*on_root)(void *ctx, const struct root *r, struct error *e), void *ctx,
-    struct error *e)
+state_roots(struct state *s, enum err (*on_root)(void *ctx, const struct root *r, struct error *e),
+    void *ctx, struct error *e)
 {
 	static const char SQL_ALL[] = "SELECT " COLUMNS " FROM root ORDER BY id";
 	auto_row struct db_row *row = NULL;

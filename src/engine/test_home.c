@@ -44,9 +44,9 @@ a_new_home_has_all_that_a_node_needs(void **state)
 	static const struct {
 		const char *name;
 		mode_t mode;
-	} made[] = { { "a/b/home", 0700 }, { "a/b/home/device.key", 0600 }, { "a/b/home/format", 0600 },
-		{ "a/b/home/lock", 0600 }, { "a/b/home/maps", 0700 }, { "a/b/home/jobs", 0700 },
-		{ "a/b/home/nodes", 0700 } };
+	} made[] = { { "a/b/home", 0700 }, { "a/b/home/device.key", 0600 },
+		{ "a/b/home/format", 0600 }, { "a/b/home/lock", 0600 }, { "a/b/home/maps", 0700 },
+		{ "a/b/home/jobs", 0700 }, { "a/b/home/nodes", 0700 } };
 
 	for (size_t i = 0; i < lengthof(made); i++) {
 		assert_int_equal(fstatat(d->fd, made[i].name, &st, 0), 0);
@@ -76,7 +76,8 @@ static void
 two_at_once_are_refused_by_name(void **state)
 {
 	const struct check_dir *d = *state;
-	auto_free char *path = str_printf("%s/home", d->path), *pid = str_printf("%d", (int)getpid());
+	auto_free char *path = str_printf("%s/home", d->path),
+		       *pid = str_printf("%d", (int)getpid());
 	struct home *h = open_ok(path), *second = NULL;
 
 	check_err(home_open(path, &second, &e), ERR_AGAIN, e);
@@ -119,7 +120,8 @@ formats_that_are_not_ours_are_refused(void **state)
 		{ "", ERR_CORRUPT, "format" },
 		{ "weft store 1\n", ERR_CORRUPT, "format" },
 		{ "weft home 99999999999999999999999999\n", ERR_CORRUPT, "format" },
-		{ "weft home 1 and much more than anybody should have written into such a file\n", ERR_LIMIT, "format" },
+		{ "weft home 1 and much more than anybody should have written into such a file\n",
+		    ERR_LIMIT, "format" },
 	};
 
 	home_close(h);
@@ -169,7 +171,8 @@ static void
 a_place_that_cannot_be_a_home_is_named(void **state)
 {
 	const struct check_dir *d = *state;
-	auto_free char *path = str_printf("%s/file", d->path), *beneath = str_printf("%s/file/home", d->path);
+	auto_free char *path = str_printf("%s/file", d->path),
+		       *beneath = str_printf("%s/file/home", d->path);
 	struct home *h = NULL;
 
 	check_put(d, "file", "x", 1);
@@ -184,15 +187,19 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_new_home_has_all_that_a_node_needs, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    a_new_home_has_all_that_a_node_needs, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_key_stays_the_same, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_at_once_are_refused_by_name, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_home_that_others_may_read_is_refused_with_the_remedy, setup,
-		    teardown),
-		cmocka_unit_test_setup_teardown(formats_that_are_not_ours_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_lost_or_damaged_key_is_not_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    a_home_that_others_may_read_is_refused_with_the_remedy, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    formats_that_are_not_ours_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    a_lost_or_damaged_key_is_not_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_start_that_broke_off_goes_on, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_place_that_cannot_be_a_home_is_named, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    a_place_that_cannot_be_a_home_is_named, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,7 +99,9 @@ each_line_of_the_table_gets_its_verdict(void **state)
 		{ " a", " a", FILE_, IGNORE_YES },
 		{ "a\t", "a", FILE_, IGNORE_UNDECIDED },
 		{ "a\r\nb", "a", FILE_, IGNORE_YES },
-		{ "\xef\xbb\xbf" "a", "a", FILE_, IGNORE_YES },
+		{ "\xef\xbb\xbf"
+		  "a",
+		    "a", FILE_, IGNORE_YES },
 		{ "a\n!a", "a", FILE_, IGNORE_NO },
 		{ "!a\na", "a", FILE_, IGNORE_YES },
 		{ "a\n\n   \n/\n!\n//", "a", FILE_, IGNORE_YES },
@@ -115,14 +117,17 @@ each_line_of_the_table_gets_its_verdict(void **state)
 
 	for (size_t i = 0; i < lengthof(cases); i++) {
 		struct ignore_rules *r = parse(bytes_str(cases[i].text));
-		enum ignore_verdict is = ignore_rules_match(r, bytes_str(cases[i].path), cases[i].is_dir);
+		enum ignore_verdict is =
+		    ignore_rules_match(r, bytes_str(cases[i].path), cases[i].is_dir);
 		if (is != cases[i].is)
-			unit_fail("\"%s\" on %s: %d, not %d", cases[i].text, cases[i].path, is, cases[i].is);
+			unit_fail("\"%s\" on %s: %d, not %d", cases[i].text, cases[i].path, is,
+			    cases[i].is);
 		ignore_rules_free(r);
 	}
 }
 
-/* What a pattern means, told by trying everything: no sets, '?' and '*' within a segment, whole segments of '**'. */
+/* What a pattern means, told by trying everything: no sets, '?' and '*' within a segment, whole
+ * segments of '**'. */
 static bool
 means(const char *p, const char *t)
 {

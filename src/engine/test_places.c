@@ -10,7 +10,7 @@ enum { SIZE = 5 << 20 };
 struct shelf {
 	struct world world;
 	struct places *places;
-	uint8_t *bytes;                      /* of "f" */
+	uint8_t *bytes; /* of "f" */
 	struct tree_item chunks[TREE_INLINE_ITEMS];
 	size_t n;
 };
@@ -68,8 +68,8 @@ get(struct shelf *s, size_t i, uint32_t first, uint32_t n)
 		at += s->chunks[k].len;
 	for (uint32_t k = 0; k < n; k++)
 		want += chunk_id_leaf_len((uint32_t)s->chunks[i].len, first + k);
-	enum err r = places_get_leaves(s->places, &s->chunks[i].id, (uint32_t)s->chunks[i].len, first, n, to, &len, &list,
-	    &world_error);
+	enum err r = places_get_leaves(s->places, &s->chunks[i].id, (uint32_t)s->chunks[i].len,
+	    first, n, to, &len, &list, &world_error);
 	if (r != OK)
 		return r;
 	assert_int_equal(len, want);
@@ -119,14 +119,20 @@ leaves_that_are_not_there_are_refused(void **state)
 	check_err(get(s, 0, 0, 0), ERR_LIMIT, world_error);
 	check_err(get(s, 0, 1, UINT32_MAX), ERR_LIMIT, world_error);
 	none.bytes[20] ^= 1; /* the same key */
-	assert_int_equal(places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_NOTFOUND);
+	assert_int_equal(
+	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error),
+	    ERR_NOTFOUND);
 	none.bytes[0] ^= 1;
-	assert_int_equal(places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_NOTFOUND);
+	assert_int_equal(
+	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error),
+	    ERR_NOTFOUND);
 	assert_false(places_may_have(s->places, &none));
 	none.alg = 77;
-	assert_int_equal(places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_LIMIT);
+	assert_int_equal(
+	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_LIMIT);
 	none.alg = 0;
-	assert_int_equal(places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_LIMIT);
+	assert_int_equal(
+	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_LIMIT);
 }
 
 /* -- files that change underneath -- */
@@ -231,10 +237,11 @@ forget_kept(struct shelf *s)
 static void
 a_file_that_changed_is_never_served_as_the_old_one(void **state)
 {
-	static void (*const changes[])(struct shelf *) = { flip_a_byte_and_put_the_time_back, cut_it_short, shift_it,
-		replace_by_a_link, replace_its_directory_by_a_link, replace_by_a_fifo, replace_by_a_directory, delete_it,
-		replace_by_another };
-	/* These are seen through a descriptor that is kept; for the others their names must be asked again. */
+	static void (*const changes[])(struct shelf *) = { flip_a_byte_and_put_the_time_back,
+		cut_it_short, shift_it, replace_by_a_link, replace_its_directory_by_a_link,
+		replace_by_a_fifo, replace_by_a_directory, delete_it, replace_by_another };
+	/* These are seen through a descriptor that is kept; for the others their names must be
+	 * asked again. */
 	static const bool in_place[lengthof(changes)] = { true, true, true };
 
 	for (size_t k = 0; k < lengthof(changes); k++)
@@ -251,7 +258,8 @@ a_file_that_changed_is_never_served_as_the_old_one(void **state)
 				let_kept_files_go();
 			size_t lost = 0;
 			for (size_t i = 0; i < s->n; i++) {
-				enum err r = get(s, i, 0, leaves_of(s, i)); /* which looks at the bytes */
+				enum err r =
+				    get(s, i, 0, leaves_of(s, i)); /* which looks at the bytes */
 				assert_true(r == OK || r == ERR_NOTFOUND);
 				if (r == OK)
 					continue;
@@ -290,13 +298,16 @@ another_file_of_the_same_content_stands_in(void **state)
 	uint32_t len;
 
 	chunk_id_of(HASH_DEFAULT, BYTES_LIT("twin"), NULL, &id);
-	check_ok(places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error), world_error);
+	check_ok(
+	    places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error), world_error);
 	assert_int_equal(unlinkat(s->world.fd, "one", 0), 0);
 	let_kept_files_go();
-	check_ok(places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error), world_error);
+	check_ok(
+	    places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error), world_error);
 	assert_memory_equal(to, "twin", 4);
 	put_text(&s->world, "two", "twig");
-	check_err(places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error), ERR_NOTFOUND, world_error);
+	check_err(places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error),
+	    ERR_NOTFOUND, world_error);
 }
 
 static void
@@ -309,7 +320,8 @@ a_root_that_is_away_is_not_forgotten(void **state)
 	check_err(get(s, 0, 0, 1), ERR_NOTFOUND, world_error);
 	assert_int_equal(rename(away, s->world.path), 0);
 	assert_all_held(s);
-	/* Another directory in its place, and back: what is kept of the one is not taken for the other. */
+	/* Another directory in its place, and back: what is kept of the one is not taken for the
+	 * other. */
 	assert_int_equal(rename(s->world.path, away), 0);
 	assert_int_equal(rename(away, s->world.path), 0);
 	assert_all_held(s);
@@ -326,7 +338,9 @@ a_file_published_alone_is_found(void **state)
 
 	put_text(w, "alone", "all by itself");
 	assert_int_equal(symlinkat("alone", w->fd, "link"), 0);
-	check_ok(state_root_get(w->node.state, ROOT_PUBLISH, &w->node.root.share, "x", path, "", &root, &world_error), world_error);
+	check_ok(state_root_get(w->node.state, ROOT_PUBLISH, &w->node.root.share, "x", path, "",
+		     &root, &world_error),
+	    world_error);
 	root_clear(&w->node.root);
 	w->node.root = root;
 	w->node.has_base = false;
@@ -336,10 +350,12 @@ a_file_published_alone_is_found(void **state)
 	uint32_t len;
 	chunk_id_of(HASH_DEFAULT, BYTES_LIT("all by itself"), NULL, &id);
 	assert_true(places_may_have(s->places, &id));
-	check_ok(places_get_leaves(s->places, &id, 13, 0, 1, to, &len, NULL, &world_error), world_error);
+	check_ok(
+	    places_get_leaves(s->places, &id, 13, 0, 1, to, &len, NULL, &world_error), world_error);
 	assert_memory_equal(to, "all by itself", 13);
 	put_text(w, "alone", "all for nought");
-	check_err(places_get_leaves(s->places, &id, 13, 0, 1, to, &len, NULL, &world_error), ERR_NOTFOUND, world_error);
+	check_err(places_get_leaves(s->places, &id, 13, 0, 1, to, &len, NULL, &world_error),
+	    ERR_NOTFOUND, world_error);
 }
 
 /* -- descriptors -- */
@@ -388,7 +404,9 @@ more_files_than_are_kept_open_are_served(void **state)
 		uint32_t len;
 		snprintf(name, sizeof name, "n%u", k * 7 % N);
 		chunk_id_of(HASH_DEFAULT, bytes_str(name), NULL, &id);
-		check_ok(places_get_leaves(s->places, &id, (uint32_t)strlen(name), 0, 1, to, &len, NULL, &world_error), world_error);
+		check_ok(places_get_leaves(s->places, &id, (uint32_t)strlen(name), 0, 1, to, &len,
+			     NULL, &world_error),
+		    world_error);
 		assert_memory_equal(to, name, len);
 	}
 	assert_true(open_descriptors() - before <= 40);
@@ -410,7 +428,8 @@ ask_and_ask(void *arg)
 		uint32_t first = (uint32_t)rng_below(&g, leaves_of(s, c)), len = 0;
 		for (size_t k = 0; k < c; k++)
 			at += s->chunks[k].len;
-		if (places_get_leaves(s->places, &s->chunks[c].id, (uint32_t)s->chunks[c].len, first, 1, to, &len, NULL, NULL) != OK ||
+		if (places_get_leaves(s->places, &s->chunks[c].id, (uint32_t)s->chunks[c].len,
+			first, 1, to, &len, NULL, NULL) != OK ||
 		    memcmp(to, s->bytes + at + (size_t)first * CHUNK_LEAF, len) != 0)
 			wrong++;
 		if (i % 50 == 0)

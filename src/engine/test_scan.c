@@ -137,8 +137,8 @@ assert_dir(struct node *n, int dir, const struct hash_id *root)
 static void
 put_all_kinds(const struct world *w)
 {
-	static const size_t sizes[] = { 0, 1, 100, 65535, 65536, 65537, 131072, 300000, 1048575, 1048576, 1048577, 3000000,
-		5000001, 9 << 20 };
+	static const size_t sizes[] = { 0, 1, 100, 65535, 65536, 65537, 131072, 300000, 1048575,
+		1048576, 1048577, 3000000, 5000001, 9 << 20 };
 	char name[64];
 
 	make_dir_at(w, "empty");
@@ -146,7 +146,8 @@ put_all_kinds(const struct world *w)
 	make_dir_at(w, "sub/deep");
 	for (size_t i = 0; i < lengthof(sizes); i++)
 		for (unsigned zeroes = 0; zeroes <= 8; zeroes += 4) {
-			snprintf(name, sizeof name, "%ssize-%zu-%u", i % 2 ? "sub/" : "", sizes[i], zeroes);
+			snprintf(name, sizeof name, "%ssize-%zu-%u", i % 2 ? "sub/" : "", sizes[i],
+			    zeroes);
 			put_random(w, name, i * 10 + zeroes, sizes[i], zeroes);
 		}
 	put_text(w, "sub/deep/\xff\x01odd\nname ", "odd");
@@ -155,7 +156,8 @@ put_all_kinds(const struct world *w)
 	assert_int_equal(symlinkat("no/such/place", w->fd, "link"), 0);
 	assert_int_equal(symlinkat("sub", w->fd, "link-to-dir"), 0);
 	assert_int_equal(linkat(w->fd, "mode", w->fd, "hard", 0), 0);
-	struct timespec old[2] = { { .tv_sec = -5, .tv_nsec = 123456789 }, { .tv_sec = -5, .tv_nsec = 123456789 } };
+	struct timespec old[2] = { { .tv_sec = -5, .tv_nsec = 123456789 },
+		{ .tv_sec = -5, .tv_nsec = 123456789 } };
 	assert_int_equal(utimensat(w->fd, "sub/deep", old, 0), 0);
 }
 
@@ -204,9 +206,12 @@ holes_of_the_file_system_make_no_difference(void **state)
 		put_text(w, sparse ? "sparse" : "dense", "begins");
 		int fd = openat(w->fd, sparse ? "sparse" : "dense", O_WRONLY | O_CLOEXEC);
 		for (off_t at = 6; !sparse && at < SIZE; at += (off_t)sizeof zeroes)
-			assert_true(pwrite(fd, zeroes, min_of(sizeof zeroes, (size_t)(SIZE - at)), at) > 0);
+			assert_true(
+			    pwrite(fd, zeroes, min_of(sizeof zeroes, (size_t)(SIZE - at)), at) > 0);
 		for (size_t i = 0; i < lengthof(places); i++)
-			assert_true(pwrite(fd, some, min_of(sizeof some, (size_t)(SIZE - places[i])), places[i]) > 0);
+			assert_true(
+			    pwrite(fd, some, min_of(sizeof some, (size_t)(SIZE - places[i])),
+				places[i]) > 0);
 		close(fd);
 	}
 	struct scan_result r = world_scan(w, &w->node);
@@ -250,7 +255,8 @@ what_was_written_this_moment_is_read_again(void **state)
 
 	put_text(w, "f", "one");
 	struct scan_result r = world_scan(w, &w->node);
-	/* Whoever could write into the file once more within the same tick would leave all its times as they are. */
+	/* Whoever could write into the file once more within the same tick would leave all its
+	 * times as they are. */
 	r = world_scan(w, &w->node);
 	if (r.files_read == 0)
 		print_message("the disk took more than a tick: nothing shown\n");
@@ -291,11 +297,13 @@ random_step(const struct world *w, struct rng *g)
 	case 0:
 	case 1:
 	case 2: {
-		int fd = openat(w->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600 + (mode_t)rng_below(g, 64));
+		int fd = openat(
+		    w->fd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600 + (mode_t)rng_below(g, 64));
 		uint8_t bytes[200];
 		rng_fill(g, bytes, sizeof bytes);
 		if (fd >= 0)
-			assert_true(pwrite(fd, bytes, 1 + rng_below(g, 199), (off_t)rng_below(g, 3) * 700000) > 0);
+			assert_true(pwrite(fd, bytes, 1 + rng_below(g, 199),
+					(off_t)rng_below(g, 3) * 700000) > 0);
 		(void)close(fd);
 		break;
 	}
@@ -433,7 +441,8 @@ a_rename_keeps_the_id_and_gives_the_name_a_new_dot(void **state)
 	assert_true(dot_is(&is.content, &w->node, 1) && dot_is(&is.name_dot, &w->node, 2));
 	assert_false(has_path(&w->node, &second.content, "d/f"));
 	/* A directory with all that lies in it. */
-	struct causal_entry dir = cause_of(&w->node, &second.causal, "d"), g = cause_of(&w->node, &second.causal, "d/g");
+	struct causal_entry dir = cause_of(&w->node, &second.causal, "d"),
+			    g = cause_of(&w->node, &second.causal, "d/g");
 	assert_int_equal(renameat(w->fd, "d", w->fd, "e"), 0);
 	put_text(w, "e/new", "new");
 	struct scan_result third = world_scan(w, &w->node);
@@ -489,7 +498,8 @@ two_names_of_one_inode_are_two_entries(void **state)
 	assert_int_equal(renameat(w->fd, "f", w->fd, "g"), 0);
 	assert_int_equal(linkat(w->fd, "g", w->fd, "h", 0), 0);
 	struct scan_result second = world_scan(w, &w->node);
-	struct causal_entry g = cause_of(&w->node, &second.causal, "g"), h = cause_of(&w->node, &second.causal, "h");
+	struct causal_entry g = cause_of(&w->node, &second.causal, "g"),
+			    h = cause_of(&w->node, &second.causal, "h");
 	assert_memory_equal(g.id, was.id, ENTRY_ID_BYTES);
 	assert_memory_not_equal(h.id, was.id, ENTRY_ID_BYTES);
 }
@@ -547,8 +557,10 @@ static void
 rules_leave_out_and_bring_back(void **state)
 {
 	struct world *w = *state;
-	static const char *const kept[] = { "a.c", "keep.o", "sub", "sub/b.o", "sub/build", "other" };
-	static const char *const left[] = { "a.o", "build", "build/x", "other/c.o", ".weftignore", ".weft-x", "sub/.weftignore" };
+	static const char *const kept[] = { "a.c", "keep.o", "sub", "sub/b.o", "sub/build",
+		"other" };
+	static const char *const left[] = { "a.o", "build", "build/x", "other/c.o", ".weftignore",
+		".weft-x", "sub/.weftignore" };
 
 	make_dir_at(w, "sub");
 	make_dir_at(w, "build");
@@ -596,7 +608,8 @@ a_home_is_never_published(void **state)
 	r = world_scan(w, &w->node);
 	assert_int_equal(r.entries, 1);
 	check_says(w->notes, "home: is a home of weft");
-	auto_free char *home = str_printf("%s/home", w->path), *key = str_printf("%s/home/device.key", w->path);
+	auto_free char *home = str_printf("%s/home", w->path),
+		       *key = str_printf("%s/home/device.key", w->path);
 	check_err(world_try(w, &w->node, home, &r, &world_error), ERR_DENIED, world_error);
 	check_err(world_try(w, &w->node, key, &r, &world_error), ERR_DENIED, world_error);
 }
@@ -607,7 +620,8 @@ one_file_is_published_under_the_name_it_was_given(void **state)
 	struct world *w = *state;
 	struct scan_result r;
 	auto_free char *file = str_printf("%s/f", w->path), *link = str_printf("%s/link", w->path);
-	auto_free char *none = str_printf("%s/none", w->path), *fifo = str_printf("%s/fifo", w->path);
+	auto_free char *none = str_printf("%s/none", w->path),
+		       *fifo = str_printf("%s/fifo", w->path);
 
 	put_random(w, "f", 1, 2000000, 0);
 	put_text(w, ".weftignore", "*\n");
@@ -651,8 +665,9 @@ who_may_not_read_is_told(void **state)
 			_exit(9);
 		node_open(w, &n, "c");
 		struct scan_result r = world_look(w, &n);
-		bool right = r.skipped == 2 && r.entries == 1 && strcmp(w->notes,
-		    "closed: permission denied\nsecret: permission denied\n") == 0;
+		bool right =
+		    r.skipped == 2 && r.entries == 1 &&
+		    strcmp(w->notes, "closed: permission denied\nsecret: permission denied\n") == 0;
 		node_close(&n);
 		_exit(right ? 0 : 1);
 	}
@@ -717,7 +732,8 @@ a_file_that_never_rests_is_left_out_with_a_note(void **state)
 	put_text(w, "still", "x");
 	let_it_age();
 	world_scan(w, &w->node);
-	/* Each of the tries to read it must meet a change: on a busy machine that takes some scans. */
+	/* Each of the tries to read it must meet a change: on a busy machine that takes some
+	 * scans. */
 	bool small = false, large = false;
 	for (int i = 0; i < 200 && !(small && large); i++) {
 		r = scan_while(w, append, OK);

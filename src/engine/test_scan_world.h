@@ -18,17 +18,17 @@ struct node {
 	struct state *state;
 	struct chunk_store *nodes;
 	struct root root;
-	struct commit base;          /* only content and causal are looked at */
+	struct commit base; /* only content and causal are looked at */
 	bool has_base;
 	struct device_id device;
 	uint64_t seq;
 };
 struct world {
 	struct check_dir dir;
-	int fd;                      /* of what is scanned: dir/tree */
+	int fd; /* of what is scanned: dir/tree */
 	char *path;
 	struct node node;
-	char notes[4096];            /* "path: why\n" of the last scan */
+	char notes[4096]; /* "path: why\n" of the last scan */
 	unsigned threads;
 	bool dry_run;
 	atomic_bool cancel;
@@ -43,11 +43,15 @@ node_open(struct world *w, struct node *n, const char *name)
 
 	*n = (struct node){ .home = str_printf("%s/%s", w->dir.path, name), .seq = 1 };
 	assert_int_equal(mkdir(n->home, 0700), 0);
-	auto_free char *db = str_printf("%s/state.db", n->home), *nodes = str_printf("%s/nodes", n->home);
+	auto_free char *db = str_printf("%s/state.db", n->home),
+		       *nodes = str_printf("%s/nodes", n->home);
 	check_ok(state_open(db, &n->state, &world_error), world_error);
-	check_ok(chunk_store_open(nodes, &(struct chunk_store_opts){ 0 }, &n->nodes, &world_error), world_error);
+	check_ok(chunk_store_open(nodes, &(struct chunk_store_opts){ 0 }, &n->nodes, &world_error),
+	    world_error);
 	hash_object(HASH_DEFAULT, HASH_SHARE, BYTES_LIT("share"), &share);
-	check_ok(state_root_get(n->state, ROOT_PUBLISH, &share, "share", w->path, "", &n->root, &world_error), world_error);
+	check_ok(state_root_get(
+		     n->state, ROOT_PUBLISH, &share, "share", w->path, "", &n->root, &world_error),
+	    world_error);
 	memset(&n->device, name[0], sizeof n->device);
 }
 
@@ -90,7 +94,8 @@ world_note(void *ctx, struct relpath path, const char *why)
 }
 
 static inline enum err
-world_try(struct world *w, struct node *n, const char *path, struct scan_result *ret, struct error *e)
+world_try(
+    struct world *w, struct node *n, const char *path, struct scan_result *ret, struct error *e)
 {
 	struct scan_opts o = { .path = path,
 		.state = n->state,
@@ -180,7 +185,8 @@ put_text(const struct world *w, const char *name, const char *text)
 	put_at(w->fd, name, text, strlen(text));
 }
 
-/* N bytes of SEED, each 64 KiB block zero with a chance of ZEROES in 8; never dense enough to compress by accident. */
+/* N bytes of SEED, each 64 KiB block zero with a chance of ZEROES in 8; never dense enough to
+ * compress by accident. */
 static inline void
 put_random(const struct world *w, const char *name, uint64_t seed, size_t n, unsigned zeroes)
 {
@@ -205,7 +211,8 @@ make_dir_at(const struct world *w, const char *name)
 /* -- what the trees say -- */
 
 static inline enum err
-world_get_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct buf *out, struct error *e)
+world_get_node(
+    void *ctx, enum hash_kind kind, const struct hash_id *id, struct buf *out, struct error *e)
 {
 	(void)kind;
 	return chunk_store_get_node(((struct node *)ctx)->nodes, id, out, e);
@@ -227,9 +234,12 @@ cause_of(struct node *n, const struct hash_id *causal, const char *path)
 	while (*path != '\0') {
 		auto_buf struct buf value = BUF(NODE_ENTRY_MAX);
 		struct bytes name = BYTES(path, strcspn(path, "/"));
-		check_ok(prolly_get(HASH_CAUSAL, world_source(n), &en.dir, name, &value, &world_error), world_error);
+		check_ok(
+		    prolly_get(HASH_CAUSAL, world_source(n), &en.dir, name, &value, &world_error),
+		    world_error);
 		memcpy(kept, value.at, value.len);
-		check_ok(causal_entry_decode(name, BYTES(kept, value.len), &en, &world_error), world_error);
+		check_ok(causal_entry_decode(name, BYTES(kept, value.len), &en, &world_error),
+		    world_error);
 		path += name.len;
 		path += *path == '/';
 	}

@@ -147,11 +147,13 @@ assert_map(const struct snapshot_map *m, const struct naive *v, uint32_t unit_si
 }
 
 static struct snapshot_map *
-open_ok(const struct check_dir *d, struct nodes *nodes, const struct hash_id *content, uint32_t unit_size)
+open_ok(const struct check_dir *d, struct nodes *nodes, const struct hash_id *content,
+    uint32_t unit_size)
 {
 	struct snapshot_map *m = NULL;
 
-	assert_ok(snapshot_map_open(d->fd, nodes_source(nodes), content, unit_size, NULL, &m, &unit_error));
+	assert_ok(snapshot_map_open(
+	    d->fd, nodes_source(nodes), content, unit_size, NULL, &m, &unit_error));
 	return m;
 }
 
@@ -236,12 +238,15 @@ a_damaged_map_is_made_again(void **state)
 		int fd = openat(d.fd, name, O_RDWR | O_CLOEXEC);
 		struct stat st;
 		assert_int_equal(fstat(fd, &st), 0);
-		/* Records that are in use, so that it matters; the header's page holds fields and zeroes. */
-		off_t at = i % 5 == 0 ? (off_t)rng_below(&g, 20) : BIG_ARRAY_HEADER + (off_t)rng_below(&g, 4 * 900);
+		/* Records that are in use, so that it matters; the header's page holds fields and
+		 * zeroes. */
+		off_t at = i % 5 == 0 ? (off_t)rng_below(&g, 20)
+				      : BIG_ARRAY_HEADER + (off_t)rng_below(&g, 4 * 900);
 		uint8_t byte = 0;
 		bool cut = i % 8 == 7;
 		if (cut) {
-			assert_int_equal(ftruncate(fd, (off_t)rng_below(&g, (uint64_t)st.st_size)), 0);
+			assert_int_equal(
+			    ftruncate(fd, (off_t)rng_below(&g, (uint64_t)st.st_size)), 0);
 		} else {
 			assert_int_equal(pread(fd, &byte, 1, at), 1);
 			byte ^= (uint8_t)(1 << rng_below(&g, 8));
@@ -250,7 +255,8 @@ a_damaged_map_is_made_again(void **state)
 		close(fd);
 		size_t asked = nodes.asked;
 		struct snapshot_map *m = open_ok(&d, &nodes, &root, UNIT_MIN);
-		/* A bit of the header that nobody reads may go unnoticed, and the end of a file that is longer than used. */
+		/* A bit of the header that nobody reads may go unnoticed, and the end of a file
+		 * that is longer than used. */
 		assert_true(nodes.asked > asked || at < BIG_ARRAY_HEADER || cut);
 		assert_map(m, &v, UNIT_MIN);
 		snapshot_map_free(m);
@@ -268,7 +274,8 @@ removal_takes_the_files_and_leaves_open_maps(void **state)
 	struct naive v = { 0 };
 	struct check_dir d = check_dir_make();
 	struct hash_id root = plain_tree(&nodes, 100, &v);
-	struct snapshot_map *m = open_ok(&d, &nodes, &root, UNIT_MIN), *other = open_ok(&d, &nodes, &root, 0);
+	struct snapshot_map *m = open_ok(&d, &nodes, &root, UNIT_MIN),
+			    *other = open_ok(&d, &nodes, &root, 0);
 
 	(void)state;
 	snapshot_map_remove(d.fd, &root);
@@ -299,12 +306,13 @@ leftovers_of_the_dead_are_swept_and_a_broken_tree_leaves_none(void **state)
 	snapshot_map_free(open_ok(&d, &nodes, &root, UNIT_MIN));
 	assert_int_equal(names_in(&d), 2);
 	snapshot_map_remove(d.fd, &root);
-	enum err r = snapshot_map_open(d.fd, nodes_source(&nodes), &missing, UNIT_MIN, NULL, &m, &unit_error);
+	enum err r = snapshot_map_open(
+	    d.fd, nodes_source(&nodes), &missing, UNIT_MIN, NULL, &m, &unit_error);
 	assert_int_not_equal(r, OK);
 	assert_int_equal(names_in(&d), 0);
 	root = plain_tree(&nodes, 20000, NULL);
-	assert_err(ERR_CANCELED,
-	    snapshot_map_open(d.fd, nodes_source(&nodes), &root, UNIT_MIN, &cancel, &m, &unit_error));
+	assert_err(ERR_CANCELED, snapshot_map_open(d.fd, nodes_source(&nodes), &root, UNIT_MIN,
+				     &cancel, &m, &unit_error));
 	assert_int_equal(names_in(&d), 0);
 	assert_null(m);
 	naive_clear(&v);
@@ -322,10 +330,15 @@ one_chunk_of_two_lengths_is_refused(void **state)
 	struct snapshot_map *m = NULL;
 
 	(void)state;
-	en[0] = (struct tree_entry){ .name = BYTES_LIT("a"), .type = TREE_FILE, .size = 100, .items = &a, .n_items = 1 };
-	en[1] = (struct tree_entry){ .name = BYTES_LIT("b"), .type = TREE_FILE, .size = 101, .items = &b, .n_items = 1 };
+	en[0] = (struct tree_entry){
+		.name = BYTES_LIT("a"), .type = TREE_FILE, .size = 100, .items = &a, .n_items = 1
+	};
+	en[1] = (struct tree_entry){
+		.name = BYTES_LIT("b"), .type = TREE_FILE, .size = 101, .items = &b, .n_items = 1
+	};
 	struct hash_id root = make_dir(&nodes, en, 2);
-	assert_err(ERR_PROTO, snapshot_map_open(d.fd, nodes_source(&nodes), &root, UNIT_MIN, NULL, &m, &unit_error));
+	assert_err(ERR_PROTO,
+	    snapshot_map_open(d.fd, nodes_source(&nodes), &root, UNIT_MIN, NULL, &m, &unit_error));
 	nodes_clear(&nodes);
 	check_dir_remove(&d);
 }

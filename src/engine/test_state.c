@@ -59,7 +59,9 @@ any_id(uint64_t n)
 static struct state_file
 any_file(const char *name, uint64_t n)
 {
-	struct state_file f = { .size = n, .ino = n + 1, .mtime_ns = (int64_t)n - 5, .ctime_ns = INT64_MAX, .gen = 1 };
+	struct state_file f = {
+		.size = n, .ino = n + 1, .mtime_ns = (int64_t)n - 5, .ctime_ns = INT64_MAX, .gen = 1
+	};
 
 	f.name_len = (uint32_t)strlen(name);
 	memcpy(f.name, name, f.name_len + 1);
@@ -185,7 +187,8 @@ a_root_is_one_for_kind_share_and_path(void **state)
 {
 	struct place *p = *state;
 	struct hash_id share = any_id(7);
-	auto_(root_clear) struct root a = any_root(p->s, "/a"), b = any_root(p->s, "/b"), again = any_root(p->s, "/a");
+	auto_(root_clear) struct root a = any_root(p->s, "/a"), b = any_root(p->s, "/b"),
+				      again = any_root(p->s, "/a");
 	auto_(root_clear) struct root get = { 0 };
 	size_t n = 0;
 
@@ -201,7 +204,8 @@ a_root_is_one_for_kind_share_and_path(void **state)
 	reopen(p);
 	root_clear(&again);
 	again = any_root(p->s, "/a");
-	assert_true(hash_id_equal(&again.content, &a.content) && hash_id_equal(&again.snapshot, &a.snapshot));
+	assert_true(hash_id_equal(&again.content, &a.content) &&
+		    hash_id_equal(&again.snapshot, &a.snapshot));
 	assert_true(hash_id_equal(&again.share, &share));
 	assert_int_equal(again.time_ns, -12);
 	assert_string_equal(again.path, "/a");
@@ -241,7 +245,8 @@ files_come_in_name_order_and_in_parts(void **state)
 	for (size_t i = 0; i < 5; i++)
 		assert_string_equal(all.at[i].name, sorted[i]);
 	for (size_t i = 0; i < 5; i += 2) {
-		struct bytes after = i > 0 ? BYTES(all.at[i - 1].name, all.at[i - 1].name_len) : BYTES(NULL, 0);
+		struct bytes after =
+		    i > 0 ? BYTES(all.at[i - 1].name, all.at[i - 1].name_len) : BYTES(NULL, 0);
 		part.len = 0;
 		check_ok(state_files_after(p->s, dir, after, 2, &part, &e), e);
 		assert_int_equal(part.len, min_of(5 - i, (size_t)2));
@@ -302,7 +307,8 @@ a_file_tells_its_path(void **state)
 {
 	struct place *p = *state;
 	auto_(root_clear) struct root root = any_root(p->s, "/a");
-	static const char *const dirs[] = { "", "x", "x/y" }, *const paths[] = { "f", "x/f", "x/y/f" };
+	static const char *const dirs[] = { "", "x", "x/y" }, *const paths[] = { "f", "x/f",
+		"x/y/f" };
 	auto_buf struct buf b = BUF(RELPATH_MAX), small = BUF(3);
 	struct state_file f, found;
 	int64_t of = 0;
@@ -385,7 +391,9 @@ expiry_and_deletion_leave_other_roots_alone(void **state)
 			struct hash_id chunk = any_id(k);
 			f = any_file(k > 0 ? "new" : "old", k);
 			f.gen = 5 + k;
-			check_ok(state_file_put(p->s, any_dir(p->s, roots[i].id, k > 0 ? "n" : "o"), &f, &e), e);
+			check_ok(state_file_put(
+				     p->s, any_dir(p->s, roots[i].id, k > 0 ? "n" : "o"), &f, &e),
+			    e);
 			check_ok(state_place_add(p->s, &chunk, f.id, 0, &e), e);
 			ids[i][k] = f.id;
 		}
@@ -435,8 +443,16 @@ static void
 jobs_come_back_as_they_were_put(void **state)
 {
 	struct place *p = *state;
-	struct job_row j = { .kind = ROOT_GET, .state = JOB_WAITING, .root = 3, .share = any_id(1), .spec = BUF(100),
-		.created_ns = 5, .updated_ns = 6, .bytes_done = 1ull << 62, .bytes_total = 8, .text = "waits" };
+	struct job_row j = { .kind = ROOT_GET,
+		.state = JOB_WAITING,
+		.root = 3,
+		.share = any_id(1),
+		.spec = BUF(100),
+		.created_ns = 5,
+		.updated_ns = 6,
+		.bytes_done = 1ull << 62,
+		.bytes_total = 8,
+		.text = "waits" };
 	auto_(job_row_clear) struct job_row found = { 0 };
 	size_t n = 0;
 
@@ -537,8 +553,8 @@ add_small_file(struct state *s, int64_t root, uint64_t i, int64_t *dir)
 	struct hash_id chunk = any_id(i);
 
 	if (i % 10 == 0) {
-		snprintf(text, sizeof text, "project/module-%03u/source/part-%04u", (unsigned)(i / 1000),
-		    (unsigned)(i / 10));
+		snprintf(text, sizeof text, "project/module-%03u/source/part-%04u",
+		    (unsigned)(i / 1000), (unsigned)(i / 10));
 		*dir = any_dir(s, root, text);
 	}
 	snprintf(text, sizeof text, "component_%06u.c", (unsigned)i);
@@ -569,7 +585,8 @@ a_small_file_costs_less_than_256_bytes(void **state)
 	state_close(p->s);
 	p->s = NULL;
 	assert_int_equal(fstatat(p->dir.fd, "state.db", &st, 0), 0);
-	print_message("%d files: %.1f bytes each, %llu ms\n", N, (double)st.st_size / N, (unsigned long long)ms);
+	print_message("%d files: %.1f bytes each, %llu ms\n", N, (double)st.st_size / N,
+	    (unsigned long long)ms);
 	assert_true(st.st_size < 256 * N);
 	assert_int_not_equal(fstatat(p->dir.fd, "state.db-wal", &st, 0), 0);
 }
