@@ -502,6 +502,20 @@ what_a_snapshot_says_agrees_with_its_state(void **state)
 }
 
 static void
+fields_that_contradict_each_other_are_refused(void **state)
+{
+	const struct message beyond = { .type = FRAME_PROGRESS,
+		.progress = { { HASH_SHA256, { 1 } }, { HASH_SHA256, { 2 } }, SNAPSHOT_ANNOUNCED, 0,
+		    .held_bytes = 2, .total_bytes = 1 } };
+	const struct message of_none = { .type = FRAME_QUERY,
+		.query = { .kind = QUERY_SNAPSHOTS } };
+
+	(void)state;
+	assert_refused(ERR_PROTO, &beyond);
+	assert_refused(ERR_PROTO, &of_none);
+}
+
+static void
 error_codes_have_numbers_of_their_own(void **state)
 {
 	struct message m;
@@ -638,6 +652,7 @@ main(void)
 		handmade(too_many_runs_on_the_wire_are_refused),
 		cmocka_unit_test(ids_are_whole_and_of_a_known_algorithm),
 		cmocka_unit_test(what_a_snapshot_says_agrees_with_its_state),
+		cmocka_unit_test(fields_that_contradict_each_other_are_refused),
 		handmade(error_codes_have_numbers_of_their_own),
 		cmocka_unit_test(a_message_that_does_not_fit_leaves_the_buffer_as_it_was),
 		cmocka_unit_test(a_payload_beyond_the_limit_is_not_encoded),

@@ -169,9 +169,8 @@ judge_request(struct session *s, const struct frame_header *h, struct error *e)
 	return calls_room(&s->theirs, h->type, e);
 }
 
-/* *RET_SKIP: nobody here wants the payload any more. */
 static enum err
-judge_answer(struct session *s, const struct frame_header *h, bool *ret_skip, struct error *e)
+judge_answer(struct session *s, const struct frame_header *h, struct error *e)
 {
 	const struct call *call = calls_find(&s->ours, h->stream);
 	const char *name = frame_type_name(h->type);
@@ -181,18 +180,16 @@ judge_answer(struct session *s, const struct frame_header *h, bool *ret_skip, st
 		    e, ERR_PROTO, "%s on stream %u, where nothing was asked", name, h->stream);
 	if (h->type != FRAME_ERROR && h->type != rules_answer(call->type))
 		return fail(e, ERR_PROTO, "%s in answer to %s", name, frame_type_name(call->type));
-	*ret_skip = call->cancelled;
 	return OK;
 }
 
 /* Is this frame allowed here and now? */
 static enum err
-judge(struct session *s, const struct frame_header *h, bool *ret_skip, struct error *e)
+judge(struct session *s, const struct frame_header *h, struct error *e)
 {
 	enum rules_role role = rules_role(h->type);
 
 	if (role == ROLE_UNKNOWN && s->state == SESSION_READY) {
-		*ret_skip = true;
 		refuse_unknown(s, h);
 		return OK;
 	}
@@ -203,7 +200,7 @@ judge(struct session *s, const struct frame_header *h, bool *ret_skip, struct er
 	if (role == ROLE_REQUEST)
 		return judge_request(s, h, e);
 	if (role == ROLE_ANSWER || (role == ROLE_ERROR && h->stream != 0))
-		return judge_answer(s, h, ret_skip, e);
+		return judge_answer(s, h, e);
 	if (role == ROLE_CANCEL ? !is_theirs(s, h->stream) || h->stream > s->theirs.last_stream
 				: h->stream != 0)
 		return fail(e, ERR_PROTO, "%s on stream %u", frame_type_name(h->type), h->stream);
@@ -215,18 +212,17 @@ begin_payload(struct session *s)
 {
 	struct frame_header h;
 	struct error e;
-	bool skip = false;
 	enum err r = frame_header_decode(s->in.head, s->state != SESSION_READY, &h, &e);
 
 	if (r == OK)
-		r = judge(s, &h, &skip, &e);
+		r = judge(s, &h, &e);
 	if (r != OK)
 		session_close(s, &e);
 	else if (s->state != SESSION_CLOSED)
 		input_accept(&s->in, &h,
-		    skip                        ? INPUT_SKIP
-		    : frame_type_is_raw(h.type) ? INPUT_BLOCK
-						: INPUT_MESSAGE);
+		    rules_role(h.type) == ROLE_UNKNOWN ? INPUT_SKIP
+		    : frame_type_is_raw(h.type)        ? INPUT_BLOCK
+						       : INPUT_MESSAGE);
 }
 
 uint8_t *
@@ -335,14 +331,14 @@ on_answer(struct session *s, const struct frame_header *h, struct session_event 
 {
 	struct call *call = calls_find(&s->ours, h->stream);
 
-	/* cancelled, and ended, since the header came: cannot be, but costs nothing */
-	if (call == NULL)
+	if (!expect(call != NULL)) /* it was there when the header came */
 		return;
-	ev->end = (h->flags & FRAME_END) != 0;
-	ev->owner = call->owner;
-	if (!call->cancelled)
+	if (!call->cancelled) {
 		ev->kind = SESSION_EV_ANSWER;
-	if (ev->end)
+		ev->owner = call->owner;
+		ev->end = (h->flags & FRAME_END) != 0;
+	}
+	if ((h->flags & FRAME_END) != 0)
 		calls_close(&s->ours, call);
 }
 
@@ -405,25 +401,30 @@ on_message(struct session *s, struct session_event *ev, struct error *e)
 }
 
 static enum err
+take_block(struct session *s, struct call *call, struct block *b, struct error *e)
+{
+	const struct frame_header *h = &s->in.header;
+	struct bytes payload = BYTES(b->bytes, b->len);
+
+	return h->type == FRAME_NODE
+		   ? calls_take_node(call, payload, h->flags, e)
+		   : calls_take_data(call, payload, (h->flags & FRAME_END) != 0, e);
+}
+
+static enum err
 on_block(struct session *s, struct session_event *ev, struct error *e)
 {
 	auto_(block_free_p) struct block *b = take_ptr(s->in.block);
 	struct call *call = calls_find(&s->ours, s->in.header.stream);
 	bool last = (s->in.header.flags & FRAME_END) != 0;
-	enum err r = OK;
 
 	s->last_block_ms = s->now_ms;
-	if (call == NULL)
+	if (!expect(call != NULL)) /* it was there when the header came */
 		return OK;
 	if (!call->cancelled) {
-		struct bytes payload = BYTES(b->bytes, b->len);
-		r = s->in.header.type == FRAME_NODE
-			? calls_take_node(call, payload, s->in.header.flags, e)
-			: calls_take_data(call, payload, last, e);
-	}
-	if (r != OK)
-		return r;
-	if (!call->cancelled) {
+		enum err r = take_block(s, call, b, e);
+		if (r != OK)
+			return r;
 		ev->kind = SESSION_EV_RAW;
 		ev->header = s->in.header;
 		ev->owner = call->owner;
@@ -433,17 +434,6 @@ on_block(struct session *s, struct session_event *ev, struct error *e)
 	if (last)
 		calls_close(&s->ours, call);
 	return OK;
-}
-
-/* A frame whose payload nobody wanted still ends its stream. */
-static void
-on_skipped(struct session *s)
-{
-	struct call *call = calls_find(&s->ours, s->in.header.stream);
-
-	if (call != NULL && rules_role(s->in.header.type) != ROLE_UNKNOWN &&
-	    (s->in.header.flags & FRAME_END) != 0)
-		calls_close(&s->ours, call);
 }
 
 /* The frame that is whole; at most one event. */
@@ -458,8 +448,6 @@ take_frame(struct session *s, struct session_event *ev)
 		r = on_message(s, ev, &e);
 	else if (s->in.mode == INPUT_BLOCK)
 		r = on_block(s, ev, &e);
-	else
-		on_skipped(s);
 	input_done(&s->in);
 	if (r != OK) {
 		ev->kind = SESSION_EV_NONE;

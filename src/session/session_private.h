@@ -28,6 +28,8 @@ struct session {
 	uint64_t bytes_in, bytes_out;
 };
 
+_Static_assert(sizeof(struct session) <= 1024, "an idle connection is small");
+
 /* Queues a message, whether or not they are read: one who asks on and on without reading is let go.
  * ERR_BUG, ERR_LIMIT. */
 enum err session_queue(struct session *s, const struct message *m, struct error *e);

@@ -506,24 +506,46 @@ a_second_answer_ends_the_connection(void **state)
 	pair_clear(&p);
 }
 
+/* A good answer of TYPE on stream 1, as to one node, or leaves 10..13 of unit 7. */
 static void
-an_answer_of_the_wrong_kind_ends_the_connection(void **state)
+feed_answer(struct pair *p, struct any *any, uint16_t type)
+{
+	struct block *b = type == FRAME_NODE ? pair_node(0, 9) : pair_data(7, 10, 4, 50);
+
+	if (type == FRAME_NODE || type == FRAME_DATA) {
+		side_feed_frame(&p->a, type, FRAME_END, 1, BYTES(b->bytes, b->len), p->now_ms);
+	} else {
+		struct message m = any_message(any, type);
+		m.stream = 1;
+		side_feed_message(&p->a, &m, p->now_ms);
+	}
+	block_free(b);
+}
+
+static void
+only_an_answer_of_the_right_kind_is_taken(void **state)
 {
 	(void)state;
 	for (size_t q = 0; q < lengthof(requests); q++) {
 		for (size_t w = 0; w < lengthof(answers); w++) {
 			struct pair p;
 			struct any any;
-			if (answers[w] == answers[q])
-				continue;
 			any_init(&any, 6);
+			struct message m = any_message(&any, requests[q]);
+			if (m.type == FRAME_GET_NODES)
+				m = pair_get_nodes(1);
+			if (m.type == FRAME_GET_UNITS)
+				m = pair_get_units(7, 10, 4);
 			pair_ready(&p);
-			uint32_t stream = ask(&p.a, any_message(&any, requests[q]), &p);
-			side_feed_frame(&p.a, answers[w],
-			    frame_type_ends(answers[w]) ? FRAME_END : 0, stream,
-			    BYTES("0123456789abcdef", 16), p.now_ms);
-			assert_closed(&p.a, ERR_PROTO);
-			assert_int_equal(side_count(&p.a, SESSION_EV_LOST), 1);
+			ask(&p.a, m, &p);
+			feed_answer(&p, &any, answers[w]);
+			bool right = answers[w] == answers[q];
+			if (right)
+				assert_int_equal(session_state(p.a.s), SESSION_READY);
+			else
+				assert_closed(&p.a, ERR_PROTO);
+			assert_int_equal(side_count(&p.a, SESSION_EV_LOST), !right);
+			assert_int_equal(p.a.seen.at[0].end, right);
 			any_clear(&any);
 			pair_clear(&p);
 		}
@@ -591,12 +613,12 @@ data_that_was_not_asked_for_ends_the_connection(void **state)
 		bool ok;
 	} cases[] = {
 		{ 7, 10, 1, 0, true }, { 7, 10, 4, FRAME_END, true },
-		{ 8, 10, 1, 0, false },         /* another unit */
-		{ 7, 11, 1, 0, false },         /* not in order */
-		{ 7, 9, 2, 0, false },          /* leaves not asked for */
-		{ 7, 10, 5, FRAME_END, false }, /* more */
-		{ 7, 10, 3, FRAME_END, false }, /* ends too early */
-		{ 7, 10, 4, 0, false },         /* does not end */
+		{ 8, 10, 1, 0, false },                                 /* another unit */
+		{ 7, 11, 1, 0, false },                                 /* not in order */
+		{ 7, 9, 2, 0, false },                                  /* leaves not asked for */
+		{ 7, 10, 5, FRAME_END, false },                         /* more */
+		{ 7, 10, 5, 0, false }, { 7, 10, 3, FRAME_END, false }, /* ends too early */
+		{ 7, 10, 4, 0, false },                                 /* does not end */
 	};
 
 	(void)state;
@@ -1033,15 +1055,24 @@ answered_pings_keep_it_alive_and_measure_the_round_trip(void **state)
 }
 
 static void
-a_pong_to_no_ping_means_nothing(void **state)
+only_the_first_pong_to_the_last_ping_counts(void **state)
 {
 	struct pair p;
-	const struct message pong = { .type = FRAME_PONG, .ping = { 1 } };
+	struct message pong = { .type = FRAME_PONG, .ping = { 0 } };
 
 	(void)state;
 	pair_ready(&p);
-	side_feed_message(&p.a, &pong, p.now_ms);
+	side_feed_message(&p.a, &pong, 1000); /* to none */
 	assert_int_equal(session_rtt_ms(p.a.s), 0);
+	session_tick(p.a.s, 1000);
+	pong.ping.token = 77; /* to another */
+	side_feed_message(&p.a, &pong, 1010);
+	assert_int_equal(session_rtt_ms(p.a.s), 0);
+	pong.ping.token = 1;
+	side_feed_message(&p.a, &pong, 1030);
+	assert_int_equal(session_rtt_ms(p.a.s), 30);
+	side_feed_message(&p.a, &pong, 9000); /* again */
+	assert_int_equal(session_rtt_ms(p.a.s), 30);
 	assert_int_equal(session_state(p.a.s), SESSION_READY);
 	pair_clear(&p);
 }
@@ -1088,6 +1119,23 @@ our_own_pause_is_not_their_silence(void **state)
 	pair_clear(&p);
 }
 
+static void
+a_frame_may_take_long_while_we_do_not_read(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_ready(&p);
+	side_feed(&p.a, BYTES("\1", 1), 1000);
+	session_paused(p.a.s, true, 1000);
+	session_tick(p.a.s, 1000 + 2 * LIMIT_FRAME_MS);
+	assert_int_equal(session_state(p.a.s), SESSION_READY);
+	session_paused(p.a.s, false, 1000 + 2 * LIMIT_FRAME_MS);
+	session_tick(p.a.s, 1000 + 2 * LIMIT_FRAME_MS);
+	assert_int_equal(session_state(p.a.s), SESSION_READY);
+	pair_clear(&p);
+}
+
 /* -- cancelling -- */
 
 static void
@@ -1100,7 +1148,9 @@ a_cancelled_request_has_no_more_events(void **state)
 	p.b.hook = answer_all;
 	uint32_t stream = ask(&p.a, pair_get_units(7, 10, 4), &p);
 	session_cancel(p.a.s, stream);
+	size_t queued = session_queued(p.a.s);
 	session_cancel(p.a.s, stream);
+	assert_int_equal(session_queued(p.a.s), queued);
 	pair_run(&p);
 	assert_int_equal(p.a.seen.len, 0);
 	assert_int_equal(session_state(p.a.s), SESSION_READY);
@@ -1442,6 +1492,31 @@ a_frame_that_has_begun_is_never_torn(void **state)
 	pair_clear(&p);
 }
 
+static void
+a_queue_that_is_never_quite_empty_stays_small(void **state)
+{
+	struct pair p;
+	struct any any;
+	struct message push;
+
+	(void)state;
+	any_init(&any, 2);
+	do {
+		push = any_message(&any, FRAME_STATEMENTS);
+		push.stream = 0;
+	} while (push.statements.statements.raw.len < 10000);
+	pair_ready(&p);
+	for (uint64_t sent = 0; sent < 4 * (uint64_t)LIMIT_OUTPUT_MAX;) {
+		assert_ok(session_send(p.b.s, &push, &unit_error));
+		size_t n = session_output(p.b.s).len - 1; /* all but a byte */
+		session_sent(p.b.s, n);
+		sent += n;
+	}
+	assert_int_equal(session_queued(p.b.s), 1);
+	any_clear(&any);
+	pair_clear(&p);
+}
+
 /* -- anything at all -- */
 
 struct fate { /* of one request */
@@ -1548,7 +1623,7 @@ main(void)
 		cmocka_unit_test(unknown_requests_are_refused_and_unknown_frames_skipped),
 		cmocka_unit_test(answers_to_nothing_end_the_connection),
 		cmocka_unit_test(a_second_answer_ends_the_connection),
-		cmocka_unit_test(an_answer_of_the_wrong_kind_ends_the_connection),
+		cmocka_unit_test(only_an_answer_of_the_right_kind_is_taken),
 		cmocka_unit_test(streams_of_the_wrong_side_or_order_end_the_connection),
 		cmocka_unit_test(a_payload_that_does_not_decode_ends_the_connection),
 		cmocka_unit_test(data_that_was_not_asked_for_ends_the_connection),
@@ -1569,9 +1644,10 @@ main(void)
 		cmocka_unit_test(silence_is_pinged_and_then_death),
 		cmocka_unit_test(silence_while_units_are_awaited_is_noticed_sooner),
 		cmocka_unit_test(answered_pings_keep_it_alive_and_measure_the_round_trip),
-		cmocka_unit_test(a_pong_to_no_ping_means_nothing),
+		cmocka_unit_test(only_the_first_pong_to_the_last_ping_counts),
 		cmocka_unit_test(bytes_of_any_kind_are_a_sign_of_life),
 		cmocka_unit_test(our_own_pause_is_not_their_silence),
+		cmocka_unit_test(a_frame_may_take_long_while_we_do_not_read),
 		cmocka_unit_test(a_cancelled_request_has_no_more_events),
 		cmocka_unit_test(cancelling_stops_what_waits_to_be_sent),
 		cmocka_unit_test(a_cancel_that_crosses_the_answer_is_nothing),
@@ -1585,6 +1661,7 @@ main(void)
 		cmocka_unit_test(requests_of_the_other_side_are_not_wanted_after_the_end),
 		cmocka_unit_test(messages_overtake_blocks_but_not_of_their_own_stream),
 		cmocka_unit_test(a_frame_that_has_begun_is_never_torn),
+		cmocka_unit_test(a_queue_that_is_never_quite_empty_stays_small),
 		cmocka_unit_test(random_scripts_give_every_request_one_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,8 +321,85 @@ a_source_that_gives_nothing_waits_longer_each_time(void **state)
 	assert_true(next(&j, &a));
 	give(&j, 1, 0, 0, 1); /* something at last */
 	transfer_ended(j.t, 1, 0, 0, j.now);
-	assert_false(next(&j, &a));
-	assert_int_equal(transfer_wakes(j.t), j.now + TRANSFER_BACKOFF_MS);
+	for (unsigned i = 0; i < 2; i++) { /* and it begins anew */
+		assert_false(next(&j, &a));
+		assert_int_equal(transfer_wakes(j.t), j.now + TRANSFER_BACKOFF_MS);
+		j.now += TRANSFER_BACKOFF_MS;
+		assert_true(next(&j, &a));
+		if (i == 0)
+			transfer_ended(j.t, 1, 0, 0, j.now);
+	}
+	job_clear(&j);
+}
+
+static void
+a_source_that_rests_is_asked_for_nothing(void **state)
+{
+	struct job j;
+	struct transfer_ask a;
+
+	(void)state;
+	job_init(&j, 100);
+	transfer_source_add(j.t, 1, j.now);
+	assert_true(next(&j, &a));
+	transfer_ended(j.t, 1, 0, 0, j.now);
+	assert_false(next(&j, &a)); /* though there are 99 others */
+	j.now += TRANSFER_BACKOFF_MS;
+	assert_true(next(&j, &a));
+	job_clear(&j);
+}
+
+static uint32_t
+missing_little(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes)
+{
+	(void)ctx;
+	(void)unit;
+	runs[0] = (struct leaf_run){ 0, 1 };
+	*ret_bytes = 100;
+	return 1;
+}
+
+static void
+no_more_units_are_asked_for_than_may_be_open(void **state)
+{
+	struct transfer *t =
+	    transfer_new(&(struct transfer_opts){ .n_units = 1000, .missing = missing_little });
+	struct transfer_ask a;
+	unsigned n = 0;
+
+	(void)state;
+	transfer_source_add(t, 1, 1000);
+	while (transfer_next(t, 1000, &a))
+		n++;
+	assert_int_equal(n, LIMIT_UNITS_OPEN);
+	transfer_free(t);
+}
+
+static void
+what_was_put_back_goes_to_who_gives_even_if_busy(void **state)
+{
+	struct job j;
+	struct transfer_ask a;
+
+	(void)state;
+	job_init(&j, 100);
+	for (uint64_t source = 1; source <= 2; source++)
+		transfer_source_add(j.t, source, j.now);
+	for (unsigned i = 0; i < 3; i++) { /* unit 0 goes to and fro: later */
+		assert_true(next(&j, &a));
+		assert_int_equal(a.unit, 0);
+		transfer_ended(j.t, a.source, a.unit, 400, j.now);
+	}
+	transfer_source_add(j.t, 3, j.now);
+	assert_true(next(&j, &a));
+	assert_int_equal(a.source, 3);
+	assert_true(next(&j, &a)); /* a fresh one, of who has nothing to do */
+	assert_int_equal(a.unit, 1);
+	assert_int_equal(a.source, 2);
+	transfer_ended(j.t, a.source, a.unit, 400, j.now);
+	assert_true(next(&j, &a));
+	assert_int_equal(a.unit, 1);
+	assert_int_equal(a.source, 3); /* not of 1, which has nothing to do either */
 	job_clear(&j);
 }
 
@@ -478,7 +555,9 @@ the_window_grows_until_the_line_is_full(void **state)
 	} lines[] = {
 		{ 125000, 10, 8 << 20 },     /* 1 Mbit/s: the window stays small */
 		{ 12500000, 50, 256 << 20 }, /* 100 Mbit/s, 100 ms */
-		{ 125000000, 1, 1 << 30 }, { 60000000, 100, 1 << 30 }, /* 12 MB on the way */
+		{ 125000000, 1, 1 << 30 },   /* 1 Gbit/s, 2 ms */
+		{ 60000000, 100, 1 << 30 },  /* 12 MB on the way */
+		{ 12500000, 50, 500 << 20 }, /* a line full for long: it does not creep up */
 	};
 
 	(void)state;
@@ -661,6 +740,9 @@ main(void)
 		cmocka_unit_test(what_a_dead_source_owed_is_asked_of_the_others),
 		cmocka_unit_test(three_wrong_leaves_are_too_many_for_good),
 		cmocka_unit_test(a_source_that_gives_nothing_waits_longer_each_time),
+		cmocka_unit_test(a_source_that_rests_is_asked_for_nothing),
+		cmocka_unit_test(no_more_units_are_asked_for_than_may_be_open),
+		cmocka_unit_test(what_was_put_back_goes_to_who_gives_even_if_busy),
 		cmocka_unit_test(a_unit_without_a_byte_is_stalled_once),
 		cmocka_unit_test(units_behind_others_do_not_stall_while_those_come),
 		cmocka_unit_test(a_unit_that_is_passed_over_stalls),

@@ -435,6 +435,36 @@ leaves_of_another_place_are_refused(void **state)
 	lie_clear(&l);
 }
 
+static void
+leaves_behind_the_end_of_a_unit_are_refused(void **state)
+{
+	struct content c = { 0 };
+	struct transfer_check check;
+	struct rng rng;
+	struct told told = { .c = &c };
+	struct block *b = block_new(BLOCK_ROOM);
+	const struct data_prefix p = {
+		.first_leaf = 1, .n_leaves = 1, .lists_bytes = 3 * HASH_BYTES
+	};
+
+	(void)state;
+	rng_seed(&rng, 4);
+	add_chunk(&c, &rng, 3 * CHUNK_LEAF);
+	cut_units(&c, UNIT_MIN); /* a unit a leaf */
+	check_init(&check, &c, 0);
+	/* The second leaf, right in every way but that it is of the next unit. */
+	frame_data_encode(&p, b->bytes);
+	memcpy(b->bytes + LIMIT_DATA_PREFIX, c.lists.at[0].hash, p.lists_bytes);
+	memcpy(
+	    b->bytes + LIMIT_DATA_PREFIX + p.lists_bytes, c.bytes.at[0] + CHUNK_LEAF, CHUNK_LEAF);
+	b->len = LIMIT_DATA_PREFIX + p.lists_bytes + CHUNK_LEAF;
+	assert_err(ERR_PROTO,
+	    transfer_check_data(&check, BYTES(b->bytes, b->len), on_leaf, &told, &unit_error));
+	assert_int_equal(told.n, 0);
+	block_free(b);
+	content_clear(&c);
+}
+
 static enum err
 full_disk(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 {
@@ -471,6 +501,7 @@ main(void)
 		cmocka_unit_test(a_list_that_is_held_or_not_needed_is_refused),
 		cmocka_unit_test(a_list_of_another_chunk_is_refused),
 		cmocka_unit_test(leaves_of_another_place_are_refused),
+		cmocka_unit_test(leaves_behind_the_end_of_a_unit_are_refused),
 		cmocka_unit_test(an_error_of_the_taker_is_passed_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
