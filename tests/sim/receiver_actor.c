@@ -549,6 +549,7 @@ on_check(struct sim *s, struct sim_event *ev)
 	while (transfer_stalled(r->transfer, sim_now_ms(s), &source, &unit)) {
 		struct ask *a = find_unit(r, source, unit);
 		WORLD_REQUIRE(r->w, a != NULL);
+		r->stalls++;
 		session_cancel(a->source->shell.session, a->stream);
 		shell_flush(&a->source->shell);
 		end_unit(a, 0);

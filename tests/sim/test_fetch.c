@@ -83,17 +83,21 @@ build_network(struct world *w)
 	w->window = 16384u << rng_below(rng, 7);
 	w->loss_per_million = rng_below(rng, 2) == 0 ? 0 : (uint32_t)rng_below(rng, 30000);
 	w->reset_per_million = rng_below(rng, 2) == 0 ? 0 : (uint32_t)rng_below(rng, 20000);
-	for (size_t i = 0; i < sites; i++)
-		sim_site_add(&w->sim, any_rate(rng), any_rate(rng));
+	/* One throw a statement: so their order is the same with every compiler. */
+	for (size_t i = 0; i < sites; i++) {
+		uint64_t out = any_rate(rng), in = any_rate(rng);
+		sim_site_add(&w->sim, out, in);
+	}
 }
 
 static uint32_t
 any_node(struct world *w)
 {
 	struct rng *rng = &w->sim.rng;
+	uint32_t site = (uint32_t)rng_below(rng, w->sim.sites.len);
+	uint64_t up = any_rate(rng), down = any_rate(rng);
 
-	return sim_node_add(&w->sim, (uint32_t)rng_below(rng, w->sim.sites.len), any_rate(rng),
-	    any_rate(rng), NULL);
+	return sim_node_add(&w->sim, site, up, down, NULL);
 }
 
 static void
@@ -178,16 +182,75 @@ world_clear(struct world *w)
 	sim_clear(&w->sim);
 }
 
+/* What happened in all worlds: that nothing broke says little if nothing was tried. */
+struct totals {
+	uint64_t worlds, receivers, leaves, banned[LIE_COUNT], told[LIE_COUNT], met[LIE_COUNT];
+	uint64_t attacks[ATTACK_COUNT], redials, stalls, slowest_s;
+};
+
 static void
-run_world(uint64_t seed, const struct device_key *keys[2])
+count_world(const struct world *w, struct totals *t)
+{
+	t->worlds++;
+	t->receivers += w->receivers.len;
+	t->redials += w->wires.len;
+	for (size_t i = 0; i < w->servers.len; i++)
+		t->told[w->servers.at[i]->lie] += w->servers.at[i]->lies;
+	for (size_t i = 0; i < w->attackers.len; i++)
+		t->attacks[w->attackers.at[i]->attack]++;
+	for (size_t i = 0; i < w->receivers.len; i++) {
+		const struct receiver *r = w->receivers.at[i];
+		t->leaves += r->taken;
+		t->stalls += r->stalls;
+		t->slowest_s = max_of(t->slowest_s, r->done_us / SIM_S);
+		t->redials -= r->sources.len;
+		for (size_t k = 0; k < r->sources.len; k++) {
+			t->met[r->sources.at[k]->server->lie]++;
+			t->banned[r->sources.at[k]->server->lie] += r->sources.at[k]->banned;
+		}
+	}
+	t->redials -= w->attackers.len;
+}
+
+static bool
+print_totals(const struct totals *t)
+{
+	static const char *const names[LIE_COUNT] = { "none", "bytes", "lists", "more", "short",
+		"order", "nothing", "deaf", "garbage", "out of turn", "nodes", "missing", "commit",
+		"later" };
+	/* They say nothing wrong, so they cannot be caught. */
+	static const unsigned harmless =
+	    1u << LIE_NONE | 1u << LIE_NOTHING | 1u << LIE_DEAF | 1u << LIE_LATER;
+	bool tried = true;
+
+	printf(
+	    "%llu worlds, %llu receivers, %llu leaves, %llu connections made again, %llu stalls, "
+	    "the slowest took %llu s\n",
+	    (unsigned long long)t->worlds, (unsigned long long)t->receivers,
+	    (unsigned long long)t->leaves, (unsigned long long)t->redials,
+	    (unsigned long long)t->stalls, (unsigned long long)t->slowest_s);
+	for (unsigned i = 1; i < LIE_COUNT; i++) {
+		printf("%-12s met %llu times, %llu lies, banned %llu times\n", names[i],
+		    (unsigned long long)t->met[i], (unsigned long long)t->told[i],
+		    (unsigned long long)t->banned[i]);
+		tried = tried && t->met[i] > 0 && (t->banned[i] > 0 || (harmless >> i & 1) != 0);
+	}
+	for (unsigned i = 0; i < ATTACK_COUNT; i++)
+		tried = tried && t->attacks[i] > 0;
+	return tried && t->redials > 0 && t->stalls > 0;
+}
+
+static void
+run_world(uint64_t seed, const struct device_key *keys[2], struct totals *totals)
 {
 	struct world w = { .seed = seed, .author = keys[0], .stranger = keys[1] };
 	struct accident a = { .w = &w };
 
 	sim_init(&w.sim, seed);
 	build_network(&w);
-	content_build(&w.content, &w.sim.rng, rng_below(&w.sim.rng, 3 << 20),
-	    UNIT_MIN << rng_below(&w.sim.rng, 4), keys[0]);
+	uint64_t bytes = rng_below(&w.sim.rng, 5 << 19);
+	uint32_t unit_size = UNIT_MIN << rng_below(&w.sim.rng, 4);
+	content_build(&w.content, &w.sim.rng, bytes, unit_size, keys[0]);
 	build_actors(&w);
 	a.event.fn = on_accident;
 	a.left = (unsigned)rng_below(&w.sim.rng, 6);
@@ -201,6 +264,7 @@ run_world(uint64_t seed, const struct device_key *keys[2])
 	WORLD_REQUIRE(&w, w.sim.heap.len == 0);
 	check_servers(&w);
 	check_receivers(&w);
+	count_world(&w, totals);
 	world_clear(&w);
 }
 
@@ -224,15 +288,20 @@ main(int argc, char **argv)
 	uint64_t first = number(one, number(argc > 1 ? argv[1] : NULL, 1));
 	uint64_t count = one != NULL ? 1 : number(argc > 2 ? argv[2] : NULL, is_long ? 5000 : 200);
 	struct device_key *keys[2] = { NULL };
+	struct totals totals = { 0 };
 	struct error e;
 
 	for (unsigned i = 0; i < 2; i++)
 		if (device_key_generate(&keys[i], &e) != OK)
 			abort();
 	for (uint64_t i = 0; i < count; i++)
-		run_world(first + i, (const struct device_key *[2]){ keys[0], keys[1] });
-	printf("%llu worlds\n", (unsigned long long)count);
+		run_world(first + i, (const struct device_key *[2]){ keys[0], keys[1] }, &totals);
+	bool tried = print_totals(&totals);
 	device_key_free(keys[0]);
 	device_key_free(keys[1]);
+	if (count >= 200 && !tried) {
+		fprintf(stderr, "not everything that can go wrong was tried and met\n");
+		return 1;
+	}
 	return 0;
 }

@@ -122,7 +122,7 @@ struct receiver {
 	struct bitset in_flight;   /* units */
 	struct sim_event wake, check;
 	uint64_t done_us; /* 0: not yet */
-	uint64_t taken, closed_gaps;
+	uint64_t taken, closed_gaps, stalls;
 };
 struct receiver *receiver_new(struct world *w, uint32_t node);
 void receiver_free(struct receiver *r);
