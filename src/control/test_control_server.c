@@ -25,6 +25,7 @@ struct fixture {
 	unsigned calls, gone, room, sent;
 	/* of the client */
 	unsigned rows, notes, progress;
+	bool dawdles; /* over the first row, so that the others pile up */
 	int status;
 	struct error error;
 	enum err r;
@@ -101,6 +102,8 @@ on_row(void *ctx, struct bytes record)
 {
 	struct fixture *f = ctx;
 
+	if (f->dawdles && f->rows == 0)
+		usleep(200 * 1000);
 	f->rows += record_num(record, "n") == f->rows;
 }
 
@@ -360,13 +363,13 @@ sends_as_there_is_room(void *ctx, struct control_call *c, const struct control_r
 static void
 a_long_answer_flows_as_it_is_read(void **state)
 {
-	struct fixture f = { 0 };
+	struct fixture f = { .dawdles = true };
 
 	(void)state;
 	run(&f, sends_as_there_is_room, asks, NULL);
 	assert_int_equal(f.r, OK);
 	assert_int_equal(f.rows, MANY);
-	assert_true(f.room > 2);
+	assert_true(f.room >= 2); /* it was full, and was told when it no longer was */
 	assert_true(f.room < MANY / 4);
 }
 
