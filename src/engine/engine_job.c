@@ -13,6 +13,8 @@
 
 enum { JOBS_MAX = 1024 };
 
+static void send_progress(struct engine_job *j);
+
 /* -- the row -- */
 
 struct save_row {
@@ -37,6 +39,7 @@ done_save(struct engine_work *w, enum err r, const struct error *e)
 		log_error("keep a job: %s", e->text);
 	if (j != NULL) {
 		j->row.id = s->row.id;
+		send_progress(j); /* at once: whoever is interrupted now can say which job goes on */
 		if (r != OK)
 			engine_job_finish(j, r, e, (struct bytes){ NULL, 0 });
 		engine_job_end(j);
