@@ -237,7 +237,7 @@ def one_to_one():
 
     contenders = [("weft get (TLS, verified, durable)", get)]
     if web:
-        contenders.append(("nginx TLS | curl | sha256sum (not stored)", curl))
+        contenders.append(("nginx TLS to curl to sha256sum (not stored)", curl))
     if sync:
         contenders.append(("rsync daemon (in clear, unverified), sync", rsync))
     times = take_turns(contenders, args.runs)
