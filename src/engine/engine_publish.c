@@ -346,6 +346,29 @@ fill_commit(struct publish *p, const struct snapshot_map *map)
 	snprintf(c->label, sizeof c->label, "%s", p->label);
 }
 
+/* The commit of the run before this one, if it says what was found now: the server goes on with it where it was. */
+static bool
+is_same_commit(const struct publish *p, const struct commit *c)
+{
+	const struct hash_id none = { 0 };
+
+	return hash_id_equal(&c->share, &p->share_id) && hash_id_equal(&c->policy, &p->policy_id) &&
+	    hash_id_equal(&c->content, &p->result.content) && c->seq == next_seq(p) && strcmp(c->label, p->label) == 0 &&
+	    hash_id_equal(c->n_parents > 0 ? &c->parents[0] : &none, has_base(p) ? &p->base.id : &none);
+}
+
+static bool
+take_up_commit(struct publish *p)
+{
+	struct chunk_store *nodes = p->job.engine->nodes;
+
+	buf_reset(&p->commit_bytes);
+	commit_clear(&p->commit);
+	return !hash_id_is_none(&p->job.row.snapshot) &&
+	    chunk_store_get_node(nodes, &p->job.row.snapshot, &p->commit_bytes, NULL) == OK &&
+	    commit_decode(buf_bytes(&p->commit_bytes), &p->commit, NULL) == OK && is_same_commit(p, &p->commit);
+}
+
 static enum err
 work_commit(struct engine_work *w, struct error *e)
 {
@@ -353,6 +376,8 @@ work_commit(struct engine_work *w, struct error *e)
 	struct engine *en = w->engine;
 	struct snapshot_map *map = NULL;
 
+	if (take_up_commit(p))
+		return OK;
 	enum err r = snapshot_map_open(en->maps_dir, engine_nodes(en), &p->result.content, 0, &p->job.cancel, &map, e);
 	if (r != OK)
 		return r;
@@ -460,6 +485,7 @@ on_withdrawn(struct publish *p, struct bytes why)
 	struct error e;
 
 	(void)fail(&e, ERR_CONFLICT, "the snapshot was withdrawn: %.*s", (int)why.len, (const char *)why.at);
+	p->job.row.snapshot = (struct hash_id){ 0 };
 	engine_job_begin(&p->job);
 	again(p, &e);
 	engine_job_end(&p->job);
