@@ -97,6 +97,7 @@ static void
 free_parts(struct engine *en)
 {
 	array_clear(&en->jobs);
+	engine_ended_clear(en);
 	array_clear(&en->visitors);
 	authority_free(en->authority);
 	map_cache_free(en->maps);

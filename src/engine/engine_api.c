@@ -200,13 +200,17 @@ job_row(struct engine_job *j, const char *list_name, struct buf *out)
 {
 	auto_buf struct buf progress = BUF(RECORD_MAX);
 	static const char *const copied[] = { "done", "total", "rate", "eta", "sources" };
+	auto_free char *share = NULL;
+	auto_free char *path = NULL;
 	struct record_field f;
 
 	if (list_name != NULL)
 		record_text(out, "list", list_name);
 	record_int(out, "job", (uint64_t)j->row.id);
 	record_text(out, "kind", j->kind->name);
-	record_text(out, "share", j->share_name);
+	engine_job_spec_names(&j->row, &share, &path);
+	record_text(out, "share", share);
+	record_bytes(out, "path", bytes_str(path));
 	record_text(out, "state", state_text(j));
 	j->kind->progress(j, &progress);
 	for (size_t i = 0; i < lengthof(copied); i++) {
@@ -233,6 +237,27 @@ send_jobs(struct engine *en, struct control_call *call, const char *list_name)
 		if ((*j)->over)
 			continue;
 		job_row(*j, list_name, &out);
+		control_call_row(call, buf_bytes(&out));
+	}
+}
+
+static void
+send_ended(struct engine *en, struct control_call *call)
+{
+	array_each (row, &en->ended) {
+		auto_buf struct buf out = BUF(RECORD_MAX);
+		auto_free char *share = NULL;
+		auto_free char *path = NULL;
+		engine_job_spec_names(row, &share, &path);
+		record_int(&out, "job", (uint64_t)row->id);
+		record_text(&out, "kind", row->kind == ROOT_PUBLISH ? "publish" : "get");
+		record_text(&out, "share", share);
+		record_bytes(&out, "path", bytes_str(path));
+		record_text(&out, "state", row->state == JOB_DONE ? "done" : "failed");
+		record_size(&out, "total", row->bytes_total);
+		record_time(&out, "time", row->updated_ns);
+		if (row->text[0] != 0)
+			record_text(&out, "text", row->text);
 		control_call_row(call, buf_bytes(&out));
 	}
 }
@@ -312,6 +337,7 @@ engine_call(struct engine *en, struct control_call *call, const struct control_r
 	} else if (strcmp(verb, "devices") == 0) {
 		list(en, call, QUERY_DEVICES, NULL);
 	} else if (strcmp(verb, "jobs") == 0) {
+		send_ended(en, call);
 		send_jobs(en, call, NULL);
 		control_call_done(call, NULL, -1);
 	} else if (strcmp(verb, "status") == 0) {

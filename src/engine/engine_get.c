@@ -594,6 +594,8 @@ discard(struct engine_job *job)
 
 	dest_close(g->dest);
 	g->dest = NULL;
+	if (g->job_dir < 0) /* of an earlier run */
+		g->job_dir = engine_job_dir(job->engine, job->row.id, NULL);
 	if (g->job_dir >= 0)
 		dest_discard(g->path, job->row.id, g->job_dir);
 }

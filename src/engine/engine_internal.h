@@ -7,6 +7,7 @@
  *   engine_join.c      enrolling and leaving
  *   engine_source.c    what the server may fetch from here
  *   engine_job.c       jobs: their life, who watches them, what survives a restart
+ *   engine_ended.c     jobs that are over: the last few, and what a crash left of any
  *   engine_publish.c   one kind of job
  *   engine_get.c       the other
  *   engine_api.c       commands that ask and list
@@ -30,6 +31,7 @@ enum {
 	ENGINE_BACKOFF_MIN_MS = 200,
 	ENGINE_BACKOFF_MAX_MS = 30 * 1000,
 	ENGINE_NOSPACE_RETRY_MS = 3000,
+	ENGINE_ENDED_KEPT = 20,
 	ENGINE_ADDRESSES_MAX = 2 * LIMIT_ADDRESSES,
 };
 
@@ -68,6 +70,7 @@ struct engine {
 	struct engine_link link;
 	struct source source;
 	ARRAY(struct engine_job *) jobs;
+	ARRAY(struct job_row) ended; /* the last that are done or have failed, oldest first */
 	struct listener *listener;   /* NULL: a server listens itself */
 	ARRAY(struct engine_visitor *) visitors;
 	struct job_queue *writes;    /* of state, one after the other */
@@ -177,12 +180,23 @@ void engine_job_share_lost(struct engine *en, const struct hash_id *share, const
 enum err engine_job_load(struct engine *en, struct error *e) must_check;
 int engine_job_dir(struct engine *en, int64_t id, struct error *e); /* made when absent; -1 on failure */
 void engine_job_stop_all(struct engine *en);
+/* Removes what J has on the disk, then J; it is over, and its row says how. */
+void engine_job_discard(struct engine_job *j);
 /* pause, resume, cancel */
 void engine_job_control(struct engine *en, struct control_call *call, const struct control_request *r);
+
+/* -- jobs that are over -- */
+void engine_ended_add(struct engine *en, const struct job_row *row);
+/* A row of an earlier run that is over; J (taken) is its job if a crash left something of it on the disk, else NULL. */
+void engine_ended_load(struct engine *en, const struct job_row *row, struct engine_job *j);
+bool engine_ended_left_something(struct engine *en, const struct job_row *row);
+void engine_ended_clear(struct engine *en);
 
 /* The request as kept in the row: texts in a fixed order, then flags. */
 void engine_job_spec_put(struct buf *spec, const char *text);
 char *engine_job_spec_get(struct reader *r); /* gives; NULL marks R bad */
+/* The share and the directory of any request; gives, "" where it cannot be read. */
+void engine_job_spec_names(const struct job_row *row, char **ret_share, char **ret_path);
 
 void engine_publish(struct engine *en, struct control_call *call, const struct control_request *r);
 struct engine_job *engine_publish_load(struct engine *en, const struct job_row *row);

@@ -90,6 +90,19 @@ engine_job_spec_get(struct reader *r)
 	return mem_dup(b.at, b.len);
 }
 
+void
+engine_job_spec_names(const struct job_row *row, char **ret_share, char **ret_path)
+{
+	struct reader r = reader_over(buf_bytes(&row->spec));
+
+	*ret_share = engine_job_spec_get(&r);
+	*ret_path = engine_job_spec_get(&r);
+	if (*ret_share == NULL)
+		*ret_share = str_dup("");
+	if (*ret_path == NULL)
+		*ret_path = str_dup("");
+}
+
 /* -- watchers -- */
 
 static void
@@ -281,7 +294,8 @@ work_discard(struct engine_work *w, struct error *e)
 	snprintf(name, sizeof name, "%lld", (long long)j->row.id);
 	if (fs_remove_tree(j->engine->jobs_dir, fs_rel(name), NULL) != OK)
 		log_debug("job directory %s stays until the next start", name);
-	return j->row.state == JOB_CANCELED ? state_job_del(w->engine->state, j->row.id, e) : OK;
+	return j->row.state == JOB_CANCELED ? state_job_del(w->engine->state, j->row.id, e)
+					    : state_job_prune(w->engine->state, ENGINE_ENDED_KEPT, e);
 }
 
 static void
@@ -292,11 +306,13 @@ done_discard(struct engine_work *w, enum err r, const struct error *e)
 	if (r != OK)
 		log_error("end job %lld: %s", (long long)j->row.id, e->text);
 	free(w);
+	if (j->row.state != JOB_CANCELED)
+		engine_ended_add(j->engine, &j->row);
 	remove_job(j);
 }
 
-static void
-discard(struct engine_job *j)
+void
+engine_job_discard(struct engine_job *j)
 {
 	struct discard *d = mem_new(struct discard);
 
@@ -311,7 +327,8 @@ cancel_now(struct engine_job *j)
 	(void)fail(&j->why, ERR_CANCELED, "job %lld was cancelled", (long long)j->row.id);
 	j->over = true;
 	j->row.state = JOB_CANCELED;
-	discard(j);
+	engine_job_save(j);
+	engine_job_discard(j);
 }
 
 static void
@@ -365,7 +382,7 @@ void
 engine_job_end(struct engine_job *j)
 {
 	if (--j->busy == 0 && j->over && (j->row.state == JOB_DONE || j->row.state == JOB_FAILED))
-		discard(j);
+		engine_job_discard(j);
 	else
 		engine_job_next(j);
 }
@@ -398,7 +415,7 @@ engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struc
 	buf_add_bytes(&j->answer, row);
 	engine_job_save(j);
 	if (j->busy == 0)
-		discard(j);
+		engine_job_discard(j);
 }
 
 void
@@ -533,25 +550,34 @@ engine_job_control(struct engine *en, struct control_call *call, const struct co
 
 /* -- a restart -- */
 
-static enum err
-load_row(void *ctx, const struct job_row *row, struct error *e)
+static struct engine_job *
+load_job(struct engine *en, const struct job_row *row)
 {
-	struct engine *en = ctx;
-	struct engine_job *j;
-	(void)e;
+	struct engine_job *j = row->kind == ROOT_PUBLISH ? engine_publish_load(en, row) : engine_get_load(en, row);
 
-	if (row->state != JOB_RUNNING && row->state != JOB_PAUSED && row->state != JOB_WAITING)
-		return OK;
-	j = row->kind == ROOT_PUBLISH ? engine_publish_load(en, row) : engine_get_load(en, row);
 	if (j == NULL) {
 		log_error("job %lld cannot be read and is left alone; start it again", (long long)row->id);
-		return OK;
+		return NULL;
 	}
 	j->row = *row;
 	j->row.spec = BUF(row->spec.max);
 	buf_add_bytes(&j->row.spec, buf_bytes(&row->spec));
 	j->want = row->state == JOB_PAUSED ? WANT_PAUSE : WANT_RUN;
-	engine_job_add(en, j);
+	return j;
+}
+
+static enum err
+load_row(void *ctx, const struct job_row *row, struct error *e)
+{
+	struct engine *en = ctx;
+	bool is_over = row->state != JOB_RUNNING && row->state != JOB_PAUSED && row->state != JOB_WAITING;
+	struct engine_job *j = !is_over || engine_ended_left_something(en, row) ? load_job(en, row) : NULL;
+	(void)e;
+
+	if (is_over)
+		engine_ended_load(en, row, j);
+	else if (j != NULL)
+		engine_job_add(en, j);
 	return OK;
 }
 

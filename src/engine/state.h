@@ -167,6 +167,8 @@ enum err state_job_put(
 enum err state_job_get(
     struct state *s, int64_t id, struct job_row *ret, struct error *e) must_check;
 enum err state_job_del(struct state *s, int64_t id, struct error *e) must_check;
+/* Forgets jobs that are done or have failed, but for the last KEEP. */
+enum err state_job_prune(struct state *s, unsigned keep, struct error *e) must_check;
 enum err state_jobs(struct state *s,
     enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e), void *ctx,
     struct error *e) must_check;

@@ -95,6 +95,16 @@ state_job_del(struct state *s, int64_t id, struct error *e)
 	return db_run(s->db, SQL_DEL, e, "i", id);
 }
 
+enum err
+state_job_prune(struct state *s, unsigned keep, struct error *e)
+{
+	static const char SQL_PRUNE[] =
+	    "DELETE FROM job WHERE state IN (?1, ?2) AND id NOT IN "
+	    "(SELECT id FROM job WHERE state IN (?1, ?2) ORDER BY id DESC LIMIT ?3)";
+
+	return db_run(s->db, SQL_PRUNE, e, "iii", (int64_t)JOB_DONE, (int64_t)JOB_FAILED, (int64_t)keep);
+}
+
 static enum err
 tell_job(struct db_row *row,
     enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e), void *ctx,
