@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from weft import SEED, Net
@@ -17,7 +15,6 @@ def closing(net):
 @pytest.fixture
 def net(tmp_path):
     """A server alone; agents are made as needed."""
-    os.chmod(tmp_path, 0o755)  # so that an agent of another user finds its home
     n = Net(tmp_path)
     n.start_server()
     yield n

@@ -1,8 +1,10 @@
 """The main job: publish a folder on one machine, have it on others, every byte verified."""
+import json
 import os
 import pathlib
+import random
 
-from weft import assert_same, hidden_left, make_tree, snapshot_of, write
+from weft import LONG, PATIENCE, assert_same, hidden_left, make_tree, noise, snapshot_of, write
 
 
 def test_a_published_tree_arrives_whole_on_three_agents(net, tmp_path):
@@ -78,3 +80,45 @@ def test_what_the_user_changed_stays_and_is_named(net, tmp_path):
     assert_same(src, dest)
     trash = list(pathlib.Path(dest / ".weft" / "trash").rglob("big1"))
     assert len(trash) == 1 and trash[0].read_bytes() == b"mine"
+
+
+def make_large_tree(root, files):
+    """Many small files, odd names, deep paths, and a sparse file of 2 GiB with a few islands of data."""
+    rng = random.Random(3)
+    make_tree(root, seed=3, files=50, big=2)
+    for i in range(files):
+        write(root / "many" / f"{i % 37:02}" / f"{i:06}.txt", noise(rng, rng.randrange(4000)),
+              mtime_ns=1_600_000_000_000_000_000 + i * 1_000_003)
+    deep = root / "/".join(f"level {i}" for i in range(150))
+    write(deep / "bottom", b"far down")
+    with open(root / "sparse", "wb") as f:
+        f.truncate(2 << 30)
+        for at in (0, 700_000_001, (1 << 30) + 65536, (2 << 30) - 100):
+            f.seek(at)
+            f.write(noise(rng, 100))
+    return root
+
+
+def test_many_files_and_a_sparse_one_on_three_agents_at_once(net, tmp_path):
+    """The size that the issue names: 5,000 small files (WEFT_LONG=1: 50,000)."""
+    files = 50_000 if LONG else 5_000
+    src = make_large_tree(tmp_path / "src", files)
+    publisher = net.agent("publisher")
+    row = publisher.json("publish", src, "--share", "tree")
+    assert row["files"] >= files and row["bytes"] > 2 << 30
+    again = publisher.json("publish", src, "--share", "tree")
+    assert again["unchanged"] and again["files_read"] == 0
+    net.server.run("grant", "tree", "--all", "read")
+    agents = [net.agent(name) for name in "abc"]
+    commands = [a.begin("get", "tree", tmp_path / f"dest-{a.name}", "--json") for a in agents]
+    there = snapshot_of(src)
+    for agent, command in zip(agents, commands):
+        out, err = command.communicate(timeout=PATIENCE * 5)
+        assert command.returncode == 0, err
+        got = json.loads(out)
+        assert got["files"] == row["files"] and got["bytes_fetched"] <= row["bytes_new"]
+        dest = tmp_path / f"dest-{agent.name}"
+        assert snapshot_of(dest) == there
+        assert (dest / "sparse").stat().st_blocks * 512 < 16 << 20
+        assert not hidden_left(dest)
+    assert agents[0].json("verify", "tree")["differences"] == 0

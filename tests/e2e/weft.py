@@ -63,6 +63,13 @@ class Failed(Exception):
         self.result = result
 
 
+def let_in(path):
+    """Other users may pass through what the test runner made for us alone."""
+    for p in [path, *path.parents]:
+        if p.stat().st_uid == os.geteuid() and not p.stat().st_mode & 0o001:
+            p.chmod(p.stat().st_mode | 0o011)
+
+
 class Node:
     """A home and, while it runs, the daemon in it."""
 
@@ -74,6 +81,7 @@ class Node:
         self.arguments = []
         self.as_user = {} if user is None else {"user": user, "group": user, "extra_groups": []}
         if user is not None:
+            let_in(self.home.parent)
             self.home.mkdir(mode=0o700)
             os.chown(self.home, user, user)
 
@@ -163,7 +171,8 @@ class Node:
                                 env=environment(), **self.as_user)
 
     def jobs(self):
-        return self.json("jobs")
+        """Those that are not over."""
+        return [j for j in self.json("jobs") if j["state"] not in ("done", "failed")]
 
     def job(self):
         """The only one, once there is one."""
