@@ -12,10 +12,12 @@
 /* -- notes -- */
 
 static const char *const why_text[] = {
-	[DEST_WHY_CHANGED] = "was changed since it was received and stays; --overwrite moves it to " DEST_TRASH,
+	[DEST_WHY_CHANGED] =
+	    "was changed since it was received and stays; --overwrite moves it to " DEST_TRASH,
 	[DEST_WHY_FILE] = "a file is in the way and stays; --overwrite moves it to " DEST_TRASH,
 	[DEST_WHY_DIR] = "a directory is in the way and stays; --overwrite moves it to " DEST_TRASH,
-	[DEST_WHY_SYMLINK] = "a symlink is in the way and stays; --overwrite moves it to " DEST_TRASH,
+	[DEST_WHY_SYMLINK] =
+	    "a symlink is in the way and stays; --overwrite moves it to " DEST_TRASH,
 	[DEST_WHY_OTHER] = "something is in the way and stays; --overwrite moves it to " DEST_TRASH,
 	[DEST_WHY_GONE] = "is no longer in the share, but was changed here: it stays",
 	[DEST_WHY_LATE] = "appeared or changed while the snapshot was being received: it stays",
@@ -76,10 +78,11 @@ open_or_make(struct dest *d, int parent, struct relpath name, struct error *e)
 	if (r == ERR_NOTFOUND)
 		r = fs_mkdir(parent, name, 0777, &why);
 	else if (r == OK && st.type == FS_SYMLINK)
-		return fail(e, ERR_EXISTS, "%s is a symlink: name the directory it points to", d->path);
-	else if (r == OK && st.type != FS_DIR)
 		return fail(
-		    e, ERR_EXISTS, "%s is not a directory: name one, or one that is to be made", d->path);
+		    e, ERR_EXISTS, "%s is a symlink: name the directory it points to", d->path);
+	else if (r == OK && st.type != FS_DIR)
+		return fail(e, ERR_EXISTS,
+		    "%s is not a directory: name one, or one that is to be made", d->path);
 	if (r == OK || r == ERR_EXISTS)
 		return fs_open_dir(parent, name, &d->dir, e);
 	return dest_fail(e, &why);
@@ -231,7 +234,8 @@ count_missing(struct dest *d)
 	for (uint64_t i = 0; i < d->plan.chunks.n; i++) {
 		const struct dest_chunk *c = dest_chunk(d, i);
 		uint32_t len = snapshot_map_chunk(d->o.map, i)->len;
-		for (uint32_t leaf = 0; c->file != DEST_NONE && leaf < chunk_id_leaf_count(len); leaf++)
+		for (uint32_t leaf = 0; c->file != DEST_NONE && leaf < chunk_id_leaf_count(len);
+		     leaf++)
 			missing += c->taken >> leaf & 1 ? 0 : chunk_id_leaf_len(len, leaf);
 		dest_trim(d, i);
 	}
@@ -371,7 +375,8 @@ dest_expire_trash(const char *path, int64_t now_ns)
 	auto_(fs_list_clear) struct fs_list names = { 0 };
 	uint64_t at;
 
-	if (fs_open_root(path, &dir, NULL) != OK || fs_open_dir(dir, REL(DEST_TRASH), &trash, NULL) != OK ||
+	if (fs_open_root(path, &dir, NULL) != OK ||
+	    fs_open_dir(dir, REL(DEST_TRASH), &trash, NULL) != OK ||
 	    fs_list_dir(trash, &names, NULL) != OK)
 		return;
 	for (size_t i = 0; i < names.n; i++) {

@@ -1,21 +1,26 @@
 /*
  * dest: a directory that receives snapshots: plan, stage, switch.
  *
- * Plan    compares the snapshot with what is there, free space first; says which files are new, changed, the same, in the way (not
- *         put there by us, or changed by the user since), or gone.  A file in the way whose content is what the snapshot
- *         wants is adopted.  What is in the way stays untouched (exit 5) unless overwrite, which moves it to
- *         DEST/.weft/trash/TIME/path, kept 30 days.
- * Stage   each file that needs bytes is a preallocated hidden file under DEST/.weft/stage-JOB/; local bytes first (older version
- *         of the file, moved or copied file, the same chunk anywhere this node knows: state's places), verified; the rest comes as
- *         verified leaves through the sink (any order, any thread).  flush makes it durable (syncfs) and then records it, so a
- *         restart fetches only what is missing.
- * Switch  when everything is staged and flushed: makes directories, renames each file into place (never following a symlink, never
- *         leaving DEST), symlinks, removes files of the previous snapshot that are gone, sets modes (& 0777) and times, directories
- *         last and deepest first, flushes, and records in state what is there now.  A crash in between is finished by the next run:
+ * Plan    compares the snapshot with what is there, free space first; says which files are new, changed,
+ *         the same, in the way (not put there by us, or changed by the user since), or gone.  A file in
+ *         the way whose content is what the snapshot wants is adopted: ours from then on.  What is in
+ *         the way stays untouched (exit 5) unless overwrite, which moves it to DEST/.weft/trash/TIME/path,
+ *         kept 30 days.
+ * Stage   what needs bytes is a preallocated hidden file under DEST/.weft/stage-JOB/; local bytes first
+ *         (older version of the file, moved or copied file, the same chunk anywhere this node knows:
+ *         places), verified; the rest comes as verified leaves through the sink (any order, any thread).
+ *         flush makes it durable (syncfs) and then records it, so a restart fetches only what is missing.
+ * Switch  when everything is staged: it is made whole and flushed; what the snapshot lacks goes; new
+ *         directories are moved into place as one, other files and symlinks one by one (never following a
+ *         symlink, never leaving DEST); modes (& 0777) and times, those of directories last and deepest
+ *         first; all is flushed, and recorded in state.  A crash in between is finished by the next run:
  *         every file is either the old one or the new one, whole.
  *
- * Memory   plans live in big_arrays in the job's directory: tens of bytes a file resident at most.
- * Threads  dest_plan, dest_copy_local, dest_switch run in jobs, one at a time; take may run in several jobs at once; missing on the loop.
+ * What the user changes meanwhile stays and is named, and so is what cannot be made; the rest goes on.
+ *
+ * Memory   plans live in big_arrays in the job's directory: little is resident, whatever the share holds.
+ * Threads  dest_plan, dest_copy_local, dest_switch run in jobs, one at a time; take may run in several jobs
+ *          at once, with flush beside it; missing on the loop.
  */
 #pragma once
 
@@ -27,33 +32,41 @@
 
 struct dest;
 struct dest_opts {
-	const char *path;              /* DEST; made when absent (its parent must exist) */
-	struct relpath subpath;        /* only this part of the snapshot; "" for all: then entries of subpath land in DEST */
+	const char *path; /* DEST, absolute; made when absent (its parent must exist) */
+	/* Only this part of the snapshot; "" for all.  The entries of a directory land in DEST, a file as
+	 * DEST/name. */
+	struct relpath subpath;
 	int64_t job;
-	int job_dir;                   /* descriptor of the job's directory in the home, kept */
+	int job_dir; /* descriptor of the job's directory in the home, kept */
 	struct state *state;
 	struct places *places;
-	struct root *root;             /* ROOT_GET; updated by dest_switch; kept */
+	struct root *root; /* ROOT_GET; updated by dest_switch; kept */
 	struct node_source nodes;
-	struct snapshot_map *map;      /* kept; replaced by dest after a restart with dest_set_map */
+	struct snapshot_map *map; /* of content, with its units; kept */
 	struct hash_id snapshot, content;
 	bool overwrite;
 	atomic_bool *cancel;
-	void (*on_note)(void *ctx, struct relpath path, const char *why); /* in the way, or cannot be made; in a job */
+	/* PATH is not as the snapshot wants it: it is in the way, or cannot be made.  In a job. */
+	void (*on_note)(void *ctx, struct relpath path, const char *why);
 	void *ctx;
 };
 struct dest_summary {
-	uint64_t files, files_new, files_changed, files_same, files_adopted, files_removed, in_way, trashed;
-	uint64_t bytes;                /* of all files of the snapshot (part) */
-	uint64_t bytes_reused;         /* staged from local bytes, or left in place */
-	uint64_t bytes_missing;        /* to be fetched, when planned */
+	uint64_t files, files_new, files_changed, files_same, files_adopted, files_removed;
+	uint64_t in_way; /* entries that are not as wanted: told to on_note */
+	uint64_t trashed;
+	uint64_t bytes;         /* of all files of the snapshot (part) */
+	uint64_t bytes_reused;  /* staged from local bytes, or left in place */
+	uint64_t bytes_missing; /* to be fetched, when planned */
 };
-/* ERR_EXISTS: DEST is a file or a symlink to none; ERR_IO read-only; ERR_NOSPACE: needs N, has M; ERR_PROTO: the manifest breaks
- * a rule.  Resumes when the job's directory holds the plan of the same snapshot. */
+/* ERR_EXISTS: DEST is a file or a symlink; ERR_IO read-only; ERR_NOSPACE: needs N, has M; ERR_PROTO: the
+ * manifest breaks a rule.  Goes on where an earlier run of the job was, whatever the user did meanwhile. */
 enum err dest_plan(const struct dest_opts *o, struct dest **ret, struct error *e) must_check;
 void dest_close(struct dest *d); /* keeps everything on disk */
+/* ERR_NOSPACE: again when there is room. */
 enum err dest_copy_local(struct dest *d, struct error *e) must_check;
 struct sink dest_sink(struct dest *d);
+/* ERR_AGAIN: bytes are missing after all (a flush failed) and are to be fetched; ERR_NOSPACE: again when
+ * there is room. */
 enum err dest_switch(struct dest *d, struct error *e) must_check;
 void dest_summary(const struct dest *d, struct dest_summary *ret);
 /* Forgets the job: removes stage and plan. */
@@ -61,15 +74,17 @@ void dest_discard(const char *path, int64_t job, int job_dir);
 /* Removes trash older than 30 days. */
 void dest_expire_trash(const char *path, int64_t now_ns);
 
-/* weft verify: re-hashes what is on disk under ROOT (both kinds) against its snapshot; names every difference. */
+/* weft verify: re-hashes what is on disk under ROOT (both kinds) against its snapshot; names every
+ * difference. */
 struct dest_verify_opts {
 	const struct root *root;
 	struct node_source nodes;
-	struct relpath path;           /* "" for all */
+	struct relpath path; /* "" for all */
 	atomic_bool *cancel;
-	void (*on_difference)(void *ctx, struct relpath path, const char *what); /* "missing", "content differs", "mode", "time", "extra" ... */
+	/* WHAT: "missing", "size differs", "content differs", "mode differs", "time differs" ... */
+	void (*on_difference)(void *ctx, struct relpath path, const char *what);
 	void (*on_progress)(void *ctx, uint64_t files, uint64_t bytes);
 	void *ctx;
 };
-enum err dest_verify(const struct dest_verify_opts *o, uint64_t *ret_files, uint64_t *ret_bytes, uint64_t *ret_differences,
-    struct error *e) must_check;
+enum err dest_verify(const struct dest_verify_opts *o, uint64_t *ret_files, uint64_t *ret_bytes,
+    uint64_t *ret_differences, struct error *e) must_check;

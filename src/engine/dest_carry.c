@@ -11,13 +11,15 @@
 
 /* Is staged file I still there, as the earlier plan left it? */
 static bool
-is_staged(struct dest *d, const struct dest_file *old, uint32_t i, struct buf *path, struct fs_stat *st)
+is_staged(
+    struct dest *d, const struct dest_file *old, uint32_t i, struct buf *path, struct fs_stat *st)
 {
 	const struct dest_file *f = dest_file(d, i);
 
 	if (f->type != TREE_FILE || !dest_is_new(f) || !old->is_made || old->top != f->top)
 		return false;
-	if (fs_stat_at(d->stage, dest_stage_path(d, i, path), st, NULL) != OK || st->type != FS_FILE)
+	if (fs_stat_at(d->stage, dest_stage_path(d, i, path), st, NULL) != OK ||
+	    st->type != FS_FILE)
 		return false;
 	return f->is_small ? st->size == f->size : st->size <= f->size;
 }

@@ -53,7 +53,8 @@ dest_cursor_open_up(struct dest *d, uint32_t dir)
 		struct relpath path = dest_file_path(d, dest_file(d, chain[n]));
 		if (fs_stat_at(d->dir, path, &st, NULL) != OK || st.type != FS_DIR)
 			break;
-		if ((st.mode & 0700) != 0700 && fs_set_mode_at(d->dir, path, st.mode | 0700, NULL) == OK) {
+		if ((st.mode & 0700) != 0700 &&
+		    fs_set_mode_at(d->dir, path, st.mode | 0700, NULL) == OK) {
 			dest_cursor_touch(d, chain[n]);
 			changed = true;
 		}

@@ -37,7 +37,8 @@ dest_dress(struct dest *d, struct error *e)
 	for (uint64_t i = d->plan.files.n; r == OK && i-- > 0;) {
 		const struct dest_file *f = dest_file(d, i);
 		dest_trim(d, i);
-		if (f->type != TREE_DIR || f->action == DEST_SKIP || (f->action == DEST_KEEP && !f->is_done))
+		if (f->type != TREE_DIR || f->action == DEST_SKIP ||
+		    (f->action == DEST_KEEP && !f->is_done))
 			continue;
 		r = dress_dir(&c, (uint32_t)i, &why);
 		if (r != OK && why.sys == EACCES && dest_cursor_open_up(d, f->dir))

@@ -66,7 +66,7 @@ copy_all(struct dest *d, struct error *e)
 		const struct dest_copy *c = big_array_at(&d->plan.copies, i);
 		uint32_t len = snapshot_map_chunk(d->o.map, c->chunk)->len;
 		bool small = dest_file(d, c->file)->is_small ||
-		    dest_file(d, dest_chunk(d, c->chunk)->file)->is_small;
+			     dest_file(d, dest_chunk(d, c->chunk)->file)->is_small;
 		if (dest_is_canceled(d))
 			return fail(e, ERR_CANCELED, "stopped");
 		r = small ? copy_bytes(d, c, len, room, e) : copy_range(d, c, len, e);
@@ -96,10 +96,12 @@ finish_file(struct dest *d, uint32_t i, struct error *e)
 }
 
 static enum err
-make_symlink(struct dest *d, const struct dest_file *f, struct relpath path, int *ret_fd, struct error *e)
+make_symlink(
+    struct dest *d, const struct dest_file *f, struct relpath path, int *ret_fd, struct error *e)
 {
 	(void)ret_fd;
-	return fs_symlink(d->stage, path, BYTES(big_array_at(&d->plan.paths, f->target), f->target_len), e);
+	return fs_symlink(
+	    d->stage, path, BYTES(big_array_at(&d->plan.paths, f->target), f->target_len), e);
 }
 
 static enum err

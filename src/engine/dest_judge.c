@@ -18,9 +18,9 @@ struct subject {
 	struct dest_planner *p;
 	const struct dest_pair *pair;
 	struct dest_level *level;
-	struct relpath name;             /* in level */
-	struct fs_stat st;               /* of what stands there */
-	const struct state_file *known;  /* what we wrote under this name, or NULL */
+	struct relpath name;            /* in level */
+	struct fs_stat st;              /* of what stands there */
+	const struct state_file *known; /* what we wrote under this name, or NULL */
 };
 
 static bool
@@ -28,8 +28,9 @@ is_ours(const struct subject *s)
 {
 	const struct state_file *k = s->known;
 
-	return k != NULL && k->ours && s->st.type == FS_FILE && k->size == s->st.size && k->ino == s->st.ino &&
-	    k->mtime_ns == s->st.mtime_ns && k->ctime_ns == s->st.ctime_ns;
+	return k != NULL && k->ours && s->st.type == FS_FILE && k->size == s->st.size &&
+	       k->ino == s->st.ino && k->mtime_ns == s->st.mtime_ns &&
+	       k->ctime_ns == s->st.ctime_ns;
 }
 
 static bool
@@ -39,7 +40,8 @@ same_content(const struct tree_entry *a, const struct tree_entry *b)
 	    !hash_id_equal(&a->root, &b->root))
 		return false;
 	for (uint32_t i = 0; i < a->n_items; i++) {
-		if (a->items[i].len != b->items[i].len || !hash_id_equal(&a->items[i].id, &b->items[i].id))
+		if (a->items[i].len != b->items[i].len ||
+		    !hash_id_equal(&a->items[i].id, &b->items[i].id))
 			return false;
 	}
 	return true;
@@ -53,8 +55,8 @@ holds(const struct subject *s, const struct tree_entry *en, bool *ret, struct er
 	auto_fd int fd = -1;
 
 	*ret = false;
-	if (en == NULL || en->type != TREE_FILE || s->st.type != FS_FILE || s->st.size != en->size ||
-	    fs_open_read(s->level->fd, s->name, &fd, NULL) != OK)
+	if (en == NULL || en->type != TREE_FILE || s->st.type != FS_FILE ||
+	    s->st.size != en->size || fs_open_read(s->level->fd, s->name, &fd, NULL) != OK)
 		return OK; /* what cannot be read stays in the way */
 	return dest_content_is(d->o.nodes, fd, en, s->p->room, d->o.cancel, ret, e);
 }
@@ -65,8 +67,8 @@ same_target(const struct subject *s, const struct tree_entry *en)
 	auto_buf struct buf target = BUF(TREE_LINK_MAX);
 
 	return en != NULL && en->type == TREE_SYMLINK && s->st.type == FS_SYMLINK &&
-	    fs_readlink(s->level->fd, s->name, &target, NULL) == OK &&
-	    bytes_equal(buf_bytes(&target), en->target);
+	       fs_readlink(s->level->fd, s->name, &target, NULL) == OK &&
+	       bytes_equal(buf_bytes(&target), en->target);
 }
 
 static bool
@@ -80,15 +82,18 @@ set_or_keep(const struct subject *s)
 {
 	const struct tree_entry *en = s->pair->new;
 
-	return (s->st.mode & 0777) == en->mode && s->st.mtime_ns == en->mtime_ns ? DEST_KEEP : DEST_SET;
+	return (s->st.mode & 0777) == en->mode && s->st.mtime_ns == en->mtime_ns ? DEST_KEEP
+										 : DEST_SET;
 }
 
 /* The user's. */
 static void
 in_way(const struct subject *s, struct dest_file *f)
 {
-	static const uint8_t whys[] = { [FS_FILE] = DEST_WHY_FILE, [FS_DIR] = DEST_WHY_DIR,
-		[FS_SYMLINK] = DEST_WHY_SYMLINK, [FS_OTHER] = DEST_WHY_OTHER };
+	static const uint8_t whys[] = { [FS_FILE] = DEST_WHY_FILE,
+		[FS_DIR] = DEST_WHY_DIR,
+		[FS_SYMLINK] = DEST_WHY_SYMLINK,
+		[FS_OTHER] = DEST_WHY_OTHER };
 
 	if (s->p->d->o.overwrite) {
 		f->action = DEST_DISPLACE;
@@ -106,7 +111,7 @@ is_known_same(const struct subject *s)
 	const struct dest_pair *pair = s->pair;
 
 	return is_ours(s) && pair->old != NULL && same_content(pair->old, pair->new) &&
-	    s->known->content == dest_content_print(pair->new);
+	       s->known->content == dest_content_print(pair->new);
 }
 
 /* Ours, and where the previous snapshot had the same mode and time, also a filesystem with coarser
@@ -116,7 +121,8 @@ set_or_keep_ours(const struct subject *s)
 {
 	const struct tree_entry *old = s->pair->old, *new = s->pair->new;
 
-	return old->mode == new->mode && old->mtime_ns == new->mtime_ns ? DEST_KEEP : set_or_keep(s);
+	return old->mode == new->mode && old->mtime_ns == new->mtime_ns ? DEST_KEEP
+									: set_or_keep(s);
 }
 
 static enum err
@@ -190,7 +196,8 @@ look(struct dest_planner *p, const struct dest_pair *pair, struct subject *s, st
 }
 
 enum err
-dest_judge(struct dest_planner *p, const struct dest_pair *pair, struct dest_file *f, struct error *e)
+dest_judge(
+    struct dest_planner *p, const struct dest_pair *pair, struct dest_file *f, struct error *e)
 {
 	const struct dest_level *l = dest_level_top(p);
 	struct subject s;
@@ -217,8 +224,8 @@ dest_judge(struct dest_planner *p, const struct dest_pair *pair, struct dest_fil
 }
 
 enum err
-dest_judge_gone(struct dest_planner *p, const struct dest_pair *pair, struct dest_gone *g, bool *ret_ours,
-    struct error *e)
+dest_judge_gone(struct dest_planner *p, const struct dest_pair *pair, struct dest_gone *g,
+    bool *ret_ours, struct error *e)
 {
 	struct subject s;
 
@@ -233,7 +240,9 @@ dest_judge_gone(struct dest_planner *p, const struct dest_pair *pair, struct des
 	g->was = dest_stat_of(&s.st);
 	g->mode = s.st.mode;
 	g->row = s.known != NULL ? s.known->id : 0;
-	g->type = s.st.type == FS_DIR ? TREE_DIR : s.st.type == FS_SYMLINK ? TREE_SYMLINK : TREE_FILE;
+	g->type = s.st.type == FS_DIR       ? TREE_DIR
+		  : s.st.type == FS_SYMLINK ? TREE_SYMLINK
+					    : TREE_FILE;
 	*ret_ours = is_ours(&s) || same_target(&s, pair->old) || was_our_dir(&s);
 	if (*ret_ours || pair->new != NULL || s.known == NULL || s.st.type != FS_FILE)
 		return OK;

@@ -111,8 +111,8 @@ turn_page(struct dest_planner *p, struct dest_level *l, struct error *e)
 	if (l->known.len > 0)
 		last = l->known.at[l->known.len - 1];
 	l->known.len = l->at = 0;
-	return state_files_after(p->d->o.state, l->state_dir, BYTES(last.name, last.name_len), KNOWN_PAGE,
-	    &l->known, e);
+	return state_files_after(
+	    p->d->o.state, l->state_dir, BYTES(last.name, last.name_len), KNOWN_PAGE, &l->known, e);
 }
 
 enum err

@@ -17,7 +17,8 @@ copy_chunk(struct dest *d, uint32_t chunk, uint8_t *room, bool *ret_copied, stru
 	    places_get_leaves(d->o.places, &m->id, m->len, 0, n, room, &len, &leaves, NULL) != OK)
 		return OK;
 	for (uint32_t leaf = 0; leaf < n; leaf++) {
-		struct bytes b = BYTES(room + (size_t)leaf * CHUNK_LEAF, chunk_id_leaf_len(m->len, leaf));
+		struct bytes b =
+		    BYTES(room + (size_t)leaf * CHUNK_LEAF, chunk_id_leaf_len(m->len, leaf));
 		enum err r = dest_take_leaf(d, chunk, leaf, b, e);
 		if (r != OK)
 			return r;

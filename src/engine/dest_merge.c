@@ -7,11 +7,11 @@
 #include "engine/dest_private.h"
 
 struct side {
-	struct tree_walk *walk;  /* NULL: nothing (more) */
+	struct tree_walk *walk; /* NULL: nothing (more) */
 	struct relpath path;
 	struct tree_entry entry;
 	const char *only;
-	bool here;               /* path and entry hold the next one */
+	bool here; /* path and entry hold the next one */
 };
 
 struct dest_merge {
@@ -45,7 +45,7 @@ is_wanted(const struct side *s)
 		return true;
 	n = strlen(s->only);
 	return s->path.len >= n && memcmp(s->path.text, s->only, n) == 0 &&
-	    (s->path.len == n || s->path.text[n] == '/');
+	       (s->path.len == n || s->path.text[n] == '/');
 }
 
 static enum err

@@ -18,17 +18,17 @@
 struct placer {
 	struct dest *d;
 	struct dest_cursor at;
-	struct buf staged;       /* text of the staged path */
+	struct buf staged; /* text of the staged path */
 };
 
 /* One entry on its way. */
 struct spot {
 	uint32_t i;
 	struct dest_file *f;
-	struct relpath path;     /* in DEST */
-	struct relpath staged;   /* in the stage */
-	int dir;                 /* its directory */
-	struct relpath name;     /* in that */
+	struct relpath path;   /* in DEST */
+	struct relpath staged; /* in the stage */
+	int dir;               /* its directory */
+	struct relpath name;   /* in that */
 };
 
 static enum err
@@ -61,7 +61,7 @@ make_room(struct dest *d, const struct spot *s, enum room *ret, struct error *e)
 		return r == ERR_NOTFOUND ? OK : r;
 	bool is_dir = st.type == FS_DIR;
 	bool is_old = s->f->action == DEST_REPLACE &&
-	    (is_dir ? st.ino == s->f->was.ino : dest_stat_equal(&s->f->was, &st));
+		      (is_dir ? st.ino == s->f->was.ino : dest_stat_equal(&s->f->was, &st));
 	if (is_old && !is_dir && s->f->type == TREE_DIR)
 		return fs_unlink(s->dir, s->name, e);
 	if (is_old && !is_dir) {
@@ -222,7 +222,7 @@ set(struct dest *d, const struct spot *s, struct error *e)
 	f->is_done = 0;
 	/* A crash may have come between setting it and saying so. */
 	bool is_set = r == OK && d->again && f->was.ino == st.ino && f->was.size == st.size &&
-	    f->mtime_ns == st.mtime_ns && f->mode == (st.mode & 0777);
+		      f->mtime_ns == st.mtime_ns && f->mode == (st.mode & 0777);
 	if (r == ERR_NOTFOUND || (r == OK && !is_set && !dest_stat_equal(&f->was, &st))) {
 		dest_note(d, s->path, DEST_WHY_LATE, NULL);
 		return OK;

@@ -39,7 +39,8 @@ find_chunk(struct dest_planner *p, const struct hash_id *id)
 
 /* The first place of a chunk is where it is received; a further one is copied from there in the end. */
 static enum err
-add_chunk(struct dest_planner *p, uint32_t number, const struct tree_item *item, uint64_t off, struct error *e)
+add_chunk(struct dest_planner *p, uint32_t number, const struct tree_item *item, uint64_t off,
+    struct error *e)
 {
 	struct dest *d = p->d;
 	uint32_t at = find_chunk(p, &item->id);
@@ -72,7 +73,8 @@ add_items(struct dest_planner *p, const struct tree_entry *en, uint32_t number, 
 			r = add_chunk(p, number, &item, off, e);
 		if (r != OK)
 			return r;
-		if (item.len == en->size && item.len <= CHUNK_LEAF && !dest_file(d, number)->has_holes)
+		if (item.len == en->size && item.len <= CHUNK_LEAF &&
+		    !dest_file(d, number)->has_holes)
 			dest_file(d, number)->is_small = 1;
 		off += item.len;
 	}
@@ -109,10 +111,13 @@ enter(struct dest_planner *p, const struct dest_pair *pair, uint32_t number, str
 {
 	struct dest *d = p->d;
 	struct dest_file *f = dest_file(d, number);
-	const struct dest_level l = { .number = number, .top = f->top, .blocked = f->action == DEST_SKIP };
+	const struct dest_level l = {
+		.number = number, .top = f->top, .blocked = f->action == DEST_SKIP
+	};
 	struct error why;
 
-	enum err r = dest_level_push(p, pair->path, l, f->action == DEST_KEEP || f->action == DEST_SET, &why);
+	enum err r = dest_level_push(
+	    p, pair->path, l, f->action == DEST_KEEP || f->action == DEST_SET, &why);
 	if (r == OK)
 		return OK;
 	if (r != ERR_DENIED)
@@ -164,7 +169,8 @@ static enum err
 plan_gone(struct dest_planner *p, const struct dest_pair *pair, struct error *e)
 {
 	struct dest *d = p->d;
-	struct dest_gone g = { .path_len = (uint32_t)pair->path.len, .dir = dest_level_top(p)->number };
+	struct dest_gone g = { .path_len = (uint32_t)pair->path.len,
+		.dir = dest_level_top(p)->number };
 	struct dest_level below = { .number = g.dir, .top = DEST_NONE, .is_gone = true };
 	bool ours, is_dir;
 	struct error why;
@@ -215,8 +221,10 @@ static enum err
 plan_all(struct dest_planner *p, struct error *e)
 {
 	struct dest *d = p->d;
-	const struct hash_id *before = hash_id_is_none(&d->o.root->snapshot) ? NULL : &d->o.root->content;
-	auto_(dest_merge_free_p) struct dest_merge *m = dest_merge_new(d->o.nodes, before, &d->tree, d->only);
+	const struct hash_id *before =
+	    hash_id_is_none(&d->o.root->snapshot) ? NULL : &d->o.root->content;
+	auto_(dest_merge_free_p) struct dest_merge *m =
+	    dest_merge_new(d->o.nodes, before, &d->tree, d->only);
 	struct dest_pair pair;
 	const struct dest_level top = { .number = DEST_NONE, .top = DEST_NONE };
 	enum err r = dest_level_push(p, (struct relpath){ "", 0 }, top, true, e);

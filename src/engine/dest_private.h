@@ -29,23 +29,24 @@
 #include "platform/big_array.h"
 
 enum {
-	DEST_STAGE_DIR = 4096,    /* staged files in one directory */
-	DEST_OPEN_FILES = 16,     /* staged files kept open */
+	DEST_STAGE_DIR = 4096, /* staged files in one directory */
+	DEST_OPEN_FILES = 16,  /* staged files kept open */
 	DEST_TRASH_DAYS = 30,
-	DEST_TRIM = 65536,        /* entries between two trims of the plan's memory */
-	DEST_PATH_MAX = RELPATH_MAX + 16, /* of a staged file: a number stands in for its first name */
+	DEST_TRIM = 65536, /* entries between two trims of the plan's memory */
+	DEST_PATH_MAX =
+	    RELPATH_MAX + 16, /* of a staged file: a number stands in for its first name */
 };
-#define DEST_META  ".weft"       /* ours in a destination; never published */
+#define DEST_META  ".weft" /* ours in a destination; never published */
 #define DEST_TRASH ".weft/trash"
 #define DEST_NONE  UINT32_MAX
 
 enum dest_action {
-	DEST_KEEP = 1,   /* as wanted already */
-	DEST_SET,        /* content as wanted; mode or time to be set */
-	DEST_MAKE,       /* not there */
-	DEST_REPLACE,    /* there, ours, another content */
-	DEST_DISPLACE,   /* there, the user's: to the trash first (--overwrite) */
-	DEST_SKIP,       /* there, the user's: stays */
+	DEST_KEEP = 1, /* as wanted already */
+	DEST_SET,      /* content as wanted; mode or time to be set */
+	DEST_MAKE,     /* not there */
+	DEST_REPLACE,  /* there, ours, another content */
+	DEST_DISPLACE, /* there, the user's: to the trash first (--overwrite) */
+	DEST_SKIP,     /* there, the user's: stays */
 };
 
 /* Why an entry is not as the snapshot wants it. */
@@ -70,33 +71,33 @@ struct dest_stat {
 
 /* One entry of the snapshot, in manifest order. */
 struct dest_file {
-	uint64_t path;           /* offset in paths */
-	uint64_t target;         /* of a symlink: offset in paths */
+	uint64_t path;   /* offset in paths */
+	uint64_t target; /* of a symlink: offset in paths */
 	uint64_t size;
 	int64_t mtime_ns;
 	uint32_t path_len, target_len;
 	uint32_t mode;
-	uint32_t dir;            /* number of the directory it is in; DEST_NONE: DEST itself */
-	uint32_t top;            /* number of the outermost new directory that it is in, or is: they are
+	uint32_t dir;    /* number of the directory it is in; DEST_NONE: DEST itself */
+	uint32_t top;    /* number of the outermost new directory that it is in, or is: they are
 				    staged as they will be and moved as one; DEST_NONE */
-	uint32_t end;            /* number behind it and all that is beneath it */
-	uint8_t type;            /* enum tree_type */
-	uint8_t action;          /* enum dest_action */
-	uint8_t why;             /* SKIP: enum dest_why; NONE beneath something that stays */
-	uint8_t adopted;         /* was there with the wanted content, not put there by us */
+	uint32_t end;    /* number behind it and all that is beneath it */
+	uint8_t type;    /* enum tree_type */
+	uint8_t action;  /* enum dest_action */
+	uint8_t why;     /* SKIP: enum dest_why; NONE beneath something that stays */
+	uint8_t adopted; /* was there with the wanted content, not put there by us */
 	uint8_t has_holes;
-	uint8_t is_small;        /* one chunk of one leaf: written in one go */
-	uint8_t is_made;         /* staged, perhaps not whole */
-	uint8_t is_done;         /* in place, or (a directory) written into */
-	struct dest_stat was;    /* what the plan saw there: it is replaced only if it is still that */
-	struct dest_stat is;     /* what we made: staged, then in place */
+	uint8_t is_small;     /* one chunk of one leaf: written in one go */
+	uint8_t is_made;      /* staged, perhaps not whole */
+	uint8_t is_done;      /* in place, or (a directory) written into */
+	struct dest_stat was; /* what the plan saw there: it is replaced only if it is still that */
+	struct dest_stat is;  /* what we made: staged, then in place */
 };
 /* One chunk of the map: where it is received to, if it is wanted here. */
 struct dest_chunk {
-	uint64_t offset;         /* in the staged file */
-	uint32_t file;           /* its number; DEST_NONE: not needed */
-	uint16_t taken;          /* leaves written */
-	uint16_t durable;        /* leaves flushed */
+	uint64_t offset;  /* in the staged file */
+	uint32_t file;    /* its number; DEST_NONE: not needed */
+	uint16_t taken;   /* leaves written */
+	uint16_t durable; /* leaves flushed */
 };
 /* A further place of a chunk that is received elsewhere: copied when everything is here. */
 struct dest_copy {
@@ -106,12 +107,12 @@ struct dest_copy {
 /* An entry of the previous snapshot that the wanted one lacks, and that is ours. */
 struct dest_gone {
 	uint64_t path;
-	int64_t row;             /* of the file or directory in state; 0 none */
+	int64_t row; /* of the file or directory in state; 0 none */
 	uint32_t path_len;
-	uint32_t dir;            /* of the innermost directory above it that stays, as in dest_file */
+	uint32_t dir; /* of the innermost directory above it that stays, as in dest_file */
 	uint32_t mode;
-	uint8_t type;            /* of what stands there */
-	uint8_t stays;           /* the user has changed it: only its row goes */
+	uint8_t type;  /* of what stands there */
+	uint8_t stays; /* the user has changed it: only its row goes */
 	uint8_t pad[2];
 	struct dest_stat was;
 };
@@ -126,7 +127,7 @@ struct dest_header { /* the file "plan": what the arrays belong to */
 	uint8_t snapshot[HASH_ID_BYTES], tree[HASH_ID_BYTES];
 	uint8_t only[HASH_BYTES]; /* of its name */
 	uint8_t overwrite;
-	uint8_t mark[16];         /* as in the stage: it is the one that the plan was made with */
+	uint8_t mark[16]; /* as in the stage: it is the one that the plan was made with */
 	/* up to here they must agree with ours */
 	uint8_t phase, generation;
 	struct dest_summary summary;
@@ -142,20 +143,24 @@ struct dest_fd {
 struct dest {
 	struct dest_opts o;
 	char *path, *subpath;
-	int dir;                 /* DEST */
-	int stage;               /* DEST/.weft/stage-JOB */
+	int dir;   /* DEST */
+	int stage; /* DEST/.weft/stage-JOB */
 	uint8_t mark[16];
-	struct hash_id tree;     /* of the directory whose entries land in DEST */
-	char *only;              /* NULL, or the one entry of it that is wanted */
+	struct hash_id tree; /* of the directory whose entries land in DEST */
+	char *only;          /* NULL, or the one entry of it that is wanted */
 	struct dest_arrays plan;
 	uint8_t phase, generation;
-	bool again;              /* placing was begun before: some of it has been done */
+	bool again; /* placing was begun before: some of it has been done */
 	struct dest_summary summary;
 	/* The rest may be touched by several jobs at once. */
 	pthread_mutex_t lock;
 	struct dest_fd open[DEST_OPEN_FILES];
 	uint64_t clock;
-	ARRAY(struct { uint32_t chunk; uint16_t leaves; }) fresh; /* taken since the last flush */
+	ARRAY(struct {
+		uint32_t chunk;
+		uint16_t leaves;
+	})
+	fresh; /* taken since the last flush */
 };
 
 static inline struct dest_file *
@@ -207,7 +212,7 @@ static inline bool
 dest_stat_equal(const struct dest_stat *a, const struct fs_stat *b)
 {
 	return a->size == b->size && a->ino == b->ino && a->mtime_ns == b->mtime_ns &&
-	    a->ctime_ns == b->ctime_ns;
+	       a->ctime_ns == b->ctime_ns;
 }
 /* The same file under a new name, which changes its ctime. */
 static inline bool
@@ -241,8 +246,8 @@ void dest_store_close(struct dest_arrays *a);
 /* The plan is no more; the arrays stay open. */
 enum err dest_store_forget(int job_dir, struct error *e) must_check;
 void dest_store_remove(int job_dir, int generation); /* its arrays; -1: all */
-enum err dest_carry(struct dest *d, const struct dest_arrays *old, bool *ret_any,
-    struct error *e) must_check;
+enum err dest_carry(
+    struct dest *d, const struct dest_arrays *old, bool *ret_any, struct error *e) must_check;
 
 /* -- two trees side by side -- */
 struct dest_merge;
@@ -256,29 +261,29 @@ struct dest_merge *dest_merge_new(struct node_source nodes, const struct hash_id
     const struct hash_id *new, const char *only);
 void dest_merge_free(struct dest_merge *m);
 DEFINE_FREE_P(dest_merge)
-enum err dest_merge_next(
-    struct dest_merge *m, struct dest_pair *ret, struct error *e) must_check; /* ERR_NOTFOUND: end */
+enum err dest_merge_next(struct dest_merge *m, struct dest_pair *ret,
+    struct error *e) must_check; /* ERR_NOTFOUND: end */
 
 /* -- planning -- */
 struct dest_level { /* a directory on the way down */
 	size_t path_len;
-	uint32_t number;         /* as dest_file.dir of what is in it; of one that is gone: of the
+	uint32_t number;        /* as dest_file.dir of what is in it; of one that is gone: of the
 				    innermost above it that stays */
-	uint32_t top;            /* as dest_file.top of what is in it */
-	bool blocked;            /* something of the user's stands there and stays */
-	bool is_gone;            /* only the previous snapshot has it */
-	int fd;                  /* -1: not on the disk */
-	uint32_t mode;           /* to be restored; DEST_NONE: it was not touched */
-	int64_t state_dir;       /* 0: we have written nothing into it */
-	state_file_array known;  /* some of what we wrote, in name order */
-	size_t at;               /* in known */
+	uint32_t top;           /* as dest_file.top of what is in it */
+	bool blocked;           /* something of the user's stands there and stays */
+	bool is_gone;           /* only the previous snapshot has it */
+	int fd;                 /* -1: not on the disk */
+	uint32_t mode;          /* to be restored; DEST_NONE: it was not touched */
+	int64_t state_dir;      /* 0: we have written nothing into it */
+	state_file_array known; /* some of what we wrote, in name order */
+	size_t at;              /* in known */
 };
 struct dest_planner {
 	struct dest *d;
 	ARRAY(struct dest_level) levels;
-	struct buf dir;          /* path of the innermost */
-	uint8_t *room;           /* CHUNK_MAX, for comparing contents */
-	uint32_t next_chunk;     /* most likely the next one of the map */
+	struct buf dir;      /* path of the innermost */
+	uint8_t *room;       /* CHUNK_MAX, for comparing contents */
+	uint32_t next_chunk; /* most likely the next one of the map */
 };
 static inline struct dest_level *
 dest_level_top(struct dest_planner *p)
@@ -332,13 +337,13 @@ enum err dest_stage_dress(struct dest *d, uint32_t i, int fd, struct error *e) m
 /* Borrows the descriptor of file I, which is not small; dest_stage_release. */
 enum err dest_stage_acquire(struct dest *d, uint32_t i, int *ret_fd, struct error *e) must_check;
 void dest_stage_release(struct dest *d, uint32_t i, int fd);
-enum err dest_stage_read(struct dest *d, uint32_t i, uint64_t off, uint8_t *to, size_t n,
-    struct error *e) must_check;
+enum err dest_stage_read(
+    struct dest *d, uint32_t i, uint64_t off, uint8_t *to, size_t n, struct error *e) must_check;
 void dest_stage_close_all(struct dest *d);
 
 /* -- taking -- */
-enum err dest_take_leaf(struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b,
-    struct error *e) must_check;
+enum err dest_take_leaf(
+    struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b, struct error *e) must_check;
 void dest_take_mark(struct dest *d, uint32_t chunk, uint16_t leaves);
 enum err dest_take_flush(struct dest *d, struct error *e) must_check;
 static inline uint16_t
@@ -354,15 +359,15 @@ dest_chunk_is_here(const struct dest *d, uint64_t chunk)
 	const struct dest_chunk *c = dest_chunk(d, chunk);
 
 	return c->file == DEST_NONE ||
-	    __atomic_load_n(&c->taken, __ATOMIC_ACQUIRE) == dest_chunk_all(d, chunk);
+	       __atomic_load_n(&c->taken, __ATOMIC_ACQUIRE) == dest_chunk_all(d, chunk);
 }
 
 /* -- into place -- */
 struct dest_cursor { /* the directory of the last entry, kept open: entries come in order */
 	struct dest *d;
 	uint32_t dir;
-	int fd;                  /* -1: none */
-	bool may_make;           /* what the user has removed meanwhile */
+	int fd;        /* -1: none */
+	bool may_make; /* what the user has removed meanwhile */
 };
 /* The descriptor of directory DIR, borrowed until the next call.  Opened up when it does not let us in. */
 enum err dest_cursor_at(

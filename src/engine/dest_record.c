@@ -15,8 +15,8 @@ enum { BATCH = 16384 };
 struct recorder {
 	struct dest *d;
 	struct dest_merge *walk;
-	uint32_t dir;            /* that state_dir belongs to */
-	int64_t state_dir;       /* 0: none yet */
+	uint32_t dir;      /* that state_dir belongs to */
+	int64_t state_dir; /* 0: none yet */
 	uint64_t gen;
 	uint64_t files;
 };
@@ -55,7 +55,8 @@ record_places(struct recorder *rec, const struct tree_entry *en, int64_t file, s
 }
 
 static enum err
-record_file(struct recorder *rec, const struct dest_file *f, const struct tree_entry *en, struct error *e)
+record_file(
+    struct recorder *rec, const struct dest_file *f, const struct tree_entry *en, struct error *e)
 {
 	const struct dest_stat *st = f->is_done ? &f->is : &f->was;
 	struct state_file row = {
@@ -82,7 +83,7 @@ static bool
 is_recorded(const struct dest_file *f)
 {
 	return f->type == TREE_FILE && f->action != DEST_SKIP &&
-	    (f->is_done || (f->action == DEST_KEEP && f->adopted));
+	       (f->is_done || (f->action == DEST_KEEP && f->adopted));
 }
 
 /* The walk gives the entries in the order of the plan.  *RET_END: that was the last. */

@@ -71,7 +71,8 @@ dest_stage_make(struct dest *d, uint32_t i,
 		else if (tries < TRIES && r == ERR_EXISTS)
 			r = fs_unlink(d->stage, path, &why);
 		if (r != OK && is_odd_name(&why) && f->top != DEST_NONE && f->type != TREE_DIR) {
-			f->top = DEST_NONE; /* placing it will say so, if nobody needs its chunks before */
+			f->top =
+			    DEST_NONE; /* placing it will say so, if nobody needs its chunks before */
 			r = OK;
 		}
 		if (r != OK)
@@ -100,8 +101,8 @@ dress(struct dest_file *f, int fd, struct error *e)
 	if (r == OK)
 		r = fs_stat_fd(fd, &st, e);
 	if (r == OK && st.size != f->size)
-		r = fail(e, ERR_BUG, "a staged file has %llu bytes, not %llu", (unsigned long long)st.size,
-		    (unsigned long long)f->size);
+		r = fail(e, ERR_BUG, "a staged file has %llu bytes, not %llu",
+		    (unsigned long long)st.size, (unsigned long long)f->size);
 	if (r == OK)
 		f->is = dest_stat_of(&st);
 	return r;
@@ -160,7 +161,8 @@ open_made(struct dest *d, uint32_t i, int *ret_fd, struct error *e)
 	if (r != OK && why.sys == EACCES && fs_set_mode_at(d->stage, path, 0600, NULL) == OK)
 		r = fs_open_write(d->stage, path, ret_fd, &why);
 	if (r == ERR_NOTFOUND)
-		return fail(e, ERR_IO, "%s/" DEST_META ": what was received there has been removed", d->path);
+		return fail(e, ERR_IO, "%s/" DEST_META ": what was received there has been removed",
+		    d->path);
 	return r == OK ? OK : dest_fail(e, &why);
 }
 

@@ -17,11 +17,15 @@ static const struct {
 	uint32_t magic, record;
 	size_t at;
 } arrays[] = {
-	{ { "files.0", "files.1" }, 0x46645702, sizeof(struct dest_file), offsetof(struct dest_arrays, files) },
-	{ { "chunks.0", "chunks.1" }, 0x43645702, sizeof(struct dest_chunk), offsetof(struct dest_arrays, chunks) },
+	{ { "files.0", "files.1" }, 0x46645702, sizeof(struct dest_file),
+	    offsetof(struct dest_arrays, files) },
+	{ { "chunks.0", "chunks.1" }, 0x43645702, sizeof(struct dest_chunk),
+	    offsetof(struct dest_arrays, chunks) },
 	{ { "paths.0", "paths.1" }, 0x50645702, 1, offsetof(struct dest_arrays, paths) },
-	{ { "copies.0", "copies.1" }, 0x44645702, sizeof(struct dest_copy), offsetof(struct dest_arrays, copies) },
-	{ { "gone.0", "gone.1" }, 0x47645702, sizeof(struct dest_gone), offsetof(struct dest_arrays, gone) },
+	{ { "copies.0", "copies.1" }, 0x44645702, sizeof(struct dest_copy),
+	    offsetof(struct dest_arrays, copies) },
+	{ { "gone.0", "gone.1" }, 0x47645702, sizeof(struct dest_gone),
+	    offsetof(struct dest_arrays, gone) },
 };
 
 static struct big_array *
@@ -44,8 +48,8 @@ dest_store_create(struct dest *d, struct error *e)
 
 	d->generation = (uint8_t)((d->generation + 1) % GENERATIONS);
 	for (size_t i = 0; r == OK && i < lengthof(arrays); i++)
-		r = big_array_create(array_of(&d->plan, i), d->o.job_dir, fs_rel(arrays[i].names[d->generation]),
-		    arrays[i].magic, arrays[i].record, e);
+		r = big_array_create(array_of(&d->plan, i), d->o.job_dir,
+		    fs_rel(arrays[i].names[d->generation]), arrays[i].magic, arrays[i].record, e);
 	return r;
 }
 
@@ -53,8 +57,9 @@ static bool
 open_arrays(struct dest *d, uint8_t generation, struct dest_arrays *a)
 {
 	for (size_t i = 0; i < lengthof(arrays); i++) {
-		if (big_array_open(array_of(a, i), d->o.job_dir, fs_rel(arrays[i].names[generation]),
-			arrays[i].magic, arrays[i].record, NULL) != OK) {
+		if (big_array_open(array_of(a, i), d->o.job_dir,
+			fs_rel(arrays[i].names[generation]), arrays[i].magic, arrays[i].record,
+			NULL) != OK) {
 			dest_store_close(a);
 			return false;
 		}
@@ -105,8 +110,8 @@ dest_store_read(struct dest *d, struct dest_header *ret, struct dest_arrays *ret
 		return false;
 	memcpy(ret, b.at, sizeof *ret);
 	make_header(d, &mine);
-	if (memcmp(&mine, ret, offsetof(struct dest_header, phase)) != 0 || ret->generation >= GENERATIONS ||
-	    !open_arrays(d, ret->generation, ret_arrays))
+	if (memcmp(&mine, ret, offsetof(struct dest_header, phase)) != 0 ||
+	    ret->generation >= GENERATIONS || !open_arrays(d, ret->generation, ret_arrays))
 		return false;
 	if (ret_arrays->chunks.n == snapshot_map_chunks(d->o.map))
 		return true;

@@ -21,7 +21,8 @@ dest_take_mark(struct dest *d, uint32_t chunk, uint16_t leaves)
 }
 
 static enum err
-write_part(struct dest *d, const struct dest_chunk *c, uint32_t leaf, struct bytes b, struct error *e)
+write_part(
+    struct dest *d, const struct dest_chunk *c, uint32_t leaf, struct bytes b, struct error *e)
 {
 	int fd;
 	enum err r = dest_stage_acquire(d, c->file, &fd, e);
@@ -100,7 +101,8 @@ missing(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes)
 		struct unit_piece piece = unit_pieces_next(&p, len);
 		const struct dest_chunk *c = dest_chunk(d, chunk);
 		bool is_wanted = c->file != DEST_NONE;
-		uint16_t taken = is_wanted ? __atomic_load_n(&c->taken, __ATOMIC_ACQUIRE) : UINT16_MAX;
+		uint16_t taken =
+		    is_wanted ? __atomic_load_n(&c->taken, __ATOMIC_ACQUIRE) : UINT16_MAX;
 		for (uint32_t i = 0; i < piece.n_leaves; i++) {
 			if (taken >> (piece.first_leaf + i) & 1)
 				bitset_set(&have, piece.unit_leaf + i);

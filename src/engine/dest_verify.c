@@ -21,8 +21,8 @@ differ(struct verifier *v, struct relpath path, const char *what)
 }
 
 static enum err
-verify_file(struct verifier *v, struct relpath path, const struct tree_entry *en, const struct fs_stat *st,
-    struct error *e)
+verify_file(struct verifier *v, struct relpath path, const struct tree_entry *en,
+    const struct fs_stat *st, struct error *e)
 {
 	auto_fd int fd = -1;
 	bool same = false;
@@ -49,7 +49,9 @@ verify_file(struct verifier *v, struct relpath path, const struct tree_entry *en
 static enum err
 verify_entry(struct verifier *v, struct relpath path, const struct tree_entry *en, struct error *e)
 {
-	static const enum fs_type types[] = { [TREE_FILE] = FS_FILE, [TREE_DIR] = FS_DIR, [TREE_SYMLINK] = FS_SYMLINK };
+	static const enum fs_type types[] = {
+		[TREE_FILE] = FS_FILE, [TREE_DIR] = FS_DIR, [TREE_SYMLINK] = FS_SYMLINK
+	};
 	auto_buf struct buf target = BUF(TREE_LINK_MAX);
 	struct fs_stat st;
 
@@ -65,7 +67,8 @@ verify_entry(struct verifier *v, struct relpath path, const struct tree_entry *e
 		return OK;
 	}
 	if (en->type == TREE_SYMLINK) {
-		if (fs_readlink(v->dir, path, &target, NULL) != OK || !bytes_equal(buf_bytes(&target), en->target))
+		if (fs_readlink(v->dir, path, &target, NULL) != OK ||
+		    !bytes_equal(buf_bytes(&target), en->target))
 			differ(v, path, "target differs");
 		return OK;
 	}
@@ -79,8 +82,9 @@ verify_entry(struct verifier *v, struct relpath path, const struct tree_entry *e
 static bool
 is_beneath(struct relpath path, struct relpath above)
 {
-	return above.len == 0 || (path.len >= above.len && memcmp(path.text, above.text, above.len) == 0 &&
-	    (path.len == above.len || path.text[above.len] == '/'));
+	return above.len == 0 ||
+	       (path.len >= above.len && memcmp(path.text, above.text, above.len) == 0 &&
+		   (path.len == above.len || path.text[above.len] == '/'));
 }
 
 /* When what was received is one file of a directory, only that is looked at. */
@@ -115,7 +119,8 @@ verify_all(struct verifier *v, struct error *e)
 	enum err r = find_only(v->o, &only, e);
 	if (r != OK)
 		return r;
-	auto_(dest_merge_free_p) struct dest_merge *m = dest_merge_new(v->o->nodes, NULL, &v->o->root->content, only);
+	auto_(dest_merge_free_p) struct dest_merge *m =
+	    dest_merge_new(v->o->nodes, NULL, &v->o->root->content, only);
 	struct dest_pair pair;
 
 	while ((r = dest_merge_next(m, &pair, e)) == OK) {
@@ -133,8 +138,8 @@ verify_all(struct verifier *v, struct error *e)
 }
 
 enum err
-dest_verify(const struct dest_verify_opts *o, uint64_t *ret_files, uint64_t *ret_bytes, uint64_t *ret_differences,
-    struct error *e)
+dest_verify(const struct dest_verify_opts *o, uint64_t *ret_files, uint64_t *ret_bytes,
+    uint64_t *ret_differences, struct error *e)
 {
 	struct verifier v = { .o = o, .dir = -1 };
 	enum err r = fs_open_root(o->root->path, &v.dir, e);

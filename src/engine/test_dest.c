@@ -289,7 +289,8 @@ types_change_into_each_other(void **state)
 		for (size_t to = 0; to < 3; to++) {
 			for (int i = 0; i < 2; i++) {
 				enum tree_type t = types[i == 0 ? from : to];
-				snprintf(name, sizeof name, "%s%zu%zu", from % 2 ? "in/" : "", from, to);
+				snprintf(
+				    name, sizeof name, "%s%zu%zu", from % 2 ? "in/" : "", from, to);
 				if (t == TREE_FILE)
 					snap_text(&s[i], name, i == 0 ? "before" : "after");
 				else if (t == TREE_SYMLINK)
@@ -324,7 +325,8 @@ a_path_of_a_directory_brings_its_entries(void **state)
 	world_get(w, &s);
 	array_each (it, &s.items) {
 		if (strncmp(it->path, "src/", 4) == 0) {
-			struct item *copy = snap_add(&part, it->path + 4, it->type, it->bytes, it->len);
+			struct item *copy =
+			    snap_add(&part, it->path + 4, it->type, it->bytes, it->len);
 			copy->mode = it->mode;
 			copy->mtime_ns = it->mtime_ns;
 		}
@@ -347,7 +349,8 @@ a_path_of_a_file_brings_only_that(void **state)
 	snap_build(w, &s);
 	w->subpath = "src/main.c";
 	world_get(w, &s);
-	snap_text(&part, "main.c", "int main(void);")->mtime_ns = snap_find(&s, "src/main.c")->mtime_ns;
+	snap_text(&part, "main.c", "int main(void);")->mtime_ns =
+	    snap_find(&s, "src/main.c")->mtime_ns;
 	world_assert_is(w, &part, 0);
 	w->subpath = "dangling";
 	world_get(w, &s);
@@ -370,7 +373,8 @@ parts_after_each_other_do_not_mix(void **state)
 	snap_find(&s, "dir/name")->mtime_ns = snap_find(&s, "name")->mtime_ns;
 	snap_build(w, &s);
 	t = snap_copy(&s);
-	snap_add(&t, "name", TREE_FILE, "in the dir", 10)->mtime_ns = snap_find(&s, "name")->mtime_ns;
+	snap_add(&t, "name", TREE_FILE, "in the dir", 10)->mtime_ns =
+	    snap_find(&s, "name")->mtime_ns;
 	snap_build(w, &t);
 	world_get(w, &s);
 	w->subpath = "dir/other";

@@ -22,7 +22,7 @@ struct item {
 	enum tree_type type;
 	uint32_t mode;
 	int64_t mtime_ns;
-	uint8_t *bytes;          /* or a symlink's target */
+	uint8_t *bytes; /* or a symlink's target */
 	size_t len;
 };
 struct snap {
@@ -33,7 +33,7 @@ struct snap {
 struct world {
 	struct check_dir dir;
 	struct nodes nodes;
-	struct map chunks;       /* id -> struct buf */
+	struct map chunks; /* id -> struct buf */
 	char *home, *dest;
 	struct state *state;
 	struct places *places;
@@ -43,7 +43,7 @@ struct world {
 	/* how to get */
 	bool overwrite;
 	const char *subpath;
-	uint64_t feed_max;       /* bytes from the network, then it is cut */
+	uint64_t feed_max; /* bytes from the network, then it is cut */
 	atomic_bool cancel;
 	/* what it came to */
 	struct dest *d;
@@ -80,7 +80,9 @@ snap_find(struct snap *s, const char *path)
 static inline struct item *
 snap_add(struct snap *s, const char *path, enum tree_type type, const void *bytes, size_t len)
 {
-	struct item it = { .path = str_dup(path), .type = type, .mode = type == TREE_FILE ? 0644 : 0755 };
+	struct item it = {
+		.path = str_dup(path), .type = type, .mode = type == TREE_FILE ? 0644 : 0755
+	};
 	char *slash = strrchr(it.path, '/');
 
 	if (slash != NULL) {
@@ -227,7 +229,8 @@ snap_compare(const void *a, const void *b)
 
 /* The entries beneath items[*AT - 1], whose path has N bytes. */
 static inline struct hash_id
-snap_build_dir(struct world *w, struct snap *s, size_t *at, const char *above, size_t n, struct tree_entry *dir)
+snap_build_dir(struct world *w, struct snap *s, size_t *at, const char *above, size_t n,
+    struct tree_entry *dir)
 {
 	auto_(prolly_builder_free_p) struct prolly_builder *b =
 	    prolly_builder_new(HASH_TREE, HASH_DEFAULT, nodes_sink(&w->nodes));
@@ -239,8 +242,10 @@ snap_build_dir(struct world *w, struct snap *s, size_t *at, const char *above, s
 		const struct item *it = &s->items.at[*at];
 		if (n > 0 && (strncmp(it->path, above, n) != 0 || it->path[n] != '/'))
 			break;
-		struct tree_entry en = { .name = bytes_str(it->path + n + (n > 0)), .type = it->type,
-			.mode = it->mode, .mtime_ns = it->mtime_ns };
+		struct tree_entry en = { .name = bytes_str(it->path + n + (n > 0)),
+			.type = it->type,
+			.mode = it->mode,
+			.mtime_ns = it->mtime_ns };
 		*at += 1;
 		if (it->type == TREE_DIR) {
 			en.root = snap_build_dir(w, s, at, it->path, strlen(it->path), &en);
@@ -291,8 +296,8 @@ world_open_at(struct world *w, const char *dir)
 	w->subpath = "";
 	w->feed_max = UINT64_MAX;
 	w->job = w->job == 0 ? 7 : w->job;
-	auto_free char *db = str_printf("%s/state.db", w->home), *maps = str_printf("%s/maps", w->home),
-			     *job = str_printf("%s/job", w->home);
+	auto_free char *db = str_printf("%s/state.db", w->home),
+		       *maps = str_printf("%s/maps", w->home), *job = str_printf("%s/job", w->home);
 	(void)mkdir(w->home, 0700);
 	(void)mkdir(maps, 0700);
 	(void)mkdir(job, 0700);
@@ -302,7 +307,8 @@ world_open_at(struct world *w, const char *dir)
 	check_ok(state_open(db, &w->state, &w->e), w->e);
 	w->places = places_new(w->state);
 	hash_object(HASH_DEFAULT, HASH_SHARE, BYTES_LIT("share"), &share);
-	check_ok(state_root_get(w->state, ROOT_GET, &share, "share", w->dest, "", &w->root, &w->e), w->e);
+	check_ok(state_root_get(w->state, ROOT_GET, &share, "share", w->dest, "", &w->root, &w->e),
+	    w->e);
 }
 
 static inline void
@@ -411,7 +417,8 @@ world_plan(struct world *w, const struct snap *s)
 	w->notes[0] = '\0';
 	snapshot_map_free(w->map);
 	w->map = NULL;
-	check_ok(snapshot_map_open(w->maps, o.nodes, &s->content, 256 * 1024, NULL, &w->map, &w->e), w->e);
+	check_ok(snapshot_map_open(w->maps, o.nodes, &s->content, 256 * 1024, NULL, &w->map, &w->e),
+	    w->e);
 	full.map = w->map;
 	w->e = (struct error){ 0 };
 	enum err r = dest_plan(&full, &w->d, &w->e);
@@ -426,7 +433,9 @@ world_feed_leaf(struct world *w, const struct sink *sink, uint32_t chunk, uint32
 {
 	const struct snapshot_map_chunk *m = snapshot_map_chunk(w->map, chunk);
 	const struct buf *b = map_ptr(&w->chunks, hash_id_bytes(&m->id));
-	struct transfer_leaf l = { .chunk = chunk, .leaf = leaf, .n_leaves = chunk_id_leaf_count(m->len) };
+	struct transfer_leaf l = {
+		.chunk = chunk, .leaf = leaf, .n_leaves = chunk_id_leaf_count(m->len)
+	};
 
 	assert_non_null(b);
 	assert_int_equal(b->len, m->len);
@@ -683,8 +692,8 @@ world_assert_says(const struct world *w, const char *part)
 		pid_t world_pid = geteuid() == 0 ? fork() : -1;                                    \
 		if (world_pid == 0) {                                                              \
 			int world_r = setgid(65534) == 0 && setuid(65534) == 0                     \
-			    ? cmocka_run_group_tests(tests, NULL, NULL)                            \
-			    : 99;                                                                  \
+					  ? cmocka_run_group_tests(tests, NULL, NULL)              \
+					  : 99;                                                    \
 			fflush(NULL);                                                              \
 			_exit(world_r);                                                            \
 		}                                                                                  \
