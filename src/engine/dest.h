@@ -51,7 +51,9 @@ struct dest_opts {
 	void *ctx;
 };
 struct dest_summary {
-	uint64_t files, files_new, files_changed, files_same, files_adopted, files_removed;
+	uint64_t files, symlinks; /* of the snapshot (part), as a publish counts them */
+	/* what becomes of them: of both kinds */
+	uint64_t files_new, files_changed, files_same, files_adopted, files_removed;
 	uint64_t in_way; /* entries that are not as wanted: told to on_note */
 	uint64_t trashed;
 	uint64_t bytes;         /* of all files of the snapshot (part) */

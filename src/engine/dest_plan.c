@@ -88,7 +88,10 @@ count(struct dest *d, const struct dest_file *f)
 
 	if (f->type == TREE_DIR)
 		return;
-	s->files++;
+	if (f->type == TREE_FILE)
+		s->files++;
+	else
+		s->symlinks++;
 	s->bytes += f->size;
 	if (f->action == DEST_MAKE) {
 		s->files_new++;

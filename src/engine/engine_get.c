@@ -469,6 +469,7 @@ finish_row(struct get *g, struct buf *row)
 	record_text(row, "id", hash_id_format(&g->commit.id, id));
 	record_text(row, "dest", g->path);
 	record_int(row, "files", s->files);
+	record_int(row, "symlinks", s->symlinks);
 	record_int(row, "files_new", s->files_new);
 	record_int(row, "files_changed", s->files_changed);
 	record_int(row, "files_same", s->files_same + s->files_adopted);
@@ -615,7 +616,7 @@ progress(struct engine_job *job, struct buf *record)
 	if (g->phase >= GET_COPY) {
 		record_size(record, "done", done);
 		record_size(record, "total", total);
-		record_int(record, "files_total", g->summary.files);
+		record_int(record, "files_total", g->summary.files + g->summary.symlinks);
 	}
 	if (g->download != NULL) {
 		size_t n = download_sources(g->download, g->now, SOURCES_SHOWN);

@@ -206,6 +206,8 @@ def test_a_dry_run_says_and_does_nothing(net, tmp_path):
     assert publisher.json("shares") == []
     first = publisher.json("publish", src, "--share", "tree")
     assert first["files"] == row["files"] and first["bytes"] == row["bytes"]
+    got = publisher.json("get", "tree", tmp_path / "dest")
+    assert all(got[k] == first[k] for k in ("files", "symlinks", "bytes"))
     assert publisher.json("publish", src, "--share", "tree", "--dry-run")["unchanged"]
     write(src / "more", b"x" * 1000)
     row = publisher.json("publish", src, "--share", "tree", "--dry-run")
