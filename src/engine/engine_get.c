@@ -89,7 +89,7 @@ fail_or_wait(struct get *g, enum err r, const struct error *e)
 	const struct bytes none = { NULL, 0 };
 
 	if (r == ERR_OFFLINE || r == ERR_AGAIN)
-		engine_job_wait(&g->job, r == ERR_AGAIN ? 1000 : 0, e->text);
+		engine_job_wait(&g->job, engine_job_retry_ms(&g->job, r), e->text);
 	else if (r != ERR_CANCELED || g->job.want == WANT_RUN)
 		engine_job_finish(&g->job, r, e, none);
 }

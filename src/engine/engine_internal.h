@@ -31,6 +31,7 @@ enum {
 	ENGINE_BACKOFF_MIN_MS = 200,
 	ENGINE_BACKOFF_MAX_MS = 30 * 1000,
 	ENGINE_NOSPACE_RETRY_MS = 3000,
+	ENGINE_AGAIN_RETRY_MS = 1000,
 	ENGINE_ENDED_KEPT = 20,
 	ENGINE_ADDRESSES_MAX = 2 * LIMIT_ADDRESSES,
 };
@@ -168,6 +169,8 @@ void engine_job_end(struct engine_job *j);                /* it has ended: the n
 void engine_job_next(struct engine_job *j);
 /* Waits, with TEXT for whoever asks; step is called again when the link is ready, or after RETRY_MS (0: only then). */
 void engine_job_wait(struct engine_job *j, uint64_t retry_ms, const char *text);
+/* The time after which what ended with R (ERR_AGAIN, ERR_OFFLINE) may go better; 0: when the link is ready. */
+uint64_t engine_job_retry_ms(const struct engine_job *j, enum err r);
 /* The end of the job: ROW (may be empty) and the code go to the watchers, when nothing of it is left on the disk. */
 void engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struct bytes row);
 void engine_job_note(struct engine_job *j, const char *text); /* to all watchers */

@@ -227,6 +227,15 @@ send_progress(struct engine_job *j)
 	}
 }
 
+/* What it waited for has come; when something of it is still under way, its end goes on. */
+static void
+wake(struct engine_job *j)
+{
+	j->waiting = false;
+	j->retry_at_ms = 0;
+	engine_job_next(j);
+}
+
 void
 engine_job_tick(struct engine *en)
 {
@@ -235,10 +244,8 @@ engine_job_tick(struct engine *en)
 	for (size_t i = 0; i < en->jobs.len; i++) {
 		struct engine_job *j = en->jobs.at[i];
 		send_progress(j);
-		if (j->waiting && j->retry_at_ms != 0 && now >= j->retry_at_ms && j->want == WANT_RUN) {
-			j->retry_at_ms = 0;
-			engine_job_next(j);
-		}
+		if (j->waiting && j->retry_at_ms != 0 && now >= j->retry_at_ms && j->want == WANT_RUN)
+			wake(j);
 	}
 }
 
@@ -383,7 +390,7 @@ engine_job_end(struct engine_job *j)
 {
 	if (--j->busy == 0 && j->over && (j->row.state == JOB_DONE || j->row.state == JOB_FAILED))
 		engine_job_discard(j);
-	else
+	else if (!j->waiting || j->want != WANT_RUN)
 		engine_job_next(j);
 }
 
@@ -396,6 +403,13 @@ engine_job_wait(struct engine_job *j, uint64_t retry_ms, const char *text)
 		return;
 	snprintf(j->row.text, sizeof j->row.text, "%s", text);
 	engine_job_note(j, text);
+}
+
+/* A connection that is there cannot become ready: it was full, or is about to be told that it has ended. */
+uint64_t
+engine_job_retry_ms(const struct engine_job *j, enum err r)
+{
+	return r == ERR_AGAIN || j->engine->link.ready ? ENGINE_AGAIN_RETRY_MS : 0;
 }
 
 /* Called from a step, with nothing else under way, or between begin and end. */
@@ -449,7 +463,7 @@ engine_job_all_next(struct engine *en)
 		if (j->kind->link_ready != NULL && !j->over)
 			j->kind->link_ready(j);
 		if (j->waiting && j->want == WANT_RUN)
-			engine_job_next(j);
+			wake(j);
 	}
 }
 

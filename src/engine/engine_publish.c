@@ -79,7 +79,7 @@ static void
 fail_or_wait(struct publish *p, enum err r, const struct error *e)
 {
 	if (r == ERR_OFFLINE || r == ERR_AGAIN)
-		engine_job_wait(&p->job, r == ERR_AGAIN ? 1000 : 0, e->text);
+		engine_job_wait(&p->job, engine_job_retry_ms(&p->job, r), e->text);
 	else if (r != ERR_CANCELED || p->job.want == WANT_RUN)
 		engine_job_finish(&p->job, r, e, no_row);
 }

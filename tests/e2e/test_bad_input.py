@@ -304,6 +304,7 @@ def test_a_disk_that_fills_up_in_the_middle_is_waited_for(slow, tmp_path):
     dest.mkdir()
     with mounted(dest, "size=64m"):
         slow.relay.rate = SLOW
+        begun = time.monotonic()
         command = b.begin("get", "tree", dest, "--json")
         b.wait_for_moved()
         filler = dest / "filler"
@@ -316,7 +317,8 @@ def test_a_disk_that_fills_up_in_the_middle_is_waited_for(slow, tmp_path):
         assert not any(p.name.startswith("part") for p in dest.iterdir())
         filler.unlink()
         out, err = finish(command, DONE)
-        assert "room" in err
+        # Tried again every three seconds, not on and on.
+        assert 1 <= err.count("goes on when there is room") <= 2 + (time.monotonic() - begun) / 3
         assert json.loads(out)["files"] == 16
         assert_same(src, dest)
         assert not hidden_left(dest)
