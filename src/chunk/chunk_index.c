@@ -193,8 +193,9 @@ place_of_row(struct db_row *row, struct chunk_place *ret, struct error *e)
 	int64_t pack = db_row_int(row, 1), off = db_row_int(row, 2), raw = db_row_int(row, 3);
 	int64_t packed = db_row_int(row, 4), how = db_row_int(row, 5);
 
-	if (!reader_done(&id) || pack < 0 || off < PACK_HEAD || raw < 0 || raw > UINT32_MAX ||
-	    packed < 0 || packed > UINT32_MAX || how < 0 || how > UINT8_MAX)
+	if (!reader_done(&id) || pack < 0 || off < PACK_HEAD || off > INT64_MAX - PACK_RECORD_MAX ||
+	    raw < 0 || raw > UINT32_MAX || packed < 0 || packed > UINT32_MAX || how < 0 ||
+	    how > UINT8_MAX)
 		return fail(e, ERR_CORRUPT, "the index has a row that cannot be");
 	p.pack = (uint64_t)pack;
 	p.off = (uint64_t)off;

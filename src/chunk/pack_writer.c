@@ -134,9 +134,12 @@ pack_writer_append(struct pack_writer *w, const struct pack_record *r,
 bool
 pack_writer_peek(const struct pack_writer *w, uint64_t off, void *to, size_t n)
 {
-	if (off < w->written || n > pack_writer_end(w) - off)
+	uint64_t at =
+	    off - w->written; /* wraps, to what is far too large, for what is in the file */
+
+	if (at > w->ahead.len || n > w->ahead.len - at)
 		return false;
-	memcpy(to, w->ahead.at + (off - w->written), n);
+	memcpy(to, w->ahead.at + at, n);
 	return true;
 }
 

@@ -34,7 +34,7 @@ enum err pack_writer_append(struct pack_writer *w, const struct pack_record *r,
     const struct leaf_list *leaves, struct bytes packed, uint64_t *ret_off,
     struct error *e) must_check;
 enum err pack_writer_flush(struct pack_writer *w, struct error *e) must_check;
-/* Copies N bytes at OFF that are still gathered; false when they are in the file. */
+/* Copies N bytes at OFF that are still gathered; false when they are in the file or nowhere. */
 bool pack_writer_peek(const struct pack_writer *w, uint64_t off, void *to, size_t n);
 /* Gives the descriptor away; nothing may be gathered.  The writer has no pack then. */
 int pack_writer_finish(struct pack_writer *w);

@@ -3,6 +3,8 @@
 
 #include <sys/wait.h>
 
+#include "db/db.h"
+
 static void
 remove_file(struct test_store *t, const char *name)
 {
@@ -240,6 +242,38 @@ an_index_with_a_damaged_page_is_rebuilt_at_the_next_open(void **state)
 	assert_int_equal(test_store_check(t), 0);
 }
 
+/* Whoever can write the file can write any number into it. */
+static void
+a_row_that_points_nowhere_is_damage_and_no_more(void **state)
+{
+	static const char SQL_POINT[] = "UPDATE object SET off = ? WHERE id = ?";
+	static const int64_t nowhere[] = { INT64_MAX, INT64_MAX - 2 * 1024 * 1024, 1 << 30, 0, -1 };
+	struct test_store *t = *state;
+	auto_free char *index = str_printf("%s/index.db", t->path);
+
+	test_store_put(t, 1, 4);
+	test_store_commit(t);
+	for (size_t i = 0; i < lengthof(nowhere); i++) {
+		struct hash_id id = test_store_id(1);
+		struct db *db = NULL;
+		struct error e = { 0 };
+		close_store(t);
+		check_ok(db_open(index, NULL, &db, &e), e);
+		check_ok(db_run(db, SQL_POINT, &e, "ib", nowhere[i], hash_id_bytes(&id)), e);
+		db_close(db);
+		test_store_open(t);
+		test_store_put(t, 10 + i, 11 + i); /* gathered behind the end of the file */
+		enum err r = test_store_try_get(t->s, 1, &e);
+		assert_true(r == ERR_CORRUPT || r == ERR_IO);
+		test_store_commit(t);
+		test_store_get(t, 2, 4);
+		test_store_reopen(t); /* with a new index where the row could not be */
+		test_store_put(t, 1, 2);
+		test_store_commit(t);
+		test_store_get(t, 1, 2);
+	}
+}
+
 static void
 a_missing_pack_is_forgotten_and_the_rest_stays(void **state)
 {
@@ -410,6 +444,7 @@ main(void)
 		store_test(a_lost_index_is_rebuilt),
 		store_test(an_index_that_is_no_database_is_rebuilt),
 		store_test(an_index_with_a_damaged_page_is_rebuilt_at_the_next_open),
+		store_test(a_row_that_points_nowhere_is_damage_and_no_more),
 		store_test(a_missing_pack_is_forgotten_and_the_rest_stays),
 		store_test(a_pack_that_comes_back_is_taken_in_again),
 		store_test(a_shortened_pack_gives_what_it_still_has),
