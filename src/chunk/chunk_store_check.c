@@ -2,8 +2,8 @@
  * The check walks the packs one after the other, as they lie on the disk, and verifies every object
  * of which the index says that it lies there.  When the index counts more objects in a pack than
  * the walk has met, heads of records (or that of the file) are damaged; then the objects of such
- * packs are looked at through the index, once for all packs together: of those without a whole head
- * the good ones are copied to the newest pack, the bad ones reported.
+ * packs are looked at through the index, once for all packs together: of those that the walk did not
+ * meet the good ones are copied to the newest pack, the bad ones reported.
  */
 #include <inttypes.h>
 
@@ -98,6 +98,26 @@ look_up(struct check *c, uint64_t number, struct chunk_index_pack *ret, struct e
 	return r;
 }
 
+/* Walks all that the index knows of the pack.  The newest may grow meanwhile: then goes on until it
+ * did not. */
+static enum err
+walk_all(struct check *c, struct pack_walk *w, struct chunk_index_pack *p, uint64_t *seen,
+    struct error *e)
+{
+	uint64_t walked = 0;
+	enum err r = OK;
+
+	while (r == OK && p->bytes > walked) {
+		walked = p->bytes;
+		r = walk(c, w, p->number, seen, e);
+		if (r == OK)
+			r = look_up(c, p->number, p, e);
+		if (r == OK && p->bytes > walked)
+			r = pack_walk_init(w, w->fd, p->number, w->at, p->bytes, e);
+	}
+	return r;
+}
+
 static enum err
 check_pack(struct check *c, struct chunk_index_pack p, struct error *e)
 {
@@ -110,13 +130,7 @@ check_pack(struct check *c, struct chunk_index_pack p, struct error *e)
 	if (r == OK)
 		r = pack_walk_init(&w, fd, p.number, 0, p.bytes, &why);
 	if (r == OK) {
-		/* The newest pack may grow meanwhile: then go on until it did not. */
-		do {
-			w.end = p.bytes;
-			r = walk(c, &w, p.number, &seen, e);
-			if (r == OK)
-				r = look_up(c, p.number, &p, e);
-		} while (r == OK && p.bytes > w.end);
+		r = walk_all(c, &w, &p, &seen, e);
 	} else if (r == ERR_NOTFOUND || r == ERR_CORRUPT) {
 		log_warn("pack %016" PRIx64 ": %s", p.number, why.text);
 		r = OK;
@@ -151,12 +165,13 @@ check_packs(struct check *c, struct error *e)
 
 /* -- what no walk meets -- */
 
-/* Then the walk has met it: nothing to do here. */
+/* A whole head, and a file that goes on as far as it says: then the walk has met it, and there is
+ * nothing to do here. */
 static bool
-has_whole_head(struct check *c, const struct chunk_place *p)
+was_met(struct check *c, const struct chunk_place *p)
 {
 	struct chunk_place first = { .pack = p->pack };
-	uint8_t pack[PACK_HEAD], record[PACK_RECORD_HEAD];
+	uint8_t pack[PACK_HEAD], record[PACK_RECORD_HEAD], last;
 	struct pack_head h;
 	struct pack_record rec;
 
@@ -164,16 +179,22 @@ has_whole_head(struct check *c, const struct chunk_place *p)
 	       pack_head_decode(BYTES_OF(pack), &h, NULL) == OK && h.number == p->pack &&
 	       chunk_store_read(c->s, p, 0, record, sizeof record, NULL) == OK &&
 	       pack_record_decode(&h, BYTES_OF(record), &rec, NULL) == OK &&
-	       hash_id_equal(&rec.id, &p->rec.id);
+	       hash_id_equal(&rec.id, &p->rec.id) &&
+	       chunk_store_read(c->s, p, pack_record_len(&rec) - 1, &last, 1, NULL) == OK;
+}
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
 }
 
 static bool
 is_odd(const struct check *c, uint64_t pack)
 {
-	array_each(number, &c->odd)
-		if (*number == pack)
-			return true;
-	return false;
+	return bsearch(&pack, c->odd.at, c->odd.len, sizeof *c->odd.at, compare_numbers) != NULL;
 }
 
 static enum err
@@ -197,7 +218,7 @@ check_odd(struct check *c, struct error *e)
 		r = chunk_index_scan(c->s->index, &after, places, &n, e);
 		for (size_t i = 0; r == OK && i < n; i++) {
 			after = places[i].rec.id;
-			if (is_odd(c, places[i].pack) && !has_whole_head(c, &places[i]))
+			if (is_odd(c, places[i].pack) && !was_met(c, &places[i]))
 				r = rescue(c, &places[i], e);
 		}
 	}

@@ -113,10 +113,11 @@ enum err chunk_store_pack_drop(
 enum err chunk_store_commit_add(struct chunk_store *s, const struct chunk_store_row *row,
     const struct leaf_list *leaves, struct bytes packed, bool *ret_due, struct error *e) must_check;
 /* With the lock held.  NULL if ID is not pending. */
-/* Finishes the pack that is written to and begins another; what is in the finished one is committed. */
-enum err chunk_store_commit_turn(struct chunk_store *s, struct error *e) must_check;
 const struct chunk_store_row *chunk_store_commit_find(
     const struct chunk_store *s, const struct hash_id *id);
+/* Finishes the pack that is written to and begins another; what is in the finished one is
+ * committed. */
+enum err chunk_store_commit_turn(struct chunk_store *s, struct error *e) must_check;
 void chunk_store_commit_clear(struct chunk_store *s);
 
 /* -- chunk_store_recover.c -- */

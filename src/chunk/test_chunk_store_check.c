@@ -152,6 +152,28 @@ objects_of_a_vanished_pack_are_named(void **state)
 	test_store_get(t, 0, 100);
 }
 
+/* As after a disk that lost writes: the check names what is gone, and does not give up. */
+static void
+objects_behind_the_end_of_a_shortened_pack_are_named(void **state)
+{
+	struct test_store *t = *state;
+	struct stat st;
+
+	test_store_put(t, 0, 100);
+	test_store_commit(t);
+	int fd = test_store_open_pack(t, 2);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(ftruncate(fd, st.st_size / 2), 0);
+	close(fd);
+	uint64_t bad = test_store_check(t);
+	assert_true(bad > 0);
+	assert_int_equal(test_store_stats(t).objects, 100 - bad);
+	assert_int_equal(test_store_check(t), 0);
+	test_store_put(t, 0, 100);
+	test_store_commit(t);
+	test_store_get(t, 0, 100);
+}
+
 /* A file may hold what looks like a record of this very store; a walk that lost its way must not
  * take it for one. */
 static void
@@ -201,6 +223,7 @@ main(void)
 		store_test(each_damaged_object_is_named_once_and_forgotten),
 		store_test(objects_behind_damaged_heads_are_rescued),
 		store_test(objects_of_a_vanished_pack_are_named),
+		store_test(objects_behind_the_end_of_a_shortened_pack_are_named),
 		store_test(content_that_imitates_a_record_is_not_taken_for_one),
 	};
 
