@@ -10,6 +10,7 @@
  *
  * Every step is a transaction of its own and may be broken off and repeated.
  */
+#include <assert.h>
 #include <inttypes.h>
 
 #include "base/log.h"
@@ -50,37 +51,36 @@ load_known(struct recovery *v, struct error *e)
 	return r;
 }
 
+static int
+compare_numbers(const void *number, const void *of)
+{
+	uint64_t a = *(const uint64_t *)number, b = *(const uint64_t *)of;
+
+	return (a > b) - (a < b);
+}
+
+/* Of N structs that begin with a number, in ascending order, that of NUMBER; NULL if there is none. */
+static const void *
+find_number(const void *at, size_t n, size_t size, uint64_t number)
+{
+	return n > 0 ? bsearch(&number, at, n, size, compare_numbers) : NULL;
+}
+
 static const struct chunk_index_pack *
 find_known(const struct recovery *v, uint64_t number)
 {
-	size_t from = 0, to = v->known.len;
-
-	while (from < to) {
-		size_t mid = from + (to - from) / 2;
-		if (v->known.at[mid].number < number)
-			from = mid + 1;
-		else
-			to = mid;
-	}
-	return from < v->known.len && v->known.at[from].number == number ? &v->known.at[from]
-									 : NULL;
+	static_assert(offsetof(struct chunk_index_pack, number) == 0, "find_number looks there");
+	return find_number(v->known.at, v->known.len, sizeof *v->known.at, number);
 }
 
 static uint64_t
 size_on_disk(const struct recovery *v, uint64_t number)
 {
-	size_t from = 0, to = v->disk.files.len;
+	static_assert(offsetof(struct pack_set_file, number) == 0, "find_number looks there");
+	const struct pack_set_file *f =
+	    find_number(v->disk.files.at, v->disk.files.len, sizeof *v->disk.files.at, number);
 
-	while (from < to) {
-		size_t mid = from + (to - from) / 2;
-		if (v->disk.files.at[mid].number < number)
-			from = mid + 1;
-		else
-			to = mid;
-	}
-	return from < v->disk.files.len && v->disk.files.at[from].number == number
-		   ? v->disk.files.at[from].size
-		   : 0;
+	return f != NULL ? f->size : 0;
 }
 
 /* -- 1 and 2: packs that are no more -- */
@@ -151,7 +151,7 @@ forget_lost(struct recovery *v, struct error *e)
 	size_t lost = 0;
 	enum err r = OK;
 
-	array_each(p, &v->known) {
+	array_each (p, &v->known) {
 		if (p->doomed || !is_lost(v, p))
 			continue;
 		uint64_t size = size_on_disk(v, p->number);
@@ -333,6 +333,10 @@ recover(struct recovery *v, struct error *e)
 	uint64_t highest = 0;
 
 	enum err r = pack_set_list(s->packs, &v->disk, e);
+	/* A process that was killed may have made packs and never flushed their names: the index
+	 * must not say of an object that it is there before the name of its pack is. */
+	if (r == OK)
+		r = fs_sync(pack_set_dir(s->packs), e);
 	if (r == OK)
 		r = load_known(v, e);
 	if (r != OK)
