@@ -1,5 +1,6 @@
 /*
- * What the index says and what lies in the packs directory are brought together at every start:
+ * What the index says and what lies in the packs directory, whose names are flushed first, are
+ * brought together at every start:
  *
  * 1. A doomed pack is deleted: a collection was broken off.
  * 2. A pack that is gone, or shorter than the index knows it, is forgotten with all its objects.
