@@ -41,6 +41,7 @@ struct conn {
 	struct task last;             /* CLOSED: tells it and frees */
 	struct error *why;            /* CLOSED: NULL for a clean end */
 	uint64_t bytes_in, bytes_out; /* CLOSED: what the wire had */
+	const size_t *siblings;       /* NULL: dialed */
 	void (*on_gone)(void *ctx);
 	void *on_gone_ctx;
 	char address[ADDRESS_TEXT];
@@ -127,10 +128,12 @@ on_dialed(void *ctx, struct wire *w, const struct error *why)
 }
 
 struct conn *
-conn_adopt(struct loop *l, struct wire *w, void (*on_gone)(void *ctx), void *ctx)
+conn_adopt(
+    struct loop *l, struct wire *w, const size_t *siblings, void (*on_gone)(void *ctx), void *ctx)
 {
 	struct conn *c = conn_new(l, NULL, NULL);
 
+	c->siblings = siblings;
 	c->on_gone = on_gone;
 	c->on_gone_ctx = ctx;
 	take_wire(c, w);
@@ -306,6 +309,12 @@ const char *
 conn_peer_address(const struct conn *c)
 {
 	return c->address;
+}
+
+size_t
+conn_siblings(const struct conn *c)
+{
+	return c->siblings != NULL ? *c->siblings : 0;
 }
 
 uint64_t

@@ -70,5 +70,8 @@ struct tls *conn_tls_mut(struct conn *c);         /* for tls_export */
 /* "1.2.3.4:5678"; "local"; the first address while dialing.  Good in on_closed too, as the counts
  * below. */
 const char *conn_peer_address(const struct conn *c);
+/* Connections that its listener has from the same address, this one included; 0 of one that was
+ * dialed. */
+size_t conn_siblings(const struct conn *c);
 uint64_t conn_bytes_in(const struct conn *c); /* on the wire */
 uint64_t conn_bytes_out(const struct conn *c);

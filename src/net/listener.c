@@ -2,8 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,23 +9,35 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
+#include "base/map.h"
 #include "base/mem.h"
+#include "net/address.h"
 #include "net/conn_impl.h"
-#include "net/local.h"
-#include "net/port_owner.h"
+#include "net/listener_bind.h"
 #include "platform/fault.h"
 
 enum {
 	BACKLOG = 4096,       /* the kernel cuts it to somaxconn */
 	ACCEPT_ROUNDS = 64,   /* at once, before others have their turn */
 	ACCEPT_REST_MS = 100, /* after accept failed: descriptors are out, or memory */
+	CROWD_REST_MS = 20,   /* until some of many callers have done their handshake */
+};
+
+/* Where connections come from: one IPv4 address, or one network of IPv6, of which anybody has all
+ * addresses. */
+struct origin {
+	struct listener *listener;
+	size_t n;
+	uint8_t len, key[8];
 };
 
 /* A connection in its handshake. */
 struct caller {
-	struct listener *listener;
+	struct origin *origin;
 	struct caller *next, **link;
 	struct wire *wire;
+	uint64_t since_ms;
 };
 
 struct listener {
@@ -35,12 +45,15 @@ struct listener {
 	struct loop *loop;
 	int fd;
 	struct tls_ctx *tls;
-	size_t max, n_conns; /* callers included */
+	size_t max, max_origin, max_callers;
+	size_t n_conns, n_callers; /* callers are conns, too */
+	struct map origins;
+	struct log_limit complaints;
 	uint64_t handshake_ms;
 	uint16_t port;
 	void (*on_conn)(void *ctx, struct conn *c);
 	void *ctx;
-	struct caller *callers;
+	struct caller *callers, **callers_end; /* the oldest first */
 	struct timer *rest;
 	char *path;              /* of a local one */
 	struct stat file;        /* what we made there */
@@ -62,24 +75,59 @@ on_nothing(void *ctx)
 static const struct wire_events caller_events = { on_caller_up, on_nothing, on_nothing,
 	on_caller_down };
 
-/* -- callers -- */
+/* -- origins -- */
+
+/* Of whoever is at A; local ones are all of one origin. */
+static struct origin
+origin_of(struct listener *l, const struct address *a)
+{
+	struct origin o = { .listener = l, .len = 1 };
+	const uint8_t *v6 = (const uint8_t *)&a->at.v6.sin6_addr;
+
+	if (a->at.any.sa_family == AF_INET) {
+		o.len = 4;
+		memcpy(o.key, &a->at.v4.sin_addr, o.len);
+	} else if (a->at.any.sa_family == AF_INET6) {
+		bool is_v4 = IN6_IS_ADDR_V4MAPPED(&a->at.v6.sin6_addr);
+		o.len = is_v4 ? 4 : 8;
+		memcpy(o.key, is_v4 ? v6 + 12 : v6, o.len);
+	}
+	return o;
+}
+
+/* The one in the table that is like O. */
+static struct origin *
+origin_put(struct listener *l, const struct origin *o)
+{
+	bool is_new;
+	struct map_slot *slot = map_put(&l->origins, BYTES(o->key, o->len), &is_new);
+
+	if (is_new)
+		slot->ptr = mem_dup(o, sizeof *o);
+	return slot->ptr;
+}
 
 static void
-caller_free(struct caller *c)
+free_if_over(struct listener *l)
 {
-	*c->link = c->next;
-	if (c->next != NULL)
-		c->next->link = c->link;
-	free(c);
+	if (!l->is_closed || l->n_conns > 0)
+		return;
+	map_clear(&l->origins);
+	free(l);
 }
 
 /* A conn outlives its listener, which must count it till then. */
 static void
-one_less(struct listener *l)
+one_less(struct origin *o)
 {
+	struct listener *l = o->listener;
+
 	l->n_conns--;
-	if (l->is_closed && l->n_conns == 0)
-		free(l);
+	if (--o->n == 0) {
+		map_del(&l->origins, BYTES(o->key, o->len));
+		free(o);
+	}
+	free_if_over(l);
 }
 
 static void
@@ -88,12 +136,29 @@ on_conn_gone(void *ctx)
 	one_less(ctx);
 }
 
+/* -- callers -- */
+
+static void
+caller_free(struct caller *c)
+{
+	struct listener *l = c->origin->listener;
+
+	*c->link = c->next;
+	if (c->next != NULL)
+		c->next->link = c->link;
+	else
+		l->callers_end = c->link;
+	l->n_callers--;
+	free(c);
+}
+
 static void
 on_caller_up(void *ctx)
 {
 	struct caller *caller = ctx;
-	struct listener *l = caller->listener;
-	struct conn *c = conn_adopt(l->loop, take_ptr(caller->wire), on_conn_gone, l);
+	struct origin *o = caller->origin;
+	struct listener *l = o->listener;
+	struct conn *c = conn_adopt(l->loop, take_ptr(caller->wire), &o->n, on_conn_gone, o);
 
 	caller_free(caller);
 	l->on_conn(l->ctx, c);
@@ -101,41 +166,72 @@ on_caller_up(void *ctx)
 		conn_close(c, NULL);
 }
 
+/* Nobody is told: the other side sees the end of the connection. */
+static void
+caller_drop(struct caller *caller)
+{
+	struct origin *o = caller->origin;
+
+	wire_close(caller->wire);
+	caller_free(caller);
+	one_less(o);
+}
+
 static void
 on_caller_down(void *ctx, const struct error *why)
 {
 	struct caller *caller = ctx;
-	struct listener *l = caller->listener;
 	char who[ADDRESS_TEXT];
 
 	log_debug("%s: %s", wire_peer(caller->wire, who), why != NULL ? why->text : "hung up");
-	wire_close(caller->wire);
-	caller_free(caller);
-	one_less(l);
+	caller_drop(caller);
+}
+
+/*
+ * Handshakes are dear, and cost whoever calls nothing.  When many are under way, others wait a
+ * moment; and one that takes long then gives way, so that callers who say nothing do not keep out
+ * those who do.
+ */
+static bool
+is_crowded(const struct listener *l)
+{
+	return l->n_callers >= l->max_callers;
+}
+
+static bool
+must_wait(const struct listener *l)
+{
+	return is_crowded(l) && loop_now_ms(l->loop) - l->callers->since_ms < LISTENER_CALLER_MS;
 }
 
 /* Takes FD, which is connected. */
 static void
-welcome(struct listener *l, int fd)
+welcome(struct listener *l, int fd, const struct origin *from)
 {
-	struct caller *c = mem_new(struct caller);
-	struct wire_opts o = { .fd = fd, .limit_ms = l->handshake_ms };
+	struct wire_opts opts = { .fd = fd, .limit_ms = l->handshake_ms };
 	struct error e = { 0 };
 
+	if (is_crowded(l))
+		caller_drop(l->callers);
+	struct caller *c = mem_new(struct caller);
+	struct origin *o = origin_put(l, from);
+	l->n_conns++;
+	o->n++;
 	if (l->tls != NULL)
-		o.tls = tls_new_server(l->tls);
-	if (wire_open(l->loop, &o, &caller_events, c, &c->wire, &e) != OK) {
-		log_warn("a connection is dropped: %s", e.text);
+		opts.tls = tls_new_server(l->tls);
+	if (wire_open(l->loop, &opts, &caller_events, c, &c->wire, &e) != OK) {
+		log_limit_warn(
+		    &l->complaints, loop_now_ms(l->loop), "a connection is dropped: %s", e.text);
 		free(c);
+		one_less(o);
 		return;
 	}
-	c->listener = l;
-	c->next = l->callers;
-	c->link = &l->callers;
-	if (c->next != NULL)
-		c->next->link = &c->next;
-	l->callers = c;
-	l->n_conns++;
+	c->origin = o;
+	c->since_ms = loop_now_ms(l->loop);
+	c->link = l->callers_end;
+	*l->callers_end = c;
+	l->callers_end = &c->next;
+	l->n_callers++;
 }
 
 /* -- accepting -- */
@@ -147,7 +243,7 @@ watch(struct listener *l)
 }
 
 static int
-accept_one(struct listener *l)
+accept_one(struct listener *l, struct address *from)
 {
 	int fault = fault_point("accept");
 
@@ -155,7 +251,7 @@ accept_one(struct listener *l)
 		errno = fault > 0 ? fault : EIO;
 		return -1;
 	}
-	return accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	return accept4(l->fd, &from->at.any, &from->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 /* Whoever called has gone again, or there is nobody. */
@@ -165,14 +261,39 @@ is_harmless(int sys)
 	return sys == EAGAIN || sys == EWOULDBLOCK || sys == ECONNABORTED || sys == EINTR;
 }
 
-/* Descriptors or memory are out.  The caller stays in the kernel's queue; asking at once again
- * would only burn. */
+/* Who calls meanwhile waits in the kernel's queue. */
 static void
-rest(struct listener *l, int sys)
+rest(struct listener *l, uint64_t ms)
 {
-	log_warn("cannot accept a connection: %s", strerror(sys));
 	uv_poll_stop(&l->poll);
-	timer_start(l->rest, ACCEPT_REST_MS);
+	timer_start(l->rest, ms);
+}
+
+/* Descriptors or memory are out.  Asking at once again would only burn. */
+static void
+accept_failed(struct listener *l, int sys)
+{
+	if (is_harmless(sys))
+		return;
+	log_limit_warn(
+	    &l->complaints, loop_now_ms(l->loop), "cannot accept a connection: %s", strerror(sys));
+	rest(l, ACCEPT_REST_MS);
+}
+
+static bool
+is_wanted(struct listener *l, const struct origin *from, const struct address *a)
+{
+	const struct origin *known = map_ptr(&l->origins, BYTES(from->key, from->len));
+	size_t n = known != NULL ? known->n : 0;
+	char who[ADDRESS_TEXT];
+
+	if (l->n_conns < l->max && n < l->max_origin)
+		return true;
+	log_limit_warn(&l->complaints, loop_now_ms(l->loop),
+	    "%s is refused: %zu connections are open, limit %zu; %zu from there, limit %zu",
+	    l->path != NULL ? "a local call" : address_format(a, who), l->n_conns, l->max, n,
+	    l->max_origin);
+	return false;
 }
 
 static void
@@ -189,14 +310,19 @@ on_poll(uv_poll_t *h, int status, int events)
 	(void)status;
 	(void)events;
 	for (int i = 0; i < ACCEPT_ROUNDS; i++) {
-		int fd = accept_one(l);
-		if (fd < 0) {
-			if (!is_harmless(errno))
-				rest(l, errno);
+		struct address a = { .len = sizeof a.at };
+		if (must_wait(l)) {
+			rest(l, CROWD_REST_MS);
 			return;
 		}
-		if (l->n_conns < l->max)
-			welcome(l, fd);
+		int fd = accept_one(l, &a);
+		if (fd < 0) {
+			accept_failed(l, errno);
+			return;
+		}
+		const struct origin from = origin_of(l, &a);
+		if (is_wanted(l, &from, &a))
+			welcome(l, fd, &from);
 		else
 			(void)close(fd);
 	}
@@ -221,16 +347,6 @@ start_listening(struct listener *l, int fd, struct error *e)
 	return OK;
 }
 
-static int
-bind_to(int fd, const struct sockaddr *sa, socklen_t len)
-{
-	int fault = fault_point("bind");
-
-	if (fault == 0)
-		return bind(fd, sa, len) == 0 ? 0 : errno;
-	return fault > 0 ? fault : EIO;
-}
-
 static struct listener *
 listener_new(struct loop *loop, size_t max, void (*on_conn)(void *ctx, struct conn *c), void *ctx)
 {
@@ -241,87 +357,11 @@ listener_new(struct loop *loop, size_t max, void (*on_conn)(void *ctx, struct co
 	l->max = max;
 	l->on_conn = on_conn;
 	l->ctx = ctx;
+	l->max_origin = max;
+	l->max_callers = LISTENER_CALLERS;
+	l->callers_end = &l->callers;
 	l->handshake_ms = LISTENER_HANDSHAKE_MS;
 	return l;
-}
-
-/* "port" and ":port" have an empty host. */
-static enum err
-split(const char *text, char host[static ADDRESS_HOST], uint16_t *ret_port, struct error *e)
-{
-	char with_colon[8];
-
-	if (strchr(text, ':') != NULL || strlen(text) > 5)
-		return address_split(text, host, ret_port, e);
-	snprintf(with_colon, sizeof with_colon, ":%s", text);
-	return address_split(with_colon, host, ret_port, e);
-}
-
-/* The first address of HOST; asks the resolver, which may block, but only for a name, and only at
- * the start. */
-static enum err
-resolve(const char *host, uint16_t port, struct address *ret, struct error *e)
-{
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
-	struct addrinfo *found = NULL;
-
-	if (address_parse_host(host, port, ret))
-		return OK;
-	int r = getaddrinfo(host, NULL, &hints, &found);
-	if (r != 0)
-		return fail(e, ERR_USAGE, "%s: cannot find its address: %s", host, gai_strerror(r));
-	bool ok = address_from(found->ai_addr, port, ret);
-	freeaddrinfo(found);
-	return ok ? OK : fail(e, ERR_USAGE, "%s is no address to listen on", host);
-}
-
-static enum err
-fail_bind(struct error *e, int sys, const struct address *a)
-{
-	char where[ADDRESS_TEXT], who[PORT_OWNER_TEXT];
-
-	address_format(a, where);
-	if (sys == EADDRINUSE)
-		return error_set(e, ERR_EXISTS, sys, HERE, "port %u is in use%s", address_port(a),
-		    port_owner(address_port(a), who));
-	if (sys == EACCES)
-		return error_set(e, ERR_DENIED, sys, HERE, "only root may listen on %s", where);
-	return fail_sys(e, sys, "listen on %s", where);
-}
-
-/* A socket bound to A.  One of IPv6 takes IPv4 as well. */
-static enum err
-bind_address(const struct address *a, int *ret_fd, struct error *e)
-{
-	int fault = fault_point("socket"), on = 1, off = 0;
-	int family = a->at.any.sa_family;
-	auto_fd int fd =
-	    fault != 0 ? -1 : socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return fail_sys(e, fault > 0 ? fault : fault < 0 ? EIO : errno, "open a socket");
-	/* The port of a server that has just ended is ours at once. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (family == AF_INET6)
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-	int sys = bind_to(fd, &a->at.any, a->len);
-	if (sys != 0)
-		return fail_bind(e, sys, a);
-	*ret_fd = take_fd(fd);
-	return OK;
-}
-
-/* All interfaces: IPv6, which takes IPv4 as well, or where this machine has none, IPv4. */
-static enum err
-bind_all(uint16_t port, int *ret_fd, struct error *e)
-{
-	struct address v6 = { .at.v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) },
-		.len = sizeof v6.at.v6 };
-	struct address v4 = { .at.v4 = { .sin_family = AF_INET, .sin_port = htons(port) },
-		.len = sizeof v4.at.v4 };
-	enum err r = bind_address(&v6, ret_fd, e);
-
-	return r == OK || r == ERR_EXISTS || r == ERR_DENIED ? r : bind_address(&v4, ret_fd, e);
 }
 
 static uint16_t
@@ -336,16 +376,9 @@ enum err
 listener_open(struct loop *loop, const char *text, struct tls_ctx *tls, size_t max,
     void (*on_conn)(void *ctx, struct conn *c), void *ctx, struct listener **ret, struct error *e)
 {
-	char host[ADDRESS_HOST];
-	uint16_t port = 0;
-	struct address a = { 0 };
 	auto_fd int fd = -1;
 
-	enum err r = split(text, host, &port, e);
-	if (r == OK && *host != '\0')
-		r = resolve(host, port, &a, e);
-	if (r == OK)
-		r = *host != '\0' ? bind_address(&a, &fd, e) : bind_all(port, &fd, e);
+	enum err r = listener_bind(text, &fd, e);
 	if (r != OK)
 		return r;
 	auto_free struct listener *l = listener_new(loop, max, on_conn, ctx);
@@ -361,59 +394,6 @@ listener_open(struct loop *loop, const char *text, struct tls_ctx *tls, size_t m
 
 /* -- a local one -- */
 
-static enum err
-fail_in_use(struct error *e, const char *path)
-{
-	return fail(e, ERR_EXISTS, "a daemon is listening on %s already", path);
-}
-
-/* The name is taken.  A socket that nobody answers at is what a dead daemon left: it goes. */
-static enum err
-remove_stale(const struct local *at, const char *path, struct error *e)
-{
-	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct stat st;
-
-	if (fd < 0)
-		return fail_sys(e, errno, "open a socket");
-	if (lstat(at->at.sun_path, &st) != 0)
-		return fail_sys(e, errno, "look at %s", path);
-	if (!S_ISSOCK(st.st_mode))
-		return fail(e, ERR_EXISTS, "%s is in the way: it is no socket", path);
-	if (connect(fd, (const struct sockaddr *)&at->at, sizeof at->at) == 0 || errno == EAGAIN)
-		return fail_in_use(e, path);
-	if (errno != ECONNREFUSED)
-		return fail_sys(e, errno, "%s is in the way", path);
-	if (unlink(at->at.sun_path) != 0)
-		return fail_sys(e, errno, "remove the old socket %s", path);
-	return OK;
-}
-
-/* A bound socket of mode 0600 from its first moment: bind() takes the mode of the descriptor. */
-static enum err
-bind_local(const struct local *at, const char *path, int *ret_fd, struct error *e)
-{
-	int fault = fault_point("socket");
-	auto_fd int fd =
-	    fault != 0 ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || fchmod(fd, 0600) != 0)
-		return fail_sys(e, fault > 0 ? fault : fault < 0 ? EIO : errno, "open a socket");
-	int sys = bind_to(fd, (const struct sockaddr *)&at->at, sizeof at->at);
-	if (sys == EADDRINUSE) {
-		enum err r = remove_stale(at, path, e);
-		if (r != OK)
-			return r;
-		sys = bind_to(fd, (const struct sockaddr *)&at->at, sizeof at->at);
-	}
-	if (sys == EADDRINUSE)
-		return fail_in_use(e, path);
-	if (sys != 0)
-		return fail_sys(e, sys, "listen on %s", path);
-	*ret_fd = take_fd(fd);
-	return OK;
-}
-
 enum err
 listener_open_local(struct loop *loop, const char *path, size_t max,
     void (*on_conn)(void *ctx, struct conn *c), void *ctx, struct listener **ret, struct error *e)
@@ -423,7 +403,7 @@ listener_open_local(struct loop *loop, const char *path, size_t max,
 
 	enum err r = local_open(&at, path, e);
 	if (r == OK)
-		r = bind_local(&at, path, &fd, e);
+		r = listener_bind_local(&at, path, &fd, e);
 	if (r != OK)
 		return r;
 	auto_free struct listener *l = listener_new(loop, max, on_conn, ctx);
@@ -462,8 +442,7 @@ on_handle_closed(uv_handle_t *h)
 	struct listener *l = (struct listener *)h;
 
 	l->is_closed = true;
-	if (l->n_conns == 0)
-		free(l);
+	free_if_over(l);
 }
 
 void
@@ -477,12 +456,16 @@ listener_close(struct listener *l)
 	timer_close(l->rest);
 	uv_close((uv_handle_t *)&l->poll, on_handle_closed);
 	(void)close(l->fd);
-	while (l->callers != NULL) {
-		wire_close(l->callers->wire);
-		caller_free(l->callers);
-		l->n_conns--;
-	}
+	while (l->callers != NULL)
+		caller_drop(l->callers);
 	free(l->path);
+}
+
+void
+listener_set_max(struct listener *l, size_t per_address, size_t callers)
+{
+	l->max_origin = per_address;
+	l->max_callers = callers;
 }
 
 void

@@ -1,9 +1,10 @@
 /*
  * listener: accepts connections: TCP with TLS, or a local socket of mode 0600.
  *
- * At most MAX connections at once, those in their TLS handshake included; beyond that new ones are
- * closed at once.  A connection that does not finish its handshake within LISTENER_HANDSHAKE_MS is
- * closed.
+ * At most MAX connections at once, those in their TLS handshake included, and so many from one
+ * address (of IPv6: from one /64); beyond that new ones are closed at once.  A connection that does
+ * not finish its handshake within LISTENER_HANDSHAKE_MS is closed; and when LISTENER_CALLERS are in
+ * theirs, one that needs more than LISTENER_CALLER_MS makes way for the next.
  *
  * Threads    the loop's.
  * Errors     ERR_EXISTS when somebody listens there already, ERR_USAGE for an address that is none,
@@ -17,7 +18,9 @@ struct listener;
 
 enum {
 	LISTENER_HANDSHAKE_MS = 10 * 1000,
-	LISTENER_ADDRESS = 129, /* "host:port" with NUL */
+	LISTENER_CALLERS = 1024,   /* in their handshake at once: 40 KiB each */
+	LISTENER_CALLER_MS = 1000, /* ... which the oldest has when there are so many */
+	LISTENER_ADDRESS = 129,    /* "host:port" with NUL */
 };
 
 /*
@@ -40,6 +43,8 @@ enum err listener_open_local(struct loop *l, const char *path, size_t max,
 /* Connections that were handed out stay; those in their handshake are dropped.  Frees later; NULL
  * is fine. */
 void listener_close(struct listener *l);
+/* Other limits than MAX and LISTENER_CALLERS. */
+void listener_set_max(struct listener *l, size_t per_address, size_t callers);
 void listener_set_handshake_ms(
     struct listener *l, uint64_t ms);                  /* of connections accepted from now on */
 uint16_t listener_port(const struct listener *l);      /* 0 for a local one */

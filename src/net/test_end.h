@@ -10,8 +10,11 @@
 
 #include "tests/unit.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -267,6 +270,34 @@ end_listen(struct end_net *net, struct tls_ctx *tls, size_t max, char address[st
 	    net->loop, "127.0.0.1:0", tls, max, end_on_conn, net, &net->listener, &unit_error));
 	snprintf(address, 32, "127.0.0.1:%u", listener_port(net->listener));
 	return address;
+}
+
+/* E calls ADDRESSES in clear. */
+static inline void
+end_dial_all(struct end_net *net, struct end *e, const char *const *addresses, size_t n)
+{
+	end_opens(e, net, conn_dial(net->loop, NULL, NULL, addresses, n, &end_events, e));
+}
+
+static inline void
+end_dial(struct end_net *net, struct end *e, const char *address)
+{
+	end_dial_all(net, e, &address, 1);
+}
+
+/* A socket of plain system calls, from one of this machine's own addresses to the port of another. */
+static inline int
+end_raw_connect(const char *from, const char *address)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(inet_pton(AF_INET, from, &at.sin_addr), 1);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	at.sin_port = htons((uint16_t)strtoul(strchr(address, ':') + 1, NULL, 10));
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+	return fd;
 }
 
 /* Until all ends are closed. */

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "net/dial.h"
@@ -25,18 +24,6 @@ teardown(void **state)
 	return 0;
 }
 
-static void
-dial_all(struct end_net *net, struct end *e, const char *const *addresses, size_t n)
-{
-	end_opens(e, net, conn_dial(net->loop, NULL, NULL, addresses, n, &end_events, e));
-}
-
-static void
-dial(struct end_net *net, struct end *e, const char *address)
-{
-	dial_all(net, e, &address, 1);
-}
-
 /* A socket of plain system calls that listens on a free port, and its address. */
 static int
 raw_listen(int backlog, char address[static 32])
@@ -54,18 +41,6 @@ raw_listen(int backlog, char address[static 32])
 	return fd;
 }
 
-static int
-raw_connect(const char *address)
-{
-	struct sockaddr_in at = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	at.sin_port = htons((uint16_t)strtoul(strchr(address, ':') + 1, NULL, 10));
-	(void)connect(fd, (struct sockaddr *)&at, sizeof at);
-	return fd;
-}
-
 /* -- dialing -- */
 
 static void
@@ -78,7 +53,7 @@ much_goes_both_ways(void **state)
 
 	end_listen(net, NULL, 10, address);
 	end_awaits(&b, net);
-	dial(net, &a, address);
+	end_dial(net, &a, address);
 	assert_string_equal(conn_peer_address(a.conn), address);
 	end_run(net);
 	assert_int_equal(a.got, much);
@@ -94,7 +69,7 @@ refused_is_offline_and_names_the_address(void **state)
 	auto_fd int fd = raw_listen(-1, address);
 
 	(void)fd;
-	dial(net, &a, address);
+	end_dial(net, &a, address);
 	assert_int_equal(a.closed, 0);
 	end_run(net);
 	assert_int_equal(a.why.code, ERR_OFFLINE);
@@ -115,13 +90,26 @@ the_next_address_is_called_as_soon_as_one_has_failed(void **state)
 	end_listen(net, NULL, 10, address);
 	end_awaits(&b, net);
 	/* A head start for each would take 11 times as long as one. */
-	dial_all(net, &a,
+	end_dial_all(net, &a,
 	    (const char *[]){
 		dead, dead, dead, dead, dead, dead, dead, dead, dead, dead, dead, address },
 	    12);
 	end_run(net);
 	assert_int_equal(a.got, 5);
 	assert_in_range(loop_now_ms(net->loop) - start, 0, 11 * DIAL_STAGGER_MS - 1);
+}
+
+/* Does not wait for the other side. */
+static int
+raw_call(const char *address)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	at.sin_port = htons((uint16_t)strtoul(strchr(address, ':') + 1, NULL, 10));
+	(void)connect(fd, (struct sockaddr *)&at, sizeof at);
+	return fd;
 }
 
 /* Calls so often that the kernel lets further calls go unanswered. */
@@ -131,7 +119,7 @@ raw_listen_and_be_full(char address[static 32], int calls[static 4])
 	int fd = raw_listen(0, address);
 
 	for (int i = 0; i < 4; i++)
-		calls[i] = raw_connect(address);
+		calls[i] = raw_call(address);
 	return fd;
 }
 
@@ -148,7 +136,7 @@ an_address_that_says_nothing_costs_its_head_start(void **state)
 	(void)fd;
 	end_listen(net, NULL, 10, address);
 	end_awaits(&b, net);
-	dial_all(net, &a, (const char *[]){ silent, address }, 2);
+	end_dial_all(net, &a, (const char *[]){ silent, address }, 2);
 	end_run(net);
 	assert_int_equal(a.got, 5);
 	assert_in_range(loop_now_ms(net->loop) - start, DIAL_STAGGER_MS, 5000);
@@ -166,7 +154,7 @@ a_name_is_looked_up(void **state)
 	end_listen(net, NULL, 10, address);
 	snprintf(name, sizeof name, "localhost%s", strchr(address, ':'));
 	end_awaits(&b, net);
-	dial(net, &a, name);
+	end_dial(net, &a, name);
 	end_run(net);
 	assert_int_equal(a.got, 5);
 }
@@ -182,7 +170,7 @@ all_that_failed_is_told(void **state)
 	(void)fd;
 	memset(name, 'x', sizeof name); /* longer than a label may be: no resolver need be asked */
 	memcpy(name + 80, ":80", 4);
-	dial_all(net, &a, (const char *[]){ dead, "nonsense", ":80", name }, 4);
+	end_dial_all(net, &a, (const char *[]){ dead, "nonsense", ":80", name }, 4);
 	end_run(net);
 	assert_int_equal(a.why.code, ERR_USAGE);
 	assert_non_null(strstr(a.why.text, "refused"));
@@ -197,7 +185,7 @@ no_address_at_all_is_offline(void **state)
 	struct end_net *net = *state;
 	struct end a = { 0 };
 
-	dial_all(net, &a, NULL, 0);
+	end_dial_all(net, &a, NULL, 0);
 	assert_int_equal(a.closed, 0);
 	end_run(net);
 	assert_int_equal(a.why.code, ERR_OFFLINE);
@@ -262,11 +250,11 @@ a_dial_can_be_closed_at_any_time(void **state)
 	struct timer *soon = timer_new(net->loop, close_it, &a);
 
 	(void)fd;
-	dial(net, &a, silent);
+	end_dial(net, &a, silent);
 	timer_start(soon, 20);
-	dial_all(net, &b, (const char *[]){ "localhost:1", silent }, 2);
+	end_dial_all(net, &b, (const char *[]){ "localhost:1", silent }, 2);
 	conn_close(b.conn, NULL);
-	dial(net, &c, "localhost:1");
+	end_dial(net, &c, "localhost:1");
 	loop_post(net->loop, close_it, &c);
 	end_run(net);
 	assert_int_equal(a.closed + b.closed + c.closed, 3);
@@ -311,7 +299,7 @@ a_reset_connection_is_offline(void **state)
 	t.fd = raw_listen(5, address);
 	t.timer = timer_new(net->loop, reset_it, &t);
 	timer_start(t.timer, 50);
-	dial(net, &t.end, address);
+	end_dial(net, &t.end, address);
 	end_run(net);
 	assert_int_equal(t.end.ready, 1);
 	assert_int_equal(t.end.why.code, ERR_OFFLINE);
@@ -329,7 +317,7 @@ a_sender_notices_it_as_well(void **state)
 	t.fd = raw_listen(5, address);
 	t.timer = timer_new(net->loop, reset_it, &t);
 	timer_start(t.timer, 50);
-	dial(net, &t.end, address);
+	end_dial(net, &t.end, address);
 	end_run(net);
 	assert_true(t.end.has_why);
 	assert_int_equal(t.end.why.code, ERR_OFFLINE);
@@ -363,224 +351,10 @@ last_words_are_read_even_when_sending_fails(void **state)
 	t.fd = raw_listen(5, address);
 	t.timer = timer_new(net->loop, say_why_and_go, &t);
 	timer_start(t.timer, 50);
-	dial(net, &t.end, address);
+	end_dial(net, &t.end, address);
 	end_run(net);
 	assert_int_equal(t.end.got, 3);
 	close(t.fd);
-}
-
-/* -- listening -- */
-
-static void
-a_port_in_use_is_said_with_its_owner(void **state)
-{
-	struct end_net *net = *state;
-	struct listener *other = NULL;
-	char address[32], pid[32];
-
-	end_listen(net, NULL, 10, address);
-	assert_err(ERR_EXISTS,
-	    listener_open(net->loop, address, NULL, 10, end_on_conn, net, &other, &unit_error));
-	assert_null(other);
-	snprintf(pid, sizeof pid, "(process %d)", getpid());
-	assert_non_null(strstr(unit_error.text, "in use by "));
-	assert_non_null(strstr(unit_error.text, pid));
-	assert_non_null(strstr(unit_error.text, strchr(address, ':') + 1));
-}
-
-static void
-what_is_no_place_to_listen_is_said(void **state)
-{
-	struct end_net *net = *state;
-	struct listener *l = NULL;
-	static const char *const bad[] = { "", "x", "70000", "1:2:3", "host:port" };
-
-	for (size_t i = 0; i < lengthof(bad); i++)
-		assert_err(ERR_USAGE,
-		    listener_open(net->loop, bad[i], NULL, 1, end_on_conn, net, &l, &unit_error));
-	assert_err(ERR_IO,
-	    listener_open(net->loop, "198.51.100.1:0", NULL, 1, end_on_conn, net, &l, &unit_error));
-	assert_null(l);
-}
-
-static void
-listen_at_and_call(struct end_net *net, const char *place, const char *host)
-{
-	struct end a = { .to_send = 9, .leaves_after = 9 }, b = { .echoes = true };
-	char address[32];
-
-	assert_ok(listener_open(
-	    net->loop, place, NULL, 10, end_on_conn, net, &net->listener, &unit_error));
-	snprintf(address, sizeof address, "%s:%u", host, listener_port(net->listener));
-	end_awaits(&b, net);
-	dial(net, &a, address);
-	end_run(net);
-	assert_int_equal(a.got, 9);
-}
-
-static void
-all_interfaces_take_both_families(void **state)
-{
-	listen_at_and_call(*state, "0", "127.0.0.1");
-}
-
-static void
-all_interfaces_take_ipv6(void **state)
-{
-	listen_at_and_call(*state, ":0", "[::1]");
-}
-
-static void
-a_name_to_listen_on_is_looked_up(void **state)
-{
-	listen_at_and_call(*state, "localhost:0", "localhost");
-}
-
-struct crowd {
-	struct end_net *net;
-	struct end kept[2], guests[3], refused;
-	struct timer *timer;
-	char address[32];
-	int step;
-};
-
-static void
-crowd_step(void *ctx)
-{
-	struct crowd *c = ctx;
-	size_t n = listener_connections(c->net->listener);
-
-	if (c->step == 0 && n == 2 && c->kept[1].ready == 1 && c->refused.closed == 1) {
-		conn_close(c->kept[0].conn, NULL);
-		c->step = 1;
-	} else if (c->step == 1 && n == 1) { /* one has gone, so there is room for one */
-		dial(c->net, &c->guests[2], c->address);
-		c->step = 2;
-	} else if (c->step == 2 && n == 2 && c->kept[0].ready == 2) {
-		conn_close(c->kept[0].conn, NULL);
-		conn_close(c->kept[1].conn, NULL);
-		c->step = 3;
-		timer_close(c->timer);
-		return;
-	}
-	assert_in_range(n, 0, 2);
-	timer_start(c->timer, 10);
-}
-
-static void
-on_crowd(void *ctx, struct conn *conn)
-{
-	struct crowd *c = ctx;
-	struct end *e = c->kept[0].conn == NULL ? &c->kept[0] : &c->kept[1];
-
-	assert_null(e->conn);
-	end_opens(e, c->net, conn);
-	conn_set_owner(conn, &end_events, e);
-	end_on_ready(e);
-}
-
-static void
-beyond_max_new_ones_are_hung_up_on(void **state)
-{
-	struct crowd c = { .net = *state };
-
-	assert_ok(listener_open(
-	    c.net->loop, "127.0.0.1:0", NULL, 2, on_crowd, &c, &c.net->listener, &unit_error));
-	snprintf(c.address, sizeof c.address, "127.0.0.1:%u", listener_port(c.net->listener));
-	dial(c.net, &c.guests[0], c.address);
-	dial(c.net, &c.guests[1], c.address);
-	dial(c.net, &c.refused, c.address);
-	c.timer = timer_new(c.net->loop, crowd_step, &c);
-	timer_start(c.timer, 10);
-	end_run(c.net);
-	assert_int_equal(c.step, 3);
-	assert_int_equal(c.refused.got, 0);
-}
-
-static void
-nobody_owns_it(void *ctx, struct conn *c)
-{
-	(void)ctx;
-	assert_string_not_equal(conn_peer_address(c), "");
-}
-
-static void
-a_conn_that_nobody_takes_is_closed(void **state)
-{
-	struct end_net *net = *state;
-	struct end a = { 0 };
-	char address[32];
-
-	assert_ok(listener_open(
-	    net->loop, "127.0.0.1:0", NULL, 2, nobody_owns_it, NULL, &net->listener, &unit_error));
-	snprintf(address, sizeof address, "127.0.0.1:%u", listener_port(net->listener));
-	dial(net, &a, address);
-	end_run(net);
-	assert_int_equal(a.closed, 1);
-	assert_false(a.has_why);
-}
-
-static void
-close_listener(struct end *e)
-{
-	listener_close(e->net->listener);
-	e->net->listener = NULL;
-}
-
-static void
-connections_outlive_their_listener(void **state)
-{
-	struct end_net *net = *state;
-	struct end a = { .to_send = 300000, .leaves_after = 300000 };
-	struct end b = { .echoes = true, .on_ready = close_listener };
-	char address[32];
-
-	end_listen(net, NULL, 10, address);
-	end_awaits(&b, net);
-	dial(net, &a, address);
-	end_run(net);
-	assert_int_equal(a.got, 300000);
-}
-
-struct shortage {
-	struct rlimit enough;
-	struct timer *timer;
-	int ready_in_the_shortage;
-	struct end end;
-};
-
-static void
-end_shortage(void *ctx)
-{
-	struct shortage *s = ctx;
-
-	s->ready_in_the_shortage = s->end.ready;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &s->enough), 0);
-	timer_close(s->timer);
-}
-
-/* accept() fails with EMFILE for a while.  The caller waits in the kernel's queue and has its turn
- * after. */
-static void
-a_shortage_of_descriptors_passes(void **state)
-{
-	struct end_net *net = *state;
-	struct shortage s = { .end = { .leaves_after = 1 } };
-	uint8_t first = end_pattern(0);
-	char address[32];
-
-	end_listen(net, NULL, 10, address);
-	end_awaits(&s.end, net);
-	auto_fd int fd = raw_connect(address);
-	assert_int_equal(send(fd, &first, 1, 0), 1);
-	s.timer = timer_new(net->loop, end_shortage, &s);
-	timer_start(s.timer, 50);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &s.enough), 0);
-	const struct rlimit none = { .rlim_cur = 0, .rlim_max = s.enough.rlim_max };
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	end_run(net);
-	assert_int_equal(s.ready_in_the_shortage, 0);
-	assert_int_equal(s.end.got, 1);
 }
 
 int
@@ -600,15 +374,6 @@ main(void)
 		T(a_reset_connection_is_offline),
 		T(a_sender_notices_it_as_well),
 		T(last_words_are_read_even_when_sending_fails),
-		T(a_port_in_use_is_said_with_its_owner),
-		T(what_is_no_place_to_listen_is_said),
-		T(all_interfaces_take_both_families),
-		T(all_interfaces_take_ipv6),
-		T(a_name_to_listen_on_is_looked_up),
-		T(beyond_max_new_ones_are_hung_up_on),
-		T(a_conn_that_nobody_takes_is_closed),
-		T(connections_outlive_their_listener),
-		T(a_shortage_of_descriptors_passes),
 	};
 	alarm(110);
 	return cmocka_run_group_tests(tests, NULL, NULL);
