@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -10,6 +11,8 @@
 #include "crypto/random.h"
 #include "net/listener.h"
 #include "server/server_internal.h"
+
+enum { FILES_KEPT = 256 }; /* open files that are no connections */
 
 static const char RECOVERY_FILE[] = "recovery.key";
 
@@ -136,9 +139,33 @@ free_parts(struct server *s)
 	array_clear(&s->intakes);
 	array_clear(&s->gc_shares);
 	map_clear(&s->links);
+	array_clear(&s->guests);
 	free(s->advertise);
 	free(s->recovery_path);
 	free(s);
+}
+
+/* As many as the limit, or as files may be open, some of which the store and the database need. */
+static size_t
+max_connections(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+		return LIMIT_CONNECTIONS;
+	size_t left = (size_t)files.rlim_cur - min_of((size_t)files.rlim_cur / 2, (size_t)FILES_KEPT);
+	return min_of(left, (size_t)LIMIT_CONNECTIONS);
+}
+
+static enum err
+start_listening(struct server *s, const struct server_opts *o, struct error *e)
+{
+	s->max_connections = max_connections();
+	enum err r = listener_open(s->loop, o->listen != NULL ? o->listen : ":7470", s->tls,
+	    s->max_connections + LIMIT_CONNECTIONS_REFUSED, on_conn, s, &s->listener, e);
+	if (r == OK)
+		listener_set_max(s->listener, LIMIT_CONNECTIONS_PER_ADDRESS + LIMIT_CONNECTIONS_REFUSED, LISTENER_CALLERS);
+	return r;
 }
 
 enum err
@@ -161,8 +188,7 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	    : fail(e, ERR_USAGE, "the name '%s' cannot be used: 1 to %d bytes of text without '/' and '@'", s->name,
 		  STATEMENT_NAME_MAX);
 	if (r == OK)
-		r = listener_open(s->loop, o->listen != NULL ? o->listen : ":7470", s->tls, LIMIT_CONNECTIONS, on_conn,
-		    s, &s->listener, e);
+		r = start_listening(s, o, e);
 	if (r == OK)
 		r = set_advertised(s, o, e);
 	if (r != OK) {

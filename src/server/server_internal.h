@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include "base/log_limit.h"
 #include "chunk/chunk_store.h"
 #include "engine/download.h"
 #include "engine/fetch_nodes.h"
@@ -27,6 +28,7 @@
 enum {
 	SERVER_TICK_MS = 10 * 1000,
 	SERVER_RENEW_MS = 3600 * 1000,       /* grants of connected members are renewed this often */
+	SERVER_REPORT_MS = 600 * 1000,       /* between two looks at the store because a member reports wrong bytes */
 	SERVER_GC_MS = 24 * 3600 * 1000,
 	SERVER_INVITE_SECONDS = 24 * 3600,
 	SERVER_NOSPACE_RETRY_MS = 10 * 1000,
@@ -54,7 +56,10 @@ struct server {
 	uint64_t renewed_ms, collected_ms; /* monotonic */
 	struct map links;                 /* link number -> struct link * */
 	uint64_t next_link;
-	unsigned guests;
+	size_t max_connections;           /* more are told so, and closed */
+	ARRAY(struct link *) guests;      /* the oldest first */
+	struct log_limit refused_joins, reports;
+	uint64_t reported_ms;             /* monotonic: the last look at the store that a REPORT caused; 0 none */
 	ARRAY(struct intake *) intakes;
 	bool gc_due, gc_running;
 	ARRAY(int64_t) gc_shares;         /* whose rows are to be made anew */
@@ -71,7 +76,7 @@ struct link {
 	struct peer *peer;
 	struct responder *responder;
 	struct device_id device;
-	bool member, counted_guest;
+	bool member;
 	ARRAY(int64_t) shares;            /* shares it holds a grant of, to be renewed */
 };
 void server_peer_accept(struct server *s, struct conn *c);

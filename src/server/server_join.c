@@ -89,7 +89,8 @@ apply_join(struct change *c, struct server *s, enum err r, const struct error *e
 		}
 		log_info("device %s joined", j->device.name);
 		if (l != NULL) {
-			server_peer_admit(l);
+			if (!l->member)
+				server_peer_admit(l);
 			send_joined(s, l, j->stream, buf_bytes(&j->member));
 		}
 	}
@@ -132,6 +133,13 @@ add_invited_access(struct server *s, struct join_change *j, const struct registr
 	}
 }
 
+/* A member whose invite is used up: by itself, when the answer did not reach it.  It is told again. */
+static bool
+has_joined(struct link *l, const struct msg_join *m)
+{
+	return l->member && map_ptr(&l->server->registry->invites, BYTES(m->invite, INVITE_ID_BYTES)) == NULL;
+}
+
 void
 server_join(struct link *l, const struct session_event *ev)
 {
@@ -140,8 +148,13 @@ server_join(struct link *l, const struct session_event *ev)
 	struct registry_invite *in = NULL;
 	struct error e;
 
+	if (has_joined(l, m)) {
+		send_joined(s, l, ev->stream, authority_member(s->registry->authority, &l->device));
+		return;
+	}
 	if (check_join(l, m, &in, &e) != OK) {
-		log_warn("join from %s refused: %s", conn_peer_address(peer_conn(l->peer)), e.text);
+		log_limit_warn(&s->refused_joins, loop_now_ms(s->loop), "join from %s refused: %s",
+		    conn_peer_address(peer_conn(l->peer)), e.text);
 		server_peer_answer_error(l, ev->stream, &e);
 		return;
 	}
@@ -212,11 +225,13 @@ apply_leave(struct change *c, struct server *s, enum err r, const struct error *
 	}
 	if (l != NULL && r == OK) {
 		session_answer_ok(peer_session(l->peer), v->stream);
-		peer_flush(l->peer);
 		l->member = false;
+		peer_close(l->peer, NULL);
 	} else if (l != NULL) {
 		server_peer_answer_error(l, v->stream, e);
 	}
+	if (r == OK)
+		server_peer_drop(s, &v->device.id, "this device has left");
 	buf_clear(&v->revoke);
 	free(v);
 }
@@ -225,13 +240,19 @@ void
 server_join_leave(struct link *l, const struct session_event *ev)
 {
 	struct server *s = l->server;
-	struct leave_change *v = mem_new(struct leave_change);
+	const struct registry_device *d = registry_device(s->registry, &l->device);
 	struct error e;
 
+	if (d == NULL) { /* it has left on another connection */
+		(void)fail(&e, ERR_DENIED, "this device is no member");
+		server_peer_answer_error(l, ev->stream, &e);
+		return;
+	}
+	struct leave_change *v = mem_new(struct leave_change);
 	v->change = (struct change){ .store = store_leave, .apply = apply_leave };
 	v->link = l->number;
 	v->stream = ev->stream;
-	v->device = *registry_device(s->registry, &l->device);
+	v->device = *d;
 	v->device.ended = true;
 	v->revoke = BUF(STATEMENT_MAX);
 	v->statement = (struct statement){

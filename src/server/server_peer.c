@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/listener.h"
 #include "server/server_internal.h"
 
 static void on_event(void *owner, struct peer *p, struct session_event *ev);
@@ -116,6 +117,81 @@ failed(void *ctx, struct peer *p, const struct hash_id *share, const struct hash
 	server_intake_repair(l->server, sh, sn);
 }
 
+/* -- how many -- */
+
+static void
+leave_guests(struct link *l)
+{
+	struct server *s = l->server;
+
+	for (size_t i = 0; i < s->guests.len; i++) {
+		if (s->guests.at[i] == l) {
+			memmove(s->guests.at + i, s->guests.at + i + 1, (s->guests.len - i - 1) * sizeof *s->guests.at);
+			s->guests.len--;
+			return;
+		}
+	}
+}
+
+/* A guest is one for a moment.  When there are too many, the one that has been for longest makes way: whoever sits here and
+ * does not join keeps nobody out. */
+static void
+enter_guests(struct link *l)
+{
+	struct server *s = l->server;
+	struct error e;
+
+	if (s->guests.len == LIMIT_CONNECTIONS_GUEST) {
+		struct link *oldest = s->guests.at[0];
+		(void)fail(&e, ERR_AGAIN, "too many machines are joining at once; try again in a minute");
+		leave_guests(oldest);
+		peer_close(oldest->peer, &e);
+	}
+	array_push(&s->guests, l);
+	session_admit_guest(peer_session(l->peer));
+}
+
+/* A device needs one connection, and has more for as long as dead ones are not noticed: beyond some, its oldest goes. */
+static void
+limit_device(struct link *l)
+{
+	struct link *oldest = NULL;
+	unsigned n = 0;
+	struct error e;
+
+	map_each (slot, &l->server->links) {
+		struct link *other = slot->ptr;
+		if (!other->member || !device_id_equal(&other->device, &l->device))
+			continue;
+		n++;
+		if (oldest == NULL || other->number < oldest->number)
+			oldest = other;
+	}
+	if (n <= LIMIT_CONNECTIONS_PER_DEVICE)
+		return;
+	(void)fail(&e, ERR_AGAIN, "this device has more than %d connections", LIMIT_CONNECTIONS_PER_DEVICE);
+	oldest->member = false;
+	peer_close(oldest->peer, &e);
+}
+
+/* The listener lets a few more in than there may be, so that somebody can tell them. */
+static enum err
+check_room(const struct link *l, struct error *e)
+{
+	const struct server *s = l->server;
+
+	if (s->closing)
+		return fail(e, ERR_AGAIN, "this server is stopping");
+	if (listener_connections(s->listener) > s->max_connections)
+		return fail(e, ERR_AGAIN, "this server has %zu connections, all that it can: try again later", s->max_connections);
+	if (conn_siblings(peer_conn(l->peer)) > LIMIT_CONNECTIONS_PER_ADDRESS)
+		return fail(e, ERR_AGAIN, "this server has %d connections from your address, all that it takes: try again later",
+		    LIMIT_CONNECTIONS_PER_ADDRESS);
+	return OK;
+}
+
+/* -- members -- */
+
 void
 server_peer_admit(struct link *l)
 {
@@ -124,11 +200,9 @@ server_peer_admit(struct link *l)
 	const struct responder_policy policy = { .allow = allow, .failed = failed, .ctx = l };
 
 	l->member = true;
-	if (l->counted_guest) {
-		l->counted_guest = false;
-		s->guests--;
-	}
-	d->connections++;
+	leave_guests(l);
+	if (++d->connections > LIMIT_CONNECTIONS_PER_DEVICE)
+		limit_device(l);
 	d->seen_ms = server_now_ms();
 	snprintf(d->address, sizeof d->address, "%s", conn_peer_address(peer_conn(l->peer)));
 	l->responder = responder_new(s->loop, l->peer, server_source_ops(s->source), &policy);
@@ -183,7 +257,7 @@ on_hello(struct link *l, const struct msg_hello *h)
 	struct error e;
 
 	l->device = *peer_device(l->peer);
-	if (rules_clock(server_now_ms(), (int64_t)h->wall_ms, &e) != OK) {
+	if (check_room(l, &e) != OK || rules_clock(server_now_ms(), (int64_t)h->wall_ms, &e) != OK) {
 		peer_close(l->peer, &e);
 		return;
 	}
@@ -194,14 +268,7 @@ on_hello(struct link *l, const struct msg_hello *h)
 		return;
 	}
 	if (d == NULL) {
-		if (s->guests >= LIMIT_CONNECTIONS_GUEST) {
-			(void)fail(&e, ERR_AGAIN, "too many machines are joining at once; try again in a minute");
-			peer_close(l->peer, &e);
-			return;
-		}
-		s->guests++;
-		l->counted_guest = true;
-		session_admit_guest(peer_session(l->peer));
+		enter_guests(l);
 		return;
 	}
 	text_escape(h->software, d->software, sizeof d->software);
@@ -332,7 +399,10 @@ server_peer_answer(struct link *l, const struct message *m)
 {
 	struct error e;
 
-	if (session_send(peer_session(l->peer), m, &e) != OK)
+	enum err r = session_send(peer_session(l->peer), m, &e);
+	if (r == ERR_CANCELED || r == ERR_OFFLINE) /* it does not want the answer any more */
+		log_debug("answer %s: %s", frame_type_name(m->type), e.text);
+	else if (r != OK)
 		log_warn("answer %s: %s", frame_type_name(m->type), e.text);
 	peer_flush(l->peer);
 }
@@ -342,6 +412,7 @@ server_peer_answer(struct link *l, const struct message *m)
 static void
 on_report(struct link *l, const struct msg_report *m)
 {
+	uint64_t now = loop_now_ms(l->server->loop);
 	struct registry_share *sh = NULL;
 	struct registry_snapshot *sn;
 
@@ -350,8 +421,12 @@ on_report(struct link *l, const struct msg_report *m)
 	sn = registry_snapshot(sh, &m->snapshot);
 	if (sn == NULL)
 		return;
-	log_warn("%s: a member reports wrong bytes in unit %u of snapshot %llu", sh->name, m->unit,
+	log_limit_warn(&l->server->reports, now, "%s: a member reports wrong bytes in unit %u of snapshot %llu", sh->name, m->unit,
 	    (unsigned long long)sn->number);
+	/* Whoever reports without end makes us look once in a while. */
+	if (now - l->server->reported_ms < SERVER_REPORT_MS && l->server->reported_ms != 0)
+		return;
+	l->server->reported_ms = now;
 	server_gc_verify(l->server, sh, NULL);
 }
 
@@ -445,8 +520,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 		if (d != NULL && d->connections > 0)
 			d->connections--;
 	}
-	if (l->counted_guest)
-		s->guests--;
+	leave_guests(l);
 	if (d != NULL)
 		d->seen_ms = server_now_ms();
 	map_del(&s->links, link_key(&l->number));

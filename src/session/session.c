@@ -166,6 +166,8 @@ judge_request(struct session *s, const struct frame_header *h, struct error *e)
 		return fail(e, ERR_PROTO, "%s on stream %u", name, h->stream);
 	if (s->state == SESSION_GUEST && s->theirs.open.len >= LIMIT_GUEST_CALLS)
 		return fail(e, ERR_LIMIT, "%s while another is under way", name);
+	if (s->state == SESSION_GUEST && ++s->tries > LIMIT_GUEST_TRIES)
+		return fail(e, ERR_LIMIT, "%s for the %uth time", name, s->tries);
 	return calls_room(&s->theirs, h->type, e);
 }
 

@@ -22,6 +22,7 @@ struct session {
 	uint64_t last_in_ms, last_block_ms;     /* a byte came; a whole block */
 	uint64_t resumed_ms;                    /* the end of our last pause */
 	uint64_t last_ping_ms, ping_token;      /* token 0: none yet */
+	uint32_t tries;                         /* requests while it was a guest */
 	bool awaits_pong, heard;                /* heard: a byte came since the last ping */
 	uint32_t missed_pings;
 	uint32_t rtt_ms8; /* smoothed, eighths */

@@ -910,6 +910,30 @@ a_guest_may_try_again_after_a_no(void **state)
 	pair_clear(&p);
 }
 
+static void
+a_guest_may_not_try_for_ever(void **state)
+{
+	struct pair p;
+	struct any any;
+	struct error why;
+	uint32_t tries = 0;
+
+	(void)state;
+	any_init(&any, 10);
+	fail(&why, ERR_DENIED, "this invite has been used");
+	set_state(&p, SESSION_GUEST);
+	for (; session_state(p.b.s) == SESSION_GUEST && tries < 100; tries++) {
+		struct message join = any_message(&any, FRAME_JOIN);
+		join.stream = 1 + 2 * tries;
+		side_feed_message(&p.b, &join, p.now_ms);
+		(void)session_answer_error(p.b.s, join.stream, &why, 0);
+	}
+	assert_int_equal(tries, LIMIT_GUEST_TRIES + 1);
+	assert_int_equal(session_state(p.b.s), SESSION_CLOSED);
+	any_clear(&any);
+	pair_clear(&p);
+}
+
 /* -- time -- */
 
 /* Ticks as told until NOW, and returns when it closed (0: it did not). */
@@ -1637,6 +1661,7 @@ main(void)
 		cmocka_unit_test(a_guest_joins_and_is_a_member),
 		cmocka_unit_test(a_guest_may_have_one_join_under_way),
 		cmocka_unit_test(a_guest_may_try_again_after_a_no),
+		cmocka_unit_test(a_guest_may_not_try_for_ever),
 		cmocka_unit_test(a_greeting_that_does_not_come_ends_it),
 		cmocka_unit_test(a_greeting_that_drips_in_ends_it),
 		cmocka_unit_test(a_guest_that_does_not_join_is_sent_away),

@@ -85,11 +85,13 @@ class Node:
             self.home.mkdir(mode=0o700)
             os.chown(self.home, user, user)
 
-    def start(self, *arguments, env=None, wait=True):
+    def start(self, *arguments, env=None, wait=True, hard_files=None):
+        """HARD_FILES: so many files it may have open, and cannot ask for more."""
         if arguments:
             self.arguments = [str(a) for a in arguments]
+        limit = ["prlimit", f"--nofile={hard_files}"] if hard_files else []
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BIN, *self.arguments, "--home", str(self.home)], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*limit, BIN, *self.arguments, "--home", str(self.home)], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env={**environment(), **(env or {})}, **self.as_user)
         if wait:
             self.wait_for_socket()
@@ -292,12 +294,13 @@ class Net:
         self.nodes = [self.server]
         self.relay = None
 
-    def start_server(self, *more, relay=False):
+    def start_server(self, *more, relay=False, hard_files=None):
         """RELAY: agents reach it through self.relay."""
         if relay:
             self.relay = Relay(self.port)
         self.server.start("server", "--listen", f"127.0.0.1:{self.port}", "--advertise",
-                          f"127.0.0.1:{self.relay.port if relay else self.port}", "--name", "spine", *more)
+                          f"127.0.0.1:{self.relay.port if relay else self.port}", "--name", "spine", *more,
+                          hard_files=hard_files)
         return self.server
 
     def invite(self, *more):
