@@ -184,9 +184,12 @@ put(struct chunk_store *s, struct pack_record *rec, const struct leaf_list *leav
 {
 	char shown[HASH_ID_TEXT];
 	bool due = false;
+	enum err r = chunk_store_commit_heal(s, e);
 
+	if (r != OK)
+		return r;
 	pthread_rwlock_rdlock(&s->gate);
-	enum err r = touch(s, &rec->id, e);
+	r = touch(s, &rec->id, e);
 	if (r == ERR_NOTFOUND)
 		r = append(s, rec, leaves, raw, &due, e);
 	pthread_rwlock_unlock(&s->gate);

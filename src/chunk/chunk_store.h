@@ -9,8 +9,9 @@
  * Durability  put only queues (and writes ahead); what has been put is durable when
  *             chunk_store_commit returns.  get and has see it at once.  Commits are grouped:
  *             several threads in commit share one flush.  A commit that fails loses nothing and
- *             may be tried again (after ERR_NOSPACE, when there is room), unless it was the flush
- *             that failed: then puts and commits fail until the store is opened again.
+ *             may be tried again (after ERR_NOSPACE, when there is room).  After a flush that
+ *             failed the next put or commit writes what was not durable once more, elsewhere;
+ *             if it cannot be read back, both fail until the store is opened again.
  * Damage      A get that meets a damaged object says ERR_CORRUPT and forgets it, so has says no
  *             and a put of a good copy replaces it.
  * Collection  gc_begin .. mark every object to keep .. gc_sweep.  What is put after gc_begin is

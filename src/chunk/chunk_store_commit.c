@@ -3,9 +3,11 @@
  * others wait and then look whether theirs were among them.
  *
  * What can fail: writing gathered records or the index transaction (a full disk): nothing is lost,
- * the rows go back and the next commit tries again.  But a flush that fails is final: the kernel
- * may have dropped the pages and would call the next flush a success.  Then nothing more is
- * accepted until the store is opened again and recovery has looked at what is really there.
+ * the rows go back and the next commit tries again.  But a flush that fails is final for those
+ * files: the kernel may have dropped the pages and would call the next flush a success.  So what
+ * is not durable is read back, verified and written once more, to a new pack.  What cannot be read
+ * back is lost, and nobody knows who counts on it: then nothing more is accepted until the store is
+ * opened again.
  */
 #include <stdlib.h>
 
@@ -82,8 +84,8 @@ refuse_if_broken(const struct chunk_store *s, struct error *e)
 {
 	if (s->broken.code == OK)
 		return OK;
-	return fail(
-	    e, s->broken.code, "a flush failed before, open the store again: %s", s->broken.text);
+	return fail(e, s->broken.code, "the store must be opened again, as a flush failed: %s",
+	    s->broken.text);
 }
 
 enum err
@@ -148,7 +150,8 @@ flush(struct chunk_store *s, const struct batch *b, struct error *e)
 	enum err r = OK;
 
 	for (size_t i = 0; r == OK && i < b->n; i++)
-		r = fs_sync(b->packs[i].fd, e);
+		if (b->packs[i].fd >= 0)
+			r = fs_sync(b->packs[i].fd, e);
 	if (r == OK && b->new_names)
 		r = fs_sync(pack_set_dir(s->packs), e);
 	return r;
@@ -258,13 +261,101 @@ lead(struct chunk_store *s, struct error *e)
 	return r;
 }
 
+/* -- after a flush that failed -- */
+
+/* Reads what lies at P and verifies it: CONTENT as it is in the pack. */
+static enum err
+read_back(struct chunk_store *s, const struct chunk_place *p, struct leaf_list *leaves,
+    uint8_t *content, struct error *e)
+{
+	auto_free uint8_t *raw = mem_alloc(p->rec.raw_len);
+	enum err r = chunk_store_load(s, p, raw, leaves, e);
+
+	if (r == OK)
+		r = chunk_store_read(
+		    s, p, pack_record_body(&p->rec), content, p->rec.packed_len, e);
+	return r;
+}
+
+/* With the lock, which it gives up while it reads: only we change rows and packs meanwhile. */
+static enum err
+write_again(struct chunk_store *s, struct chunk_store_row *row, struct error *e)
+{
+	auto_free uint8_t *content = mem_alloc(row->at.rec.packed_len);
+	struct leaf_list leaves = { 0 };
+	uint64_t off;
+
+	pthread_mutex_unlock(&s->lock);
+	enum err r = read_back(s, &row->at, &leaves, content, e);
+	pthread_mutex_lock(&s->lock);
+	if (r == OK && pack_writer_end(&s->writer) >= s->opts.pack_bytes)
+		r = next_pack(s, e);
+	if (r == OK)
+		r = pack_writer_append(&s->writer, &row->at.rec, &leaves,
+		    BYTES(content, row->at.rec.packed_len), &off, e);
+	if (r != OK)
+		return r;
+	row->at.pack = s->writer.head.number;
+	row->at.off = off;
+	return OK;
+}
+
+/* Packs before number FIRST are not flushed any more: the index shall know how long they are, so
+ * that recovery does not take up what they hold. */
+static void
+abandon_packs(struct chunk_store *s, uint64_t first)
+{
+	array_each(f, &s->full)
+		if (f->number < first) {
+			cleanup_close(&f->fd);
+			f->fd = -1;
+		}
+}
+
+/* Called and returns with the lock held, as lead. */
+static enum err
+heal(struct chunk_store *s, struct error *e)
+{
+	enum err r = next_pack(s, e);
+	uint64_t first = s->writer.head.number;
+
+	s->leading = true;
+	for (size_t i = 0; r == OK && i < s->fresh.rows.len; i++)
+		if (s->fresh.rows.at[i].at.pack < first)
+			r = write_again(s, &s->fresh.rows.at[i], e);
+	if (r == OK) {
+		abandon_packs(s, first);
+		s->broken = (struct error){ 0 };
+	}
+	s->leading = false;
+	pthread_cond_broadcast(&s->committed);
+	return r == OK ? OK : error_wrap(e, r, "write again what a failed flush may have lost");
+}
+
+/* With the lock.  Waits for whoever leads or heals. */
+static enum err
+heal_if_broken(struct chunk_store *s, struct error *e)
+{
+	while (s->broken.code != OK && s->leading)
+		pthread_cond_wait(&s->committed, &s->lock);
+	return s->broken.code != OK ? heal(s, e) : OK;
+}
+
+enum err
+chunk_store_commit_heal(struct chunk_store *s, struct error *e)
+{
+	pthread_mutex_lock(&s->lock);
+	enum err r = heal_if_broken(s, e);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
 enum err
 chunk_store_commit(struct chunk_store *s, struct error *e)
 {
-	enum err r = OK;
-
 	pthread_mutex_lock(&s->lock);
 	uint64_t mine = s->appended;
+	enum err r = heal_if_broken(s, e);
 	while (r == OK && s->durable < mine) {
 		r = refuse_if_broken(s, e);
 		if (r == OK && s->leading)
@@ -280,7 +371,7 @@ enum err
 chunk_store_commit_turn(struct chunk_store *s, struct error *e)
 {
 	pthread_mutex_lock(&s->lock);
-	enum err r = refuse_if_broken(s, e);
+	enum err r = heal_if_broken(s, e);
 	if (r == OK)
 		r = next_pack(s, e);
 	s->appended++; /* something to commit: the pack that was finished, even if no other could be begun */

@@ -43,7 +43,7 @@ struct chunk_store_rows {
 
 /* A full pack that the next commit flushes and closes. */
 struct chunk_store_full {
-	int fd;
+	int fd; /* -1: nothing in it is counted on, it is only to be known how long it is */
 	uint64_t number, end;
 };
 
@@ -70,8 +70,8 @@ struct chunk_store {
 	struct chunk_store_rows fresh, leaving;
 	uint64_t appended, durable; /* rows, counted since open */
 	bool leading;
-	struct error broken; /* code OK: it is not.  Else a flush failed: what is on the disk is
-				unknown, see commit */
+	struct error broken; /* code OK: it is not.  Else a flush failed: what of the rows in fresh
+				is on the disk is unknown, see commit */
 	enum chunk_store_task task;
 	struct chunk_place gc_from; /* what lies here or beyond was put after gc_begin */
 	struct mark_set gc_marks;
@@ -112,6 +112,8 @@ enum err chunk_store_pack_drop(
 /* With the lock held.  Appends a record unless it is pending; *RET_DUE: it is time to commit. */
 enum err chunk_store_commit_add(struct chunk_store *s, const struct chunk_store_row *row,
     const struct leaf_list *leaves, struct bytes packed, bool *ret_due, struct error *e) must_check;
+/* After a flush that failed: what is not durable is written again, elsewhere. */
+enum err chunk_store_commit_heal(struct chunk_store *s, struct error *e) must_check;
 /* With the lock held.  NULL if ID is not pending. */
 const struct chunk_store_row *chunk_store_commit_find(
     const struct chunk_store *s, const struct hash_id *id);

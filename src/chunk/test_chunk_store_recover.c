@@ -3,6 +3,7 @@
 
 #include <sys/wait.h>
 
+#include "chunk/chunk_store_inner.h"
 #include "db/db.h"
 
 static void
@@ -431,6 +432,71 @@ leftovers_in_the_packs_directory_do_no_harm(void **state)
 	test_store_get(t, 0, 30);
 }
 
+/* -- a flush that failed -- */
+
+/* More than is gathered before it is written, and all in one pack: nothing commits by itself. */
+static void
+put_uncommitted(struct test_store *t, uint64_t from)
+{
+	t->opts.pack_bytes = 0;
+	test_store_reopen(t);
+	test_store_put(t, 0, from);
+	test_store_commit(t);
+	test_store_put(t, from, 190);
+}
+
+static void
+pretend_that_a_flush_failed(struct test_store *t)
+{
+	(void)fail(&t->s->broken, ERR_IO, "the disk went away");
+}
+
+static void
+what_a_failed_flush_may_have_lost_is_written_again_elsewhere(void **state)
+{
+	struct test_store *t = *state;
+
+	put_uncommitted(t, 10);
+	uint64_t before = t->s->writer.head.number;
+	pretend_that_a_flush_failed(t);
+	test_store_put(t, 190, 195);
+	for (uint64_t i = 10; i < 190; i++) {
+		struct hash_id id = test_store_id(i);
+		const struct chunk_store_row *row = chunk_store_commit_find(t->s, &id);
+		assert_non_null(row);
+		assert_true(row->at.pack > before);
+	}
+	test_store_get(t, 0, 195);
+	test_store_commit(t);
+	test_store_reopen(t);
+	test_store_get(t, 0, 195);
+	assert_int_equal(test_store_check(t), 0);
+}
+
+static void
+what_cannot_be_read_back_after_a_failed_flush_is_not_called_stored(void **state)
+{
+	struct test_store *t = *state;
+	uint8_t rubbish[64] = { 0 };
+	struct error e = { 0 };
+
+	put_uncommitted(t, 10);
+	const struct hash_id first = test_store_id(10);
+	uint64_t off = chunk_store_commit_find(t->s, &first)->at.off;
+	pretend_that_a_flush_failed(t);
+	assert_int_equal(pwrite(t->s->writer.fd, rubbish, sizeof rubbish, (off_t)off + 100), 64);
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(chunk_store_commit(t->s, &e), ERR_CORRUPT);
+		check_says(e.text, "write again what a failed flush may have lost");
+		assert_int_equal(test_store_try_put(t->s, 195, &e), ERR_CORRUPT);
+	}
+	test_store_get(t, 0, 10);
+	test_store_reopen(t);
+	test_store_get(t, 0, 10);
+	test_store_put(t, 10, 196);
+	test_store_commit(t);
+}
+
 #define store_test(f) cmocka_unit_test_setup_teardown(f, test_store_setup, test_store_teardown)
 
 int
@@ -452,6 +518,8 @@ main(void)
 		store_test(a_pack_of_a_newer_version_is_refused),
 		store_test(the_later_copy_counts),
 		store_test(leftovers_in_the_packs_directory_do_no_harm),
+		store_test(what_a_failed_flush_may_have_lost_is_written_again_elsewhere),
+		store_test(what_cannot_be_read_back_after_a_failed_flush_is_not_called_stored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
