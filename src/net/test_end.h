@@ -285,7 +285,8 @@ end_dial(struct end_net *net, struct end *e, const char *address)
 	end_dial_all(net, e, &address, 1);
 }
 
-/* A socket of plain system calls, from one of this machine's own addresses to the port of another. */
+/* A socket of plain system calls, from one of this machine's own addresses to the port of
+ * another. */
 static inline int
 end_raw_connect(const char *from, const char *address)
 {

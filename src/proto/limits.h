@@ -66,9 +66,8 @@ enum {
 	LIMIT_CONNECTIONS = 20000,
 	LIMIT_CONNECTIONS_GUEST = 256,        /* not yet members, all together */
 	LIMIT_CONNECTIONS_PER_ADDRESS = 4096, /* an office behind one NAT address */
-	LIMIT_CONNECTIONS_PER_DEVICE =
-	    16,                         /* one, and those that it has not yet noticed to be dead */
-	LIMIT_CONNECTIONS_REFUSED = 64, /* beyond those: they are told why, and closed */
-	LIMIT_GUEST_TRIES = 8,          /* JOINs of one guest: typing errors */
+	LIMIT_CONNECTIONS_PER_DEVICE = 16,    /* one, and some whose death is not noticed yet */
+	LIMIT_CONNECTIONS_REFUSED = 64,       /* beyond those: they are told why, and closed */
+	LIMIT_GUEST_TRIES = 8,                /* JOINs of one guest: typing errors */
 };
 #define LIMIT_JOB_BYTES ((uint64_t)1 << 50)
