@@ -4,8 +4,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/mem.h"
+#include "base/text.h"
 
 static _Atomic int threshold = LOG_LEVEL_INFO;
 
@@ -19,6 +23,21 @@ bool
 log_is_on(enum log_level level)
 {
 	return (int)level <= threshold;
+}
+
+/* Whatever got into the text of an error (a file's name above all): a line stays one line, and
+ * moves no terminal's cursor. */
+static void
+make_plain(char *text, size_t n)
+{
+	for (size_t i = 0, len; i < n; i += len) {
+		uint32_t c = 0;
+		len = text_utf8(BYTES(text + i, n - i), &c);
+		if (len > 0 && c >= 0x20 && (c < 0x7f || c > 0x9f))
+			continue;
+		len = max_of(len, (size_t)1);
+		memset(text + i, '?', len);
+	}
 }
 
 void
@@ -48,7 +67,9 @@ log_line(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	if (m < 0)
 		return;
-	n = n + m < (int)sizeof line - 1 ? n + m : (int)sizeof line - 2;
+	int end = n + m < (int)sizeof line - 1 ? n + m : (int)sizeof line - 2;
+	make_plain(line + n, (size_t)(end - n));
+	n = end;
 	line[n++] = '\n';
 	/* One write a line, so that lines of several threads do not mix. */
 	ssize_t ignored = write(STDERR_FILENO, line, (size_t)n);

@@ -1,6 +1,7 @@
 /*
  * log: lines on stderr for the journal.  Only whoever handles an error logs it, once; library
- * layers never log above debug.  Peer bytes and secrets never go in unescaped (text_escape).
+ * layers never log above debug.  Secrets never go in, peer bytes escaped (text_escape); control
+ * characters that get in all the same are written as '?'.
  *
  * Under systemd (JOURNAL_STREAM) lines carry the <n> priority and no time; else local ISO time and
  * level.

@@ -1,8 +1,8 @@
 /*
  * log_limit: warnings that a stranger can cause as often as he likes, kept from filling the log.
  *
- * In each LOG_LIMIT_MS at most LOG_LIMIT_LINES lines are written; the first line after that says how
- * many were left out.  One struct for each kind of warning; zeroed is ready.
+ * In each LOG_LIMIT_MS at most LOG_LIMIT_LINES lines are written; the first line after that says
+ * how many were left out.  One struct for each kind of warning; zeroed is ready.
  *
  * Threads    one at a time.
  */

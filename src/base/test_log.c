@@ -88,6 +88,22 @@ a_long_line_is_cut_and_still_a_line(void **state)
 	check_text(end, "\n<3>next\n");
 }
 
+static void
+say_what_a_stranger_made_up(void)
+{
+	log_warn("cannot open %s", "a\n<3>fake \x1b[2J\x7f \xc2\x9b"
+				   "1A caf\xc3\xa9 \xff\xc3");
+}
+
+static void
+what_is_logged_is_one_line_without_controls(void **state)
+{
+	(void)state;
+	setenv("JOURNAL_STREAM", "1:2", 1);
+	check_text(stderr_of(say_what_a_stranger_made_up),
+	    "<4>cannot open a?<3>fake ?[2J? ??1A caf\xc3\xa9 ??\n");
+}
+
 int
 main(void)
 {
@@ -95,6 +111,7 @@ main(void)
 		cmocka_unit_test(lines_below_the_level_are_silent),
 		cmocka_unit_test(without_a_journal_a_line_has_time_and_level),
 		cmocka_unit_test(a_long_line_is_cut_and_still_a_line),
+		cmocka_unit_test(what_is_logged_is_one_line_without_controls),
 	};
 
 	return cmocka_run_group_tests_name("log", tests, NULL, NULL);
