@@ -169,24 +169,46 @@ call_try(const struct options *o, const char *home, int *ret_status)
 	return r;
 }
 
+static bool
+has_file(const char *home, const char *name)
+{
+	auto_free char *path = str_printf("%s/%s", home, name);
+
+	return access(path, F_OK) == 0;
+}
+
 /* Which daemon belongs to HOME: a server's has its database. */
 static const char *
 daemon_of(const struct options *o, const char *home)
 {
-	auto_free char *db = str_printf("%s/server.db", home);
+	return o->command->where == COMMAND_SERVER || has_file(home, "server.db") ? "server"
+										  : "agent";
+}
 
-	return o->command->where == COMMAND_SERVER || access(db, F_OK) == 0 ? "server" : "agent";
+/* What to do first depends on whether this machine is anything yet. */
+static void
+print_no_daemon(const struct options *o, const char *home)
+{
+	char shown[CELL_MAX];
+
+	text_escape(bytes_str(home), shown, sizeof shown);
+	if (!has_file(home, "format"))
+		fprintf(stderr,
+		    "weft: %s: %s holds nothing yet: `weft server` makes a server there, `weft "
+		    "join "
+		    "INVITE` a member of one; see `weft help`\n",
+		    o->command->verb, shown);
+	else
+		fprintf(stderr, "weft: %s: no daemon is running for %s; start it with `weft %s`\n",
+		    o->command->verb, shown, daemon_of(o, home));
 }
 
 int
 call_daemon(const struct options *o, const char *home)
 {
-	char shown[CELL_MAX];
 	int status = EXIT_FAILED;
 
 	if (call_try(o, home, &status) == ERR_OFFLINE && status == EXIT_NO_DAEMON)
-		fprintf(stderr, "weft: %s: no daemon is running for %s; start it with `weft %s`\n",
-		    o->command->verb, text_escape(bytes_str(home), shown, sizeof shown),
-		    daemon_of(o, home));
+		print_no_daemon(o, home);
 	return status;
 }

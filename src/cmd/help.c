@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { NAME_COLUMN = 2, VERB_COLUMN = 14, TEXT_COLUMN = 27 };
+enum { NAME_COLUMN = 2, VERB_COLUMN = 14, TEXT_COLUMN = 27, STEP_COLUMN = 36 };
 
 static const struct {
 	const char *verb, *text;
@@ -159,11 +159,23 @@ help_all(struct buf *out)
 	    "exit status: 0 done, 1 failed, 2 usage, 3 no daemon runs, 4 denied, 5 done with "
 	    "conflicts or skipped files, "
 	    "130 interrupted\n";
+	static const struct {
+		const char *typed, *where;
+	} steps[] = {
+		{ "$ weft server", "on one machine: prints an invite" },
+		{ "$ weft join INVITE", "on each other machine; then `weft agent`" },
+		{ "$ weft publish DIR --share NAME", "where the files are" },
+		{ "$ weft grant NAME --all read", "on the server" },
+		{ "$ weft get NAME DIR", "on the others; later: only what changed" },
+	};
 	const struct command *c = NULL;
 
 	buf_addf(out, "weft: distribute folders to many machines, verified\n\nusage: weft COMMAND "
 		      "[ARGUMENT]...\n\n");
 	while ((c = command_next(c)) != NULL)
 		row(out, c->verb, c->summary, VERB_COLUMN);
+	buf_addf(out, "\nfirst steps:\n");
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+		row(out, steps[i].typed, steps[i].where, STEP_COLUMN);
 	paragraphs(out, after);
 }

@@ -27,7 +27,7 @@ def one_line(text):
     return text[:-1]
 
 
-VERBS = [line.split()[0] for line in weft("help").stdout.splitlines() if line.startswith("  ")]
+VERBS = [line.split()[0] for line in weft("help").stdout.splitlines() if line[:2] == "  " and line[2].islower()]
 
 
 def test_all_commands_of_this_release_are_listed():
@@ -83,8 +83,19 @@ def test_without_a_daemon_every_question_ends_with_status_3(args, tmp_path):
     assert r.returncode == 3
     assert r.stdout == ""
     line = one_line(r.stderr)
-    assert f"no daemon is running for {tmp_path}/none" in line and "start it with `weft" in line
+    assert f"{tmp_path}/none holds nothing yet" in line and "`weft join INVITE`" in line
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("args, files, start", [
+    (["status"], ["format"], "agent"), (["status"], ["format", "server.db"], "server"), (["invite"], ["format"], "server"),
+])
+def test_without_a_daemon_of_a_home_that_is_made_its_start_is_named(args, files, start, tmp_path):
+    for name in files:
+        (tmp_path / name).touch()
+    r = weft(*args, home=tmp_path)
+    assert r.returncode == 3
+    assert one_line(r.stderr).endswith(f"no daemon is running for {tmp_path}; start it with `weft {start}`")
 
 
 def test_a_socket_that_nobody_listens_on_is_no_daemon(tmp_path):
