@@ -1,7 +1,7 @@
 /*
  * bench_agents: N devices that join a real server and stay connected, silent, until standard input
- * bench_agents: N devices that join a real server and stay connected, silent, until standard
- * own and joins with INVITE, which must allow N uses; then it dials again, as a member does.
+ * ends; bench/run.py looks at what the server's process has become meanwhile.  Each has a key of
+ * its own and joins with INVITE, which must allow N uses; then it dials again, as a member does.
  * Prints one line when all are there.  usage: bench_agents INVITE N
  */
 #include <inttypes.h>
