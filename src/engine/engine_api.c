@@ -344,6 +344,9 @@ engine_call(struct engine *en, struct control_call *call, const struct control_r
 		send_status(en, call);
 	} else if (strcmp(verb, "verify") == 0) {
 		engine_verify(en, call, r);
+	} else if (strcmp(verb, "leave") == 0 && control_arg(r, "device") != NULL) {
+		(void)fail(&e, ERR_USAGE, "only the server ends another device's membership: `weft leave DEVICE` on its machine and home");
+		control_call_done(call, &e, -1);
 	} else if (strcmp(verb, "leave") == 0) {
 		engine_join_leave(en, call);
 	} else {

@@ -175,8 +175,8 @@ resolve(struct get *g)
 		engine_job_begin(&g->job);
 		return;
 	}
-	/* Without a server at all there is nothing to wait for. */
-	if (!g->job.engine->joined)
+	/* Without a server at all, or a membership, there is nothing to wait for. */
+	if (!g->job.engine->joined || g->job.engine->link.given_up)
 		engine_job_finish(&g->job, r, &e, (struct bytes){ NULL, 0 });
 	else
 		fail_or_wait(g, ERR_OFFLINE, &e);

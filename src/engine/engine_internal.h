@@ -99,6 +99,7 @@ struct node_source engine_nodes(struct engine *en); /* of the node store, unrest
 /* -- link -- */
 void engine_link_start(struct engine *en);      /* connects when joined, and again after a while */
 void engine_link_close(struct engine *en);
+void engine_link_ended(struct engine *en);      /* the membership has ended: no more connecting */
 /* One question to the server.  ON_ANSWER once: the message, or NULL and why (ERR_OFFLINE: the connection ended). */
 struct engine_ask {
 	struct requester requester; /* first */

@@ -83,7 +83,12 @@ engine_join_load(struct engine *en, struct error *e)
 	en->authority = authority_new(&en->server);
 	en->joined = true;
 	enum err r = state_statements(en->state, accept_authority, en->authority, e);
-	return r == OK ? state_statements(en->state, accept_kept, en->authority, e) : r;
+	if (r == OK)
+		r = state_statements(en->state, accept_kept, en->authority, e);
+	/* Its end was told in an earlier run: what the server would say to that, too. */
+	if (r == OK && !en->o.is_server && authority_member(en->authority, device_key_id(en->home->key)).len == 0)
+		engine_link_ended(en);
+	return r;
 }
 
 void

@@ -195,12 +195,18 @@ keep(struct engine *en, struct bytes b, const struct hash_id *id)
 	engine_write(en, &k->work);
 }
 
+void
+engine_link_ended(struct engine *en)
+{
+	snprintf(en->link.why, sizeof en->link.why,
+	    "the server ended this device's membership: join again with a new invite");
+	en->link.given_up = true;
+}
+
 /* A revocation of ours ends the membership; one of a share of ours ends what is under way with it. */
 static void
 act_on(struct engine *en, const struct statement *st)
 {
-	struct error e;
-
 	if (st->kind != STATEMENT_REVOKE || !device_id_equal(&st->device, device_key_id(en->home->key)))
 		return;
 	if (!hash_id_is_none(&st->share)) {
@@ -208,10 +214,8 @@ act_on(struct engine *en, const struct statement *st)
 		return;
 	}
 	log_warn("the server ended this device's membership; `weft join` with a new invite enrols it again");
-	(void)fail(&e, ERR_DENIED, "the server ended this device's membership: join again with a new invite");
-	snprintf(en->link.why, sizeof en->link.why, "%s", e.text);
-	en->link.given_up = true;
-	engine_job_share_lost(en, NULL, e.text);
+	engine_link_ended(en);
+	engine_job_share_lost(en, NULL, en->link.why);
 }
 
 static enum err
@@ -273,6 +277,8 @@ engine_link_ask(struct engine *en, struct engine_ask *a, struct message *m, stru
 {
 	if (!en->joined)
 		return fail(e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
+	if (en->link.given_up)
+		return fail(e, ERR_DENIED, "%s", en->link.why);
 	if (!en->link.ready)
 		return fail(e, ERR_OFFLINE, "the server %s is not reachable: %s", en->server_name,
 		    en->link.why[0] != 0 ? en->link.why : "still connecting");

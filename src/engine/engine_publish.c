@@ -93,7 +93,7 @@ ask(struct publish *p, struct message *m, void (*on_answer)(struct engine_ask *a
 	enum err r = engine_link_ask(p->job.engine, &p->ask, m, &e);
 	if (r == OK)
 		engine_job_begin(&p->job);
-	else if (!p->job.engine->joined)
+	else if (!p->job.engine->joined || p->job.engine->link.given_up)
 		engine_job_finish(&p->job, r, &e, no_row);
 	else
 		fail_or_wait(p, ERR_OFFLINE, &e);

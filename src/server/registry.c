@@ -13,9 +13,15 @@ key_device(const struct device_id *id)
 }
 
 struct registry_device *
+registry_device_known(const struct registry *r, const struct device_id *id)
+{
+	return map_ptr(&r->devices, key_device(id));
+}
+
+struct registry_device *
 registry_device(const struct registry *r, const struct device_id *id)
 {
-	struct registry_device *d = map_ptr(&r->devices, key_device(id));
+	struct registry_device *d = registry_device_known(r, id);
 
 	return d != NULL && !d->ended ? d : NULL;
 }

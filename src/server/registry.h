@@ -80,6 +80,7 @@ void registry_close(struct registry *r);
 
 /* -- looking (loop) -- */
 struct registry_device *registry_device(const struct registry *r, const struct device_id *id); /* NULL, also if ended */
+struct registry_device *registry_device_known(const struct registry *r, const struct device_id *id); /* also one that ended */
 /* By full id, a prefix of at least 7 characters, or a name; ERR_NOTFOUND, ERR_CONFLICT when several fit. */
 enum err registry_find_device(const struct registry *r, const char *text, struct registry_device **ret, struct error *e) must_check;
 struct registry_share *registry_share(const struct registry *r, const struct hash_id *id);

@@ -29,6 +29,6 @@ const char *server_recovery_path(const struct server *s);
 void server_invite(struct server *s, void (*on_done)(void *ctx, enum err r, const struct error *e, const char *text), void *ctx);
 /* Adds to the record of `status` what a server knows besides: devices, who is connected, the store. */
 void server_describe(struct server *s, struct buf *record);
-/* Verbs: invite grant ungrant rm, and verify of what the store keeps. */
+/* Verbs: invite grant ungrant leave rm, and verify of what the store keeps. */
 bool server_has_verb(const char *verb);
 void server_call(struct server *s, struct control_call *call, const struct control_request *r);

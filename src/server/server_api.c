@@ -483,6 +483,20 @@ api_rm(struct server *s, struct control_call *call, const struct control_request
 	return OK;
 }
 
+/* -- leave -- */
+
+static enum err
+api_leave(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+{
+	const char *device = control_arg(r, "device");
+	struct registry_device *d = NULL;
+
+	if (device == NULL)
+		return fail(e, ERR_USAGE, "a server cannot leave itself (`weft leave DEVICE` ends another's membership)");
+	enum err err = registry_find_device(s->registry, device, &d, e);
+	return err == OK ? server_join_end(s, d, call, e) : err;
+}
+
 /* -- verify: what the store keeps; what lies in directories of this machine is the agent's -- */
 
 static enum err
@@ -505,6 +519,7 @@ static const struct {
 	{ "invite", api_invite },
 	{ "grant", api_grant },
 	{ "ungrant", api_ungrant },
+	{ "leave", api_leave },
 	{ "rm", api_rm },
 	{ "verify", api_verify },
 };

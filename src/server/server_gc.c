@@ -374,7 +374,7 @@ done_verify(struct server_job *job, struct server *s, enum err r, const struct e
 		array_each (id, &v->damaged) {
 			struct registry_snapshot *sn = registry_snapshot(sh, id);
 			if (sn != NULL)
-				server_intake_repair(s, sh, sn);
+				(void)server_intake_repair(s, sh, sn);
 		}
 		if (v->call != NULL)
 			tell(v, sh);

@@ -717,11 +717,13 @@ server_intake(struct server *s, struct registry_share *sh, struct registry_snaps
 	begin(s, sh, sn, false);
 }
 
-void
+bool
 server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn)
 {
-	if (sn->state == SNAPSHOT_HEAD)
-		begin(s, sh, sn, true);
+	if (sn->state != SNAPSHOT_HEAD || find(s, &sn->id) != NULL)
+		return false;
+	begin(s, sh, sn, true);
+	return true;
 }
 
 void

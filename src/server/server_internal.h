@@ -4,7 +4,7 @@
  *   server.c          opening, closing, listening, timers
  *   server_store.c    changes: stored in a job, then applied on the loop
  *   server_peer.c     one connected node: greeting, pushing, what becomes of its questions
- *   server_join.c     JOIN and LEAVE
+ *   server_join.c     JOIN, LEAVE, and the end of a membership
  *   server_share.c    CREATE_SHARE and RESOLVE
  *   server_announce.c ANNOUNCE
  *   server_query.c    QUERY
@@ -100,6 +100,9 @@ void server_peer_remember(struct link *l, int64_t share);      /* it holds a gra
 /* Requests, one each. */
 void server_join(struct link *l, const struct session_event *ev);
 void server_join_leave(struct link *l, const struct session_event *ev);
+/* Ends the membership of D, as the administrator wants: everybody hears of it, its connections are cut; answers CALL. */
+enum err server_join_end(struct server *s, const struct registry_device *d, struct control_call *call,
+    struct error *e) must_check;
 void server_share_create(struct link *l, const struct session_event *ev);
 void server_share_resolve(struct link *l, const struct session_event *ev);
 void server_announce(struct link *l, const struct session_event *ev);
@@ -135,8 +138,8 @@ void server_intake_link_gone(struct server *s, struct link *l);
 void server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const char *why);
 void server_intake_judge(struct server *s);                     /* rights were taken away: withdraws what they carried */
 void server_intake_close_all(struct server *s);
-/* Fetches again what of a kept snapshot the store lost, from its author. */
-void server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
+/* Fetches again what of a kept snapshot the store lost, from its author.  False when that is under way already. */
+bool server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
 void server_intake_resume(struct server *s);                    /* after a collection */
 
 /* -- sink -- */

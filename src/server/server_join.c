@@ -14,12 +14,22 @@ struct join_change {
 	uint64_t link;
 	uint32_t stream;
 	uint8_t invite[INVITE_ID_BYTES];
-	struct registry_invite after; /* as it is to be stored; borrows the grants of the registry's */
+	struct registry_invite after; /* as it is to be stored: the registry's may go meanwhile */
 	struct registry_device device;
 	struct statement statement;
 	struct buf member;
 	ARRAY(struct { int64_t share; struct registry_access access; }) access;
 };
+
+static void
+join_free(struct join_change *j)
+{
+	mem_wipe(j->after.secret, sizeof j->after.secret);
+	array_clear(&j->after.grants);
+	array_clear(&j->access);
+	buf_clear(&j->member);
+	free(j);
+}
 
 static enum err
 store_join(struct change *c, struct server *s, struct error *e)
@@ -79,8 +89,8 @@ apply_join(struct change *c, struct server *s, enum err r, const struct error *e
 		if (l != NULL)
 			server_peer_answer_error(l, j->stream, e);
 	} else {
-		if (in != NULL && in->uses == 0)
-			registry_drop_invite(s->registry, j->invite);
+		if (in != NULL && j->after.uses == 0)
+			registry_drop_invite(s->registry, j->invite); /* of all who use it, stored last */
 		registry_add_device(s->registry, &j->device);
 		array_each (a, &j->access) {
 			struct registry_share *sh = registry_share_num(s->registry, a->share);
@@ -89,14 +99,11 @@ apply_join(struct change *c, struct server *s, enum err r, const struct error *e
 		}
 		log_info("device %s joined", j->device.name);
 		if (l != NULL) {
-			if (!l->member)
-				server_peer_admit(l);
+			server_peer_admit(l);
 			send_joined(s, l, j->stream, buf_bytes(&j->member));
 		}
 	}
-	array_clear(&j->access);
-	buf_clear(&j->member);
-	free(j);
+	join_free(j);
 }
 
 static enum err
@@ -177,22 +184,25 @@ server_join(struct link *l, const struct session_event *ev)
 	snprintf(j->statement.site, sizeof j->statement.site, "%s", j->device.site);
 	if (server_sign(s, &j->statement, &j->member, &e) != OK) {
 		server_peer_answer_error(l, ev->stream, &e);
-		buf_clear(&j->member);
-		free(j);
+		join_free(j);
 		return;
 	}
 	in->uses--;
 	j->after = *in;
+	memset(&j->after.grants, 0, sizeof j->after.grants);
+	array_each (g, &in->grants)
+		array_push(&j->after.grants, *g);
 	add_invited_access(s, j, in);
 	server_change(s, &j->change);
 }
 
-/* -- LEAVE: the device ends its own membership -- */
+/* -- the end of a membership: by the device itself (LEAVE), or by the administrator -- */
 
 struct leave_change {
 	struct change change;
-	uint64_t link;
+	uint64_t link;              /* who asked; 0: the administrator */
 	uint32_t stream;
+	struct control_call *call;  /* the administrator's */
 	struct registry_device device;
 	struct statement statement;
 	struct buf revoke;
@@ -210,59 +220,82 @@ store_leave(struct change *c, struct server *s, struct error *e)
 	return r == OK ? registry_store_access_end(db, &v->device.id, e) : r;
 }
 
+/* Everybody is told, the device too; then its connections end, that of a LEAVE with its answer. */
+static void
+end_membership(struct server *s, struct leave_change *v, struct link *asker)
+{
+	registry_add_device(s->registry, &v->device);
+	registry_end_access(s->registry, &v->device.id);
+	server_intake_judge(s);
+	server_peer_push_all(s, buf_bytes(&v->revoke));
+	if (asker != NULL) {
+		session_answer_ok(peer_session(asker->peer), v->stream);
+		asker->member = false;
+		peer_close(asker->peer, NULL);
+	}
+	server_peer_drop(s, &v->device.id,
+	    v->call != NULL ? "the server's administrator ended this device's membership: join again with a new invite"
+			    : "this device has left");
+	log_info(v->call != NULL ? "membership of device %s ended by the administrator" : "device %s left", v->device.name);
+}
+
 static void
 apply_leave(struct change *c, struct server *s, enum err r, const struct error *e)
 {
 	struct leave_change *v = (struct leave_change *)c;
 	struct link *l = server_peer_link(s, v->link);
 
-	if (r == OK) {
-		registry_add_device(s->registry, &v->device);
-		registry_end_access(s->registry, &v->device.id);
-		server_intake_judge(s);
-		log_info("device %s left", v->device.name);
-		server_peer_push_all(s, buf_bytes(&v->revoke));
-	}
-	if (l != NULL && r == OK) {
-		session_answer_ok(peer_session(l->peer), v->stream);
-		l->member = false;
-		peer_close(l->peer, NULL);
-	} else if (l != NULL) {
-		server_peer_answer_error(l, v->stream, e);
-	}
 	if (r == OK)
-		server_peer_drop(s, &v->device.id, "this device has left");
+		end_membership(s, v, l);
+	else if (l != NULL)
+		server_peer_answer_error(l, v->stream, e);
+	if (v->call != NULL)
+		control_call_done(v->call, r == OK ? NULL : e, -1);
 	buf_clear(&v->revoke);
 	free(v);
+}
+
+static enum err
+start_leave(struct server *s, const struct registry_device *d, const struct leave_change *from, struct error *e)
+{
+	struct leave_change *v = mem_dup(from, sizeof *from);
+
+	v->change = (struct change){ .store = store_leave, .apply = apply_leave };
+	v->device = *d;
+	v->device.ended = true;
+	v->revoke = BUF(STATEMENT_MAX);
+	v->statement = (struct statement){
+		.kind = STATEMENT_REVOKE, .device = d->id, .epoch = authority_epoch(s->registry->authority) + 1
+	};
+	enum err r = server_sign(s, &v->statement, &v->revoke, e);
+	if (r == OK) {
+		server_change(s, &v->change);
+		return OK;
+	}
+	buf_clear(&v->revoke);
+	free(v);
+	return r;
 }
 
 void
 server_join_leave(struct link *l, const struct session_event *ev)
 {
-	struct server *s = l->server;
-	const struct registry_device *d = registry_device(s->registry, &l->device);
+	const struct registry_device *d = registry_device(l->server->registry, &l->device);
+	const struct leave_change v = { .link = l->number, .stream = ev->stream };
 	struct error e;
 
-	if (d == NULL) { /* it has left on another connection */
-		(void)fail(&e, ERR_DENIED, "this device is no member");
+	/* NULL: it has left on another connection. */
+	enum err r = d != NULL ? start_leave(l->server, d, &v, &e) : fail(&e, ERR_DENIED, "this device is no member");
+	if (r != OK)
 		server_peer_answer_error(l, ev->stream, &e);
-		return;
-	}
-	struct leave_change *v = mem_new(struct leave_change);
-	v->change = (struct change){ .store = store_leave, .apply = apply_leave };
-	v->link = l->number;
-	v->stream = ev->stream;
-	v->device = *d;
-	v->device.ended = true;
-	v->revoke = BUF(STATEMENT_MAX);
-	v->statement = (struct statement){
-		.kind = STATEMENT_REVOKE, .device = l->device, .epoch = authority_epoch(s->registry->authority) + 1
-	};
-	if (server_sign(s, &v->statement, &v->revoke, &e) != OK) {
-		server_peer_answer_error(l, ev->stream, &e);
-		buf_clear(&v->revoke);
-		free(v);
-		return;
-	}
-	server_change(s, &v->change);
+}
+
+enum err
+server_join_end(struct server *s, const struct registry_device *d, struct control_call *call, struct error *e)
+{
+	const struct leave_change v = { .call = call };
+
+	if (device_id_equal(&d->id, device_key_id(s->home->key)))
+		return fail(e, ERR_USAGE, "a server cannot leave itself");
+	return start_leave(s, d, &v, e);
 }

@@ -113,8 +113,8 @@ failed(void *ctx, struct peer *p, const struct hash_id *share, const struct hash
 
 	if (sn == NULL || (why->code != ERR_CORRUPT && why->code != ERR_NOTFOUND))
 		return;
-	log_error("store: %s; fetching it again from the publisher when it is connected", why->text);
-	server_intake_repair(l->server, sh, sn);
+	if (server_intake_repair(l->server, sh, sn))
+		log_error("store: %s; fetching it again from the publisher when it is connected", why->text);
 }
 
 /* -- how many -- */
@@ -201,10 +201,12 @@ server_peer_admit(struct link *l)
 
 	l->member = true;
 	leave_guests(l);
-	if (++d->connections > LIMIT_CONNECTIONS_PER_DEVICE)
-		limit_device(l);
 	d->seen_ms = server_now_ms();
 	snprintf(d->address, sizeof d->address, "%s", conn_peer_address(peer_conn(l->peer)));
+	if (l->responder != NULL)
+		return; /* a member that used one more invite */
+	if (++d->connections > LIMIT_CONNECTIONS_PER_DEVICE)
+		limit_device(l);
 	l->responder = responder_new(s->loop, l->peer, server_source_ops(s->source), &policy);
 	session_admit(peer_session(l->peer));
 }
@@ -509,7 +511,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 {
 	struct link *l = owner;
 	struct server *s = l->server;
-	struct registry_device *d = registry_device(s->registry, &l->device);
+	struct registry_device *d = registry_device_known(s->registry, &l->device);
 	(void)p;
 
 	if (why != NULL)
