@@ -1,5 +1,6 @@
 #include "engine/dest.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -349,20 +350,24 @@ dest_summary(const struct dest *d, struct dest_summary *ret)
 
 /* -- when it is over -- */
 
-void
-dest_discard(const char *path, int64_t job, int job_dir)
+enum err
+dest_discard(const char *path, int64_t job, int job_dir, struct error *e)
 {
 	char stage[48];
 	auto_fd int dir = -1;
+	struct error why;
 
 	(void)!dest_store_forget(job_dir, NULL);
 	dest_store_remove(job_dir, -1);
-	if (fs_open_root(path, &dir, NULL) != OK)
-		return;
+	enum err r = fs_open_root(path, &dir, &why);
+	if (r == ERR_NOTFOUND || (r != OK && why.sys == ENOTDIR))
+		return OK; /* no directory, so nothing of ours in it */
+	if (r != OK)
+		return dest_fail(e, &why);
 	stage_path(job, stage);
-	if (fs_remove_tree(dir, fs_rel(stage), NULL) != OK)
-		log_warn("%s/%s could not be removed", path, stage);
+	r = fs_remove_tree(dir, fs_rel(stage), e);
 	(void)!fs_rmdir(dir, REL(DEST_META), NULL); /* stays while there is a trash in it */
+	return r;
 }
 
 /* A trash directory is named by the second it was begun in. */

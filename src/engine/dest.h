@@ -71,8 +71,8 @@ struct sink dest_sink(struct dest *d);
  * there is room. */
 enum err dest_switch(struct dest *d, struct error *e) must_check;
 void dest_summary(const struct dest *d, struct dest_summary *ret);
-/* Forgets the job: removes stage and plan. */
-void dest_discard(const char *path, int64_t job, int job_dir);
+/* Forgets the job: removes stage and plan.  What could not be removed is for another time. */
+enum err dest_discard(const char *path, int64_t job, int job_dir, struct error *e) must_check;
 /* Removes trash older than 30 days. */
 void dest_expire_trash(const char *path, int64_t now_ns);
 

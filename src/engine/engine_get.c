@@ -50,7 +50,7 @@ struct get {
 
 static void step(struct engine_job *job);
 static void stop(struct engine_job *job);
-static void discard(struct engine_job *job);
+static enum err discard(struct engine_job *job, struct error *e);
 static void progress(struct engine_job *job, struct buf *record);
 static void free_get(struct engine_job *job);
 static void link_gone(struct engine_job *job);
@@ -588,17 +588,16 @@ link_ready(struct engine_job *job)
 		download_peer_add(g->download, job->engine->link.peer);
 }
 
-static void
-discard(struct engine_job *job)
+static enum err
+discard(struct engine_job *job, struct error *e)
 {
 	struct get *g = (struct get *)job;
 
 	dest_close(g->dest);
 	g->dest = NULL;
 	if (g->job_dir < 0) /* of an earlier run */
-		g->job_dir = engine_job_dir(job->engine, job->row.id, NULL);
-	if (g->job_dir >= 0)
-		dest_discard(g->path, job->row.id, g->job_dir);
+		g->job_dir = engine_job_dir(job->engine, job->row.id, e);
+	return g->job_dir < 0 ? ERR_IO : dest_discard(g->path, job->row.id, g->job_dir, e);
 }
 
 static void

@@ -138,8 +138,9 @@ struct engine_job_kind {
 	void (*step)(struct engine_job *j);
 	/* Stops what is under way as soon as it can; its end is noticed by engine_job_end. */
 	void (*stop)(struct engine_job *j);
-	/* Forgets what is on disk for the sake of this job (cancelled). In a job of the pool. */
-	void (*discard)(struct engine_job *j);
+	/* Forgets what is on disk for the sake of this job, which is over; what stays is tried again at
+	 * the next start.  In a job of the pool. */
+	enum err (*discard)(struct engine_job *j, struct error *e);
 	void (*progress)(struct engine_job *j, struct buf *record);
 	void (*free)(struct engine_job *j);
 	void (*link_gone)(struct engine_job *j);  /* may be NULL, as the next */

@@ -294,13 +294,19 @@ static enum err
 work_discard(struct engine_work *w, struct error *e)
 {
 	struct engine_job *j = ((struct discard *)w)->job;
+	enum err r = OK;
+	struct error why;
 	char name[24];
 
 	if (j->kind->discard != NULL)
-		j->kind->discard(j);
+		r = j->kind->discard(j, &why);
 	snprintf(name, sizeof name, "%lld", (long long)j->row.id);
-	if (fs_remove_tree(j->engine->jobs_dir, fs_rel(name), NULL) != OK)
-		log_debug("job directory %s stays until the next start", name);
+	if (r == OK)
+		r = fs_remove_tree(j->engine->jobs_dir, fs_rel(name), &why);
+	if (r != OK) { /* row and directory tell the next start of it */
+		log_warn("job %s left something, which is removed at the next start: %s", name, why.text);
+		return OK;
+	}
 	return j->row.state == JOB_CANCELED ? state_job_del(w->engine->state, j->row.id, e)
 					    : state_job_prune(w->engine->state, ENGINE_ENDED_KEPT, e);
 }

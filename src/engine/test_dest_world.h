@@ -503,7 +503,7 @@ world_end(struct world *w)
 {
 	dest_close(w->d);
 	w->d = NULL;
-	dest_discard(w->dest, w->job, w->job_dir);
+	check_ok(dest_discard(w->dest, w->job, w->job_dir, &w->e), w->e);
 }
 
 static inline void
