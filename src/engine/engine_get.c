@@ -21,7 +21,7 @@ enum get_phase {
 };
 static const char *const phase_names[] = { "plan", "plan", "plan", "copy", "fetch", "switch", "switch" };
 
-enum { SOURCES_SHOWN = 16, GET_OVERWRITE = 1 };
+enum { SOURCES_SHOWN = 16, GET_OVERWRITE = 1, REPAIR_RETRY_MS = 3000 };
 
 struct get {
 	struct engine_job job; /* first */
@@ -219,6 +219,17 @@ fetch_closed(void *ctx)
 	engine_job_end(&((struct get *)ctx)->job);
 }
 
+/* The server has been told, or has noticed by itself: it fetches what it lost from the publisher. */
+static void
+wait_for_repair(struct get *g)
+{
+	char text[ERROR_TEXT];
+
+	snprintf(text, sizeof text, "%s is damaged in the server's store: waiting until it has it again from its publisher",
+	    g->share);
+	engine_job_wait(&g->job, REPAIR_RETRY_MS, text);
+}
+
 static void
 on_nodes(void *ctx, enum err r, const struct error *e)
 {
@@ -226,6 +237,8 @@ on_nodes(void *ctx, enum err r, const struct error *e)
 
 	if (r == OK)
 		g->phase = GET_PLAN;
+	else if (r == ERR_CORRUPT)
+		wait_for_repair(g);
 	else
 		fail_or_wait(g, r, e);
 	fetch_nodes_close(g->fetch, fetch_closed, g);
@@ -409,6 +422,8 @@ on_fetched(void *ctx, enum err r, const struct error *e)
 
 	if (r == OK)
 		g->phase = GET_SWITCH;
+	else if (r == ERR_CORRUPT)
+		wait_for_repair(g);
 	else
 		work_failed(g, r, e);
 	close_download(g);

@@ -441,9 +441,9 @@ on_node(struct fetch_nodes *f, struct node_request *q, struct session_event *ev)
 
 	if ((ev->header.flags & FRAME_MISSING) || q->got >= q->n) {
 		block_free(ev->block);
-		(void)fail(&e, ERR_NOTFOUND, "the source no longer has the whole manifest of this snapshot");
+		(void)fail(&e, ERR_CORRUPT, "the source no longer has the whole manifest of this snapshot");
 		remove_request(f, q);
-		finish(f, ERR_NOTFOUND, &e);
+		finish(f, ERR_CORRUPT, &e);
 		return;
 	}
 	array_push(&f->arrived, ((struct arrived){ q->refs[q->got], ev->block }));

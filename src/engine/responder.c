@@ -14,7 +14,8 @@ struct request {
 	uint32_t stream;
 	uint16_t type; /* FRAME_GET_NODES or FRAME_GET_UNITS */
 	struct hash_id share, snapshot;
-	bool busy, cancelled, done;
+	bool busy, cancelled, done, lost;
+	struct error why; /* lost: the first node that should be here and is not */
 	/* nodes */
 	enum hash_kind kind;
 	struct hash_id *ids;
@@ -58,13 +59,18 @@ static enum err
 add_node(struct responder *r, struct request *q, uint32_t i, struct error *e)
 {
 	auto_buf struct buf node = BUF(LIMIT_NODE_RAW);
-	enum err err = r->source->get_node(r->source->ctx, &q->share, &q->snapshot, q->kind, &q->ids[i], &node, e);
+	struct error why;
+	enum err err = r->source->get_node(r->source->ctx, &q->share, &q->snapshot, q->kind, &q->ids[i], &node, &why);
 	uint16_t flags = i + 1 == q->n_ids ? FRAME_END : 0;
 
+	if (err == ERR_CORRUPT && !q->lost) {
+		q->lost = true;
+		q->why = why;
+	}
 	if (err == ERR_NOTFOUND || err == ERR_CORRUPT)
 		flags |= FRAME_MISSING;
 	else if (err != OK)
-		return err;
+		return fail(e, err, "%s", why.text);
 	struct block *b = block_new((uint32_t)(FRAME_NODE_PREFIX + node.len));
 	b->bytes[0] = (uint8_t)i;
 	b->bytes[1] = (uint8_t)(i >> 8);
@@ -245,11 +251,17 @@ send_frames(struct responder *r, struct request *q)
 }
 
 static void
+tell_failed(struct responder *r, const struct request *q, const struct error *why)
+{
+	if (r->policy.failed != NULL)
+		r->policy.failed(r->policy.ctx, r->peer, &q->share, &q->snapshot, why);
+}
+
+static void
 refuse(struct responder *r, struct request *q, const struct error *e)
 {
 	(void)session_answer_error(peer_session(r->peer), q->stream, e, q->ask.unit);
-	if (r->policy.failed != NULL)
-		r->policy.failed(r->policy.ctx, r->peer, &q->share, &q->snapshot, e);
+	tell_failed(r, q, e);
 }
 
 static void
@@ -275,6 +287,8 @@ on_step(void *ctx, enum err err, const struct error *e)
 		send_frames(r, q);
 	else if (wanted)
 		refuse(r, q, e);
+	if (q->lost && (q->done || err != OK))
+		tell_failed(r, q, &q->why);
 	if (!wanted || err != OK || q->done)
 		remove_request(r, q);
 	peer_flush(r->peer);

@@ -20,7 +20,7 @@ struct responder_policy {
 	enum err (*allow)(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot, struct error *e);
 	/* BYTES of SHARE went out to P (for statistics); may be NULL. */
 	void (*sent)(void *ctx, struct peer *p, const struct hash_id *share, uint64_t bytes);
-	/* A unit could not be read: the file changed, the store is damaged. May be NULL. */
+	/* A unit or node could not be read: the file changed, the store is damaged. May be NULL. */
 	void (*failed)(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
 	    const struct error *why);
 	void *ctx;

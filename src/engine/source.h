@@ -9,7 +9,8 @@
 #include "engine/snapshot_map.h"
 
 struct source {
-	/* Node bytes appended to OUT, when the node belongs to SHARE; else ERR_NOTFOUND. */
+	/* Node bytes appended to OUT, when the node belongs to SHARE; else ERR_NOTFOUND.  ERR_CORRUPT: it does, and is damaged
+	 * or lost. */
 	enum err (*get_node)(void *ctx, const struct hash_id *share, const struct hash_id *snapshot, enum hash_kind kind,
 	    const struct hash_id *id, struct buf *out, struct error *e);
 	/* The map of SNAPSHOT, which belongs to SHARE; borrowed until put_map. */

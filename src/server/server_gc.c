@@ -271,8 +271,10 @@ server_gc_try(struct server *s)
 
 struct verify_job {
 	struct server_job job;
+	struct server *server;
 	int64_t share;
 	ARRAY(struct hash_id) snapshots, damaged; /* damaged: snapshots that lack something */
+	struct map seen;                          /* nodes */
 	struct control_call *call;
 	uint64_t chunks, bytes, bad;
 	struct buf notes;
@@ -287,8 +289,27 @@ note_bad(struct verify_job *v, const struct error *why)
 	buf_addf(&v->notes, "%s\n", why->text);
 }
 
+/* What is below a node that cannot be read is looked at when that node is back. */
 static enum err
-verify_map(struct verify_job *v, struct server *s, const struct snapshot_map *map, bool *ret_bad)
+verify_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e)
+{
+	struct verify_job *v = ctx;
+	auto_buf struct buf node = BUF(CHUNK_STORE_NODE_MAX);
+	struct error why;
+	bool is_new;
+
+	map_put(&v->seen, hash_id_bytes(id), &is_new);
+	if (!is_new)
+		return OK;
+	enum err r = chunk_store_get_node(v->server->store, id, &node, &why);
+	if (r == OK)
+		return node_children(kind, buf_bytes(&node), verify_node, v, e);
+	note_bad(v, &why);
+	return OK;
+}
+
+static void
+verify_chunks(struct verify_job *v, const struct snapshot_map *map)
 {
 	auto_free uint8_t *room = mem_alloc(CHUNK_MAX);
 	uint64_t n = snapshot_map_chunks(map);
@@ -297,15 +318,42 @@ verify_map(struct verify_job *v, struct server *s, const struct snapshot_map *ma
 		const struct snapshot_map_chunk *c = snapshot_map_chunk(map, i);
 		uint32_t len;
 		struct error why;
-		if (chunk_store_get_chunk(s->store, &c->id, room, &len, NULL, &why) != OK) {
+		if (chunk_store_get_chunk(v->server->store, &c->id, room, &len, NULL, &why) != OK) {
 			note_bad(v, &why);
-			*ret_bad = true;
 			continue;
 		}
 		v->chunks++;
 		v->bytes += len;
 	}
-	return OK;
+}
+
+static void
+verify_snapshot(struct verify_job *v, const struct hash_id *id)
+{
+	auto_buf struct buf bytes = BUF(COMMIT_MAX);
+	struct chunk_store *store = v->server->store;
+	struct snapshot_map *map = NULL;
+	struct commit c = { 0 };
+	uint64_t bad = v->bad;
+	struct error why;
+
+	enum err r = chunk_store_get_node(store, id, &bytes, &why);
+	if (r == OK)
+		r = commit_decode(buf_bytes(&bytes), &c, &why);
+	if (r == OK)
+		r = verify_node(v, HASH_TREE, &c.content, &why);
+	if (r == OK)
+		r = verify_node(v, HASH_CAUSAL, &c.causal, &why);
+	if (r == OK)
+		r = snapshot_map_open(v->server->maps_dir, server_source_nodes(v->server), &c.content, 0, NULL, &map, &why);
+	if (r == OK)
+		verify_chunks(v, map);
+	else if (v->bad == bad) /* else that is why */
+		note_bad(v, &why);
+	if (v->bad > bad)
+		array_push(&v->damaged, *id);
+	snapshot_map_free(map);
+	commit_clear(&c);
 }
 
 static enum err
@@ -314,26 +362,10 @@ work_verify(struct server_job *job, struct server *s, struct error *e)
 	struct verify_job *v = (struct verify_job *)job;
 
 	(void)e;
-	array_each (id, &v->snapshots) {
-		auto_buf struct buf bytes = BUF(COMMIT_MAX);
-		struct commit c = { 0 };
-		struct snapshot_map *map = NULL;
-		struct error why;
-		bool bad = false;
-		enum err r = chunk_store_get_node(s->store, id, &bytes, &why);
-		if (r == OK)
-			r = commit_decode(buf_bytes(&bytes), &c, &why);
-		if (r == OK)
-			r = snapshot_map_open(s->maps_dir, server_source_nodes(s), &c.content, 0, NULL, &map, &why);
-		if (r == OK)
-			r = verify_map(v, s, map, &bad);
-		else
-			note_bad(v, &why);
-		if (r != OK || bad)
-			array_push(&v->damaged, *id);
-		snapshot_map_free(map);
-		commit_clear(&c);
-	}
+	v->server = s;
+	array_each (id, &v->snapshots)
+		verify_snapshot(v, id);
+	map_clear(&v->seen);
 	return OK;
 }
 

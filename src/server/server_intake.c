@@ -47,6 +47,7 @@ struct intake {
 	struct hash_id snapshot;
 	struct device_id author;
 	struct commit commit;
+	bool asked_commit;                /* repair: the commit itself was lost */
 	ARRAY(int64_t) readable;          /* shares whose bytes the author may use */
 	ARRAY(struct hash_id) nodes;      /* to be recorded; touched by one job at a time */
 	struct fetch_nodes *fetch;
@@ -59,6 +60,7 @@ struct intake {
 };
 
 static void step(struct intake *k);
+static void done_load(struct server_job *job, struct server *s, enum err r, const struct error *e);
 static void on_nodes(void *ctx, enum err r, const struct error *e);
 static void on_chunks(void *ctx, enum err r, const struct error *e);
 static void on_progress(void *ctx);
@@ -294,15 +296,51 @@ work_load(struct server_job *job, struct server *s, struct error *e)
 }
 
 static void
+on_commit(void *ctx, enum err r, const struct error *e)
+{
+	struct intake *k = ctx;
+	bool closing = k->state == INTAKE_CLOSING;
+
+	part_closed(k);
+	if (closing)
+		return;
+	if (r == OK) {
+		run_job(k, work_load, done_load);
+	} else if (r == ERR_OFFLINE) {
+		k->asked_commit = false;
+		enter(k, INTAKE_WAITING);
+	} else {
+		give_up(k, e);
+	}
+}
+
+/* Once, of the author who is connected. */
+static bool
+ask_commit(struct intake *k, struct error *e)
+{
+	struct link *l = server_peer_of(k->server, &k->author);
+	struct registry_share *sh = share_of(k);
+
+	if (!k->repair || k->asked_commit || l == NULL || sh == NULL ||
+	    server_commit_fetch(k->server, l, &sh->id, &k->snapshot, on_commit, k, e) != OK)
+		return false;
+	k->asked_commit = true;
+	k->open++;
+	return true;
+}
+
+static void
 done_load(struct server_job *job, struct server *s, enum err r, const struct error *e)
 {
 	struct intake *k = job_done(job);
+	struct error why;
 	(void)s;
 
 	if (k == NULL)
 		return;
 	if (r != OK) {
-		give_up(k, e);
+		if (!ask_commit(k, &why))
+			give_up(k, e);
 		return;
 	}
 	enter(k, INTAKE_NODES);

@@ -8,6 +8,7 @@
  *   server_share.c    CREATE_SHARE and RESOLVE
  *   server_announce.c ANNOUNCE
  *   server_query.c    QUERY
+ *   server_commit.c   a lost commit, asked again
  *   server_intake.c   an announced snapshot on its way to become the head
  *   server_sink.c     where its chunks go
  *   server_source.c   where chunks and nodes come from when members ask
@@ -141,6 +142,11 @@ void server_intake_close_all(struct server *s);
 /* Fetches again what of a kept snapshot the store lost, from its author.  False when that is under way already. */
 bool server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
 void server_intake_resume(struct server *s);                    /* after a collection */
+
+/* Asks AUTHOR for the commit SNAPSHOT, and keeps it.  ON_DONE once, from the loop, unless this fails; ERR_OFFLINE: AUTHOR went. */
+enum err server_commit_fetch(struct server *s, struct link *author, const struct hash_id *share,
+    const struct hash_id *snapshot, void (*on_done)(void *ctx, enum err r, const struct error *e), void *ctx,
+    struct error *e) must_check;
 
 /* -- sink -- */
 struct server_sink;

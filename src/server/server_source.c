@@ -12,6 +12,13 @@ struct server_source {
 	struct map_cache *maps;
 };
 
+/* What our rows say is here and is not was damaged, and forgotten when that was noticed. */
+static enum err
+say_lost(enum err r, struct error *e)
+{
+	return r == ERR_NOTFOUND ? error_wrap(e, ERR_CORRUPT, "lost by damage") : r;
+}
+
 static enum err
 get_node(void *ctx, const struct hash_id *share, const struct hash_id *snapshot, enum hash_kind kind,
     const struct hash_id *id, struct buf *out, struct error *e)
@@ -22,7 +29,7 @@ get_node(void *ctx, const struct hash_id *share, const struct hash_id *snapshot,
 
 	if (!registry_share_holds_node(x->server->reader, share, id))
 		return fail(e, ERR_NOTFOUND, "no such node in this share");
-	return chunk_store_get_node(x->server->store, id, out, e);
+	return say_lost(chunk_store_get_node(x->server->store, id, out, e), e);
 }
 
 static enum err
@@ -38,7 +45,7 @@ get_map(void *ctx, const struct hash_id *share, const struct hash_id *snapshot, 
 		return r;
 	if (unit_size != own_size)
 		return fail(e, ERR_PROTO, "units of %u bytes asked, this snapshot has %u", unit_size, own_size);
-	return map_cache_get(x->maps, &content, unit_size, ret, e);
+	return say_lost(map_cache_get(x->maps, &content, unit_size, ret, e), e);
 }
 
 static void
@@ -59,7 +66,8 @@ get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, 
 	(void)share;
 	(void)len;
 
-	return chunk_store_get_leaves(x->server->store, chunk, first, n, to, ret_len, ret_leaves, e);
+	enum err r = chunk_store_get_leaves(x->server->store, chunk, first, n, to, ret_len, ret_leaves, e);
+	return say_lost(r, e);
 }
 
 struct server_source *
