@@ -272,3 +272,80 @@ pair_get_nodes(uint32_t n)
 		.kind = HASH_TREE };
 	return m;
 }
+
+static const uint16_t requests[] = { FRAME_JOIN, FRAME_LEAVE, FRAME_CREATE_SHARE, FRAME_RESOLVE,
+	FRAME_ANNOUNCE, FRAME_QUERY, FRAME_GET_NODES, FRAME_GET_UNITS };
+static const uint16_t answers[] = { FRAME_JOINED, FRAME_OK, FRAME_SNAPSHOT, FRAME_SNAPSHOT,
+	FRAME_OK, FRAME_ROWS, FRAME_NODE, FRAME_DATA };
+static const uint16_t pushes[] = { FRAME_STATEMENTS, FRAME_PROGRESS, FRAME_REPORT };
+
+static inline void
+assert_closed(const struct side *side, enum err code)
+{
+	const struct seen *closed = side_last(side, SESSION_EV_CLOSED);
+
+	assert_int_equal(session_state(side->s), SESSION_CLOSED);
+	assert_non_null(closed);
+	assert_int_equal(side_count(side, SESSION_EV_CLOSED), 1);
+	if (closed->code != code)
+		unit_fail("closed with %s, not %s", error_name(closed->code), error_name(code));
+}
+
+static inline uint32_t
+ask(struct side *side, struct message m, void *owner)
+{
+	uint32_t stream = 0;
+
+	assert_ok(session_request(side->s, &m, owner, &stream, &unit_error));
+	return stream;
+}
+
+/* What B does: answers everything with what fits. */
+static inline void
+answer_all(struct side *me, const struct session_event *ev)
+{
+	struct any any;
+
+	if (ev->kind != SESSION_EV_REQUEST)
+		return;
+	uint32_t stream = ev->message.stream;
+	size_t i = 0;
+	while (requests[i] != ev->message.type)
+		i++;
+	assert_true(session_is_wanted(me->s, stream));
+	if (answers[i] == FRAME_NODE) {
+		uint32_t n = (uint32_t)(ev->message.get_nodes.ids.len / HASH_ID_BYTES);
+		for (uint32_t k = 0; k < n; k++)
+			session_send_raw(me->s, FRAME_NODE,
+			    (uint16_t)((k + 1 == n ? FRAME_END : 0) |
+				       (k % 3 == 2 ? FRAME_MISSING : 0)),
+			    stream, pair_node(k, k % 3 == 2 ? 0 : 100));
+	} else if (answers[i] == FRAME_DATA) {
+		for (uint32_t k = 0; k < 4; k++)
+			session_send_raw(me->s, FRAME_DATA, k == 3 ? FRAME_END : 0, stream,
+			    pair_data(ev->message.get_units.unit, 10 + k, 1, LIMIT_DATA_RAW));
+	} else {
+		any_init(&any, stream);
+		struct message m = any_message(&any, answers[i]);
+		m.stream = stream;
+		assert_ok(session_send(me->s, &m, &unit_error));
+		any_clear(&any);
+	}
+	assert_false(session_is_wanted(me->s, stream));
+}
+
+static inline void
+set_state(struct pair *p, enum session_state want)
+{
+	pair_init(p);
+	if (want == SESSION_GREETING)
+		return;
+	struct buf hello = pair_hello(1, 1);
+	side_feed(&p->b, buf_bytes(&hello), p->now_ms);
+	buf_clear(&hello);
+	if (want == SESSION_GUEST)
+		session_admit_guest(p->b.s);
+	else
+		session_admit(p->b.s);
+	side_forget(&p->b);
+}
