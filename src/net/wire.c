@@ -9,209 +9,36 @@
  */
 #include "net/wire.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <uv.h>
 
-#include "base/buf.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "platform/fault.h"
-
-#define WIRE_STATES(X) X(CONNECTING) X(SHAKING) X(OPEN) X(LEAVING) X(BROKEN) X(CLOSED)
-enum wire_state {
-#define X(name) WIRE_##name,
-	WIRE_STATES(X)
-#undef X
-};
-static const char *const state_name[] = {
-#define X(name) #name,
-	WIRE_STATES(X)
-#undef X
-};
-
-#define TO(s) (1u << WIRE_##s)
-static const unsigned may_enter[] = {
-	[WIRE_CONNECTING] = TO(SHAKING) | TO(OPEN) | TO(BROKEN) | TO(CLOSED),
-	[WIRE_SHAKING] = TO(OPEN) | TO(BROKEN) | TO(CLOSED),
-	[WIRE_OPEN] = TO(LEAVING) | TO(BROKEN) | TO(CLOSED),
-	[WIRE_LEAVING] = TO(BROKEN) | TO(CLOSED),
-	[WIRE_BROKEN] = TO(CLOSED),
-	[WIRE_CLOSED] = 0,
-};
-
-struct wire {
-	uv_poll_t poll; /* first: what libuv hands back */
-	struct loop *loop;
-	const struct wire_events *ev;
-	void *ctx;
-	enum wire_state state;
-	int fd;
-	int polling; /* UV_READABLE | UV_WRITABLE as asked of poll */
-	bool paused;
-	bool drained;    /* wire_read has said ERR_AGAIN: the socket may be read again */
-	bool owes_input; /* call on_input at the end of the turn */
-	bool owes_room;  /* a write did not fit: call on_room when it would */
-	bool stuck;      /* the socket takes nothing until it is writable */
-	bool mute;       /* sending failed: only what the other side still says is of interest */
-	bool hung_up;    /* LEAVING: our side is shut */
-	bool clean;      /* BROKEN: with a goodbye, so WHY is not told */
-	struct task settle;
-	struct timer *deadline;
-	struct tls *tls;
-	struct buf out;  /* in clear */
-	bool connecting; /* CONNECTING: connect() is under way */
-	size_t budget;   /* in clear: bytes that may still be read in this turn */
-	uint64_t bytes_in, bytes_out;
-	struct error *why; /* BROKEN, MUTE */
-};
+#include "net/wire_end.h"
+#include "net/wire_socket.h"
 
 static void on_poll(uv_poll_t *h, int status, int events);
 static void on_settle(void *ctx);
-static void on_deadline(void *ctx);
 static void on_handle_closed(uv_handle_t *h);
-
-static void
-enter(struct wire *w, enum wire_state next)
-{
-	assert(may_enter[w->state] & (1u << next));
-	log_debug("wire %d: %s -> %s", w->fd, state_name[w->state], state_name[next]);
-	w->state = next;
-}
 
 /* -- the socket -- */
 
-/* Receives up to N bytes; 0 is the end, -1 with errno. */
 static ssize_t
 receive(struct wire *w, void *to, size_t n)
 {
-	int fault = fault_point("read");
-	ssize_t got;
+	ssize_t got = wire_socket_receive(w->fd, to, n);
 
-	if (fault > 0) {
-		errno = fault;
-		return -1;
-	}
-	if (fault < 0)
-		n = (n + 1) / 2;
-	do
-		got = recv(w->fd, to, n, 0);
-	while (got < 0 && errno == EINTR);
-	if (got > 0)
-		w->bytes_in += (uint64_t)got;
+	w->bytes_in += got > 0 ? (uint64_t)got : 0;
 	return got;
 }
 
 static ssize_t
 transmit(struct wire *w, struct bytes b)
 {
-	int fault = fault_point("write");
-	ssize_t sent;
+	ssize_t sent = wire_socket_send(w->fd, b);
 
-	if (fault > 0) {
-		errno = fault;
-		return -1;
-	}
-	if (fault < 0)
-		b.len = (b.len + 1) / 2;
-	do
-		sent = send(w->fd, b.at, b.len, MSG_NOSIGNAL);
-	while (sent < 0 && errno == EINTR);
-	if (sent > 0)
-		w->bytes_out += (uint64_t)sent;
+	w->bytes_out += sent > 0 ? (uint64_t)sent : 0;
 	return sent;
-}
-
-static bool
-would_block(int sys)
-{
-	return sys == EAGAIN || sys == EWOULDBLOCK;
-}
-
-static enum err
-fail_lost(struct error *e, int sys)
-{
-	return error_set(e, ERR_OFFLINE, sys, HERE, "connection lost: %s", strerror(sys));
-}
-
-/* -- ends -- */
-
-/* Nothing more is read or written; on_down is told at the end of the turn. */
-static void
-break_with(struct wire *w, const struct error *why)
-{
-	if (w->state >= WIRE_BROKEN)
-		return;
-	enter(w, WIRE_BROKEN);
-	uv_poll_stop(&w->poll);
-	w->polling = 0;
-	w->clean = why == NULL;
-	if (why != NULL && w->why == NULL)
-		w->why = mem_dup(why, sizeof *why);
-	task_start(&w->settle);
-}
-
-static void
-break_lost(struct wire *w, int sys)
-{
-	struct error e = { 0 };
-
-	(void)fail_lost(&e, sys);
-	break_with(w, &e);
-}
-
-static void
-on_deadline(void *ctx)
-{
-	struct wire *w = ctx;
-	struct error e = { 0 };
-
-	if (w->state == WIRE_LEAVING)
-		(void)fail(&e, ERR_OFFLINE, "the other side took no more for %d s",
-		    WIRE_GOODBYE_MS / 1000);
-	else if (w->state == WIRE_OPEN)
-		(void)fail(&e, ERR_OFFLINE, "connection lost"); /* mute: the first error is told */
-	else
-		(void)fail(&e, ERR_OFFLINE, "no answer in time to %s",
-		    w->state == WIRE_CONNECTING ? "the call" : "the TLS handshake");
-	break_with(w, w->hung_up ? NULL : &e);
-}
-
-static void
-set_deadline(struct wire *w, uint64_t ms)
-{
-	if (w->deadline == NULL)
-		w->deadline = timer_new(w->loop, on_deadline, w);
-	timer_start(w->deadline, ms);
-}
-
-static void
-drop_deadline(struct wire *w)
-{
-	timer_close(w->deadline);
-	w->deadline = NULL;
-}
-
-/*
- * The other side no longer takes what we send.  It may have said why before it went, so what it
- * sent is read to the end first, unless nobody reads.
- */
-static void
-go_mute(struct wire *w, int sys)
-{
-	struct error e = { 0 };
-
-	(void)fail_lost(&e, sys);
-	if (w->state != WIRE_OPEN || w->paused) {
-		break_with(w, &e);
-		return;
-	}
-	w->mute = true;
-	w->why = mem_dup(&e, sizeof e);
-	set_deadline(w, WIRE_LAST_WORDS_MS);
 }
 
 /* -- sending -- */
@@ -242,8 +69,8 @@ flush(struct wire *w)
 	if (b.len == 0 || w->stuck || w->mute || w->state >= WIRE_BROKEN)
 		return;
 	ssize_t n = transmit(w, b);
-	if (n < 0 && !would_block(errno)) {
-		go_mute(w, errno);
+	if (n < 0 && !wire_socket_would_block(errno)) {
+		wire_end_mute(w, errno);
 		return;
 	}
 	if (n > 0)
@@ -299,7 +126,7 @@ append(struct wire *w, struct bytes b)
 		return buf_add_bytes(&w->out, b);
 	if (tls_write(w->tls, b, &e) == OK)
 		return true;
-	break_with(w, &e);
+	wire_end_with(w, &e);
 	return false;
 }
 
@@ -339,12 +166,12 @@ input_ended(struct wire *w, ssize_t n)
 	struct error e = { 0 };
 
 	if (n < 0)
-		(void)fail_lost(&e, errno);
+		(void)wire_end_fail_lost(&e, errno);
 	else if (w->state == WIRE_SHAKING)
 		(void)fail(&e, ERR_OFFLINE, "the other side hung up during the TLS handshake");
 	else
 		(void)fail(&e, ERR_OFFLINE, "connection cut off");
-	break_with(w, &e);
+	wire_end_with(w, &e);
 }
 
 /* What the holder did not decrypt yet must leave the loop's buffer. */
@@ -367,7 +194,7 @@ gulp(struct wire *w, bool *ret_more)
 		tls_feed(w->tls, BYTES(to, (size_t)n));
 		return true;
 	}
-	if (n == 0 || !would_block(errno))
+	if (n == 0 || !wire_socket_would_block(errno))
 		input_ended(w, n);
 	return false;
 }
@@ -401,11 +228,11 @@ read_clear(struct wire *w, void *to, size_t n, size_t *ret_n)
 		return OK;
 	}
 	if (got == 0)
-		break_with(w, w->mute ? w->why : NULL);
-	else if (would_block(errno))
+		wire_end_with(w, w->mute ? w->why : NULL);
+	else if (wire_socket_would_block(errno))
 		w->drained = true;
 	else
-		break_lost(w, errno);
+		wire_end_lost(w, errno);
 	return ERR_AGAIN;
 }
 
@@ -421,7 +248,7 @@ read_decrypted(struct wire *w, void *to, size_t n, size_t *ret_n)
 		w->drained = true;
 	} else {
 		flush(w); /* the alert that says why, if any */
-		break_with(w, r == ERR_NOTFOUND ? NULL : &e);
+		wire_end_with(w, r == ERR_NOTFOUND ? NULL : &e);
 	}
 	return ERR_AGAIN;
 }
@@ -453,12 +280,12 @@ read_and_drop(struct wire *w)
 {
 	ssize_t n = receive(w, loop_receive_buffer(w->loop), LOOP_RECEIVE);
 
-	if (n > 0 || (n < 0 && would_block(errno)))
+	if (n > 0 || (n < 0 && wire_socket_would_block(errno)))
 		return;
 	if (output(w).len > 0)
 		input_ended(w, n);
 	else
-		break_with(w, NULL);
+		wire_end_with(w, NULL);
 }
 
 /* -- a healthy life -- */
@@ -466,8 +293,8 @@ read_and_drop(struct wire *w)
 static void
 come_up(struct wire *w)
 {
-	drop_deadline(w);
-	enter(w, WIRE_OPEN);
+	wire_end_drop_deadline(w);
+	wire_end_enter(w, WIRE_OPEN);
 	w->owes_input = true;
 	w->ev->on_up(w->ctx);
 }
@@ -484,7 +311,7 @@ shake(struct wire *w)
 	if (r == OK)
 		come_up(w);
 	else if (r != ERR_AGAIN)
-		break_with(w, &e);
+		wire_end_with(w, &e);
 }
 
 static void
@@ -493,7 +320,7 @@ start_talking(struct wire *w)
 	if (w->tls == NULL) {
 		come_up(w);
 	} else {
-		enter(w, WIRE_SHAKING);
+		wire_end_enter(w, WIRE_SHAKING);
 		shake(w);
 	}
 }
@@ -501,18 +328,15 @@ start_talking(struct wire *w)
 static void
 finish_connect(struct wire *w)
 {
-	int sys = 0;
-	socklen_t n = sizeof sys;
+	int sys = wire_socket_error(w->fd);
 
-	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &sys, &n) != 0)
-		sys = errno;
 	w->connecting = false;
 	if (sys == 0) {
 		start_talking(w);
 	} else {
 		struct error e = { 0 };
 		(void)error_set(&e, ERR_OFFLINE, sys, HERE, "%s", strerror(sys));
-		break_with(w, &e);
+		wire_end_with(w, &e);
 	}
 }
 
@@ -634,20 +458,6 @@ on_settle(void *ctx)
 
 /* -- birth and death -- */
 
-/*
- * Whole batches are sent, so the kernel has nothing to wait for; and it takes little more than the
- * line does, so that an urgent message is not behind megabytes in its queue.  A local socket knows
- * neither and needs neither.
- */
-static void
-tune(int fd)
-{
-	int on = 1, ahead = WIRE_AHEAD;
-
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof ahead);
-}
-
 enum err
 wire_open(struct loop *l, const struct wire_opts *o, const struct wire_events *ev, void *ctx,
     struct wire **ret, struct error *e)
@@ -662,7 +472,7 @@ wire_open(struct loop *l, const struct wire_opts *o, const struct wire_events *e
 		(void)close(o->fd);
 		return fail_sys(e, -r, "watch a socket");
 	}
-	tune(o->fd);
+	wire_socket_tune(o->fd);
 	w->loop = l;
 	w->ev = ev;
 	w->ctx = ctx;
@@ -673,7 +483,7 @@ wire_open(struct loop *l, const struct wire_opts *o, const struct wire_events *e
 	task_init(&w->settle, l, on_settle, w);
 	task_start(&w->settle);
 	if (o->limit_ms > 0)
-		set_deadline(w, o->limit_ms);
+		wire_end_set_deadline(w, o->limit_ms);
 	*ret = w;
 	return OK;
 }
@@ -700,9 +510,9 @@ wire_close(struct wire *w)
 	if (w == NULL || w->state == WIRE_CLOSED)
 		return;
 	loop_assert(w->loop);
-	enter(w, WIRE_CLOSED);
+	wire_end_enter(w, WIRE_CLOSED);
 	task_cancel(&w->settle);
-	drop_deadline(w);
+	wire_end_drop_deadline(w);
 	uv_close((uv_handle_t *)&w->poll, on_handle_closed);
 	(void)close(w->fd);
 	tls_free(w->tls);
@@ -726,13 +536,13 @@ wire_finish(struct wire *w)
 	if (w->state != WIRE_OPEN)
 		return;
 	if (w->mute) {
-		break_with(w, w->why);
+		wire_end_with(w, w->why);
 		return;
 	}
 	if (w->tls != NULL)
 		tls_shutdown(w->tls);
-	enter(w, WIRE_LEAVING);
-	set_deadline(w, WIRE_GOODBYE_MS);
+	wire_end_enter(w, WIRE_LEAVING);
+	wire_end_set_deadline(w, WIRE_GOODBYE_MS);
 	task_start(&w->settle);
 }
 

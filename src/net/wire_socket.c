@@ -1,0 +1,74 @@
+#include "net/wire_socket.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "net/wire.h"
+#include "platform/fault.h"
+
+ssize_t
+wire_socket_receive(int fd, void *to, size_t n)
+{
+	int fault = fault_point("read");
+	ssize_t got;
+
+	if (fault > 0) {
+		errno = fault;
+		return -1;
+	}
+	if (fault < 0)
+		n = (n + 1) / 2;
+	do
+		got = recv(fd, to, n, 0);
+	while (got < 0 && errno == EINTR);
+	return got;
+}
+
+ssize_t
+wire_socket_send(int fd, struct bytes b)
+{
+	int fault = fault_point("write");
+	ssize_t sent;
+
+	if (fault > 0) {
+		errno = fault;
+		return -1;
+	}
+	if (fault < 0)
+		b.len = (b.len + 1) / 2;
+	do
+		sent = send(fd, b.at, b.len, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent;
+}
+
+bool
+wire_socket_would_block(int sys)
+{
+	return sys == EAGAIN || sys == EWOULDBLOCK;
+}
+
+int
+wire_socket_error(int fd)
+{
+	int sys = 0;
+	socklen_t n = sizeof sys;
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &sys, &n) == 0 ? sys : errno;
+}
+
+/*
+ * Whole batches are sent, so the kernel has nothing to wait for; and it takes little more than the
+ * line does, so that an urgent message is not behind megabytes in its queue.  A local socket knows
+ * neither and needs neither.
+ */
+void
+wire_socket_tune(int fd)
+{
+	int on = 1, ahead = WIRE_AHEAD;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof ahead);
+}
