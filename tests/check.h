@@ -108,6 +108,40 @@ check_dir_remove(struct check_dir *d)
 	(void)nftw(d->path, check_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* For a test that wants nothing but a directory of its own: *STATE is its struct check_dir. */
+static inline int
+check_dir_give(void **state, struct check_dir made)
+{
+	struct check_dir *d = malloc(sizeof *d);
+
+	assert_non_null(d);
+	*d = made;
+	*state = d;
+	return 0;
+}
+
+static inline int
+check_dir_setup(void **state)
+{
+	return check_dir_give(state, check_dir_make());
+}
+
+static inline int
+check_dir_setup_fast(void **state)
+{
+	return check_dir_give(state, check_dir_make_fast());
+}
+
+static inline int
+check_dir_teardown(void **state)
+{
+	check_dir_remove(*state);
+	free(*state);
+	return 0;
+}
+
+#define check_dir_test(f) cmocka_unit_test_setup_teardown((f), check_dir_setup, check_dir_teardown)
+
 /* Puts TEXT into the file NAME of D. */
 static inline void
 check_put(const struct check_dir *d, const char *name, const void *text, size_t n)

@@ -18,6 +18,10 @@
 #define OLD_ALLOW     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 #define OLD_IF(nr, n) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, (n)) /* else pass over N */
 
+/* The tests of NAME, a literal; OLD is what check_old_kernel said. */
+#define check_old_kernel_run(old, name, tests)                                                     \
+	cmocka_run_group_tests_name((old) ? name " on an old kernel" : name, (tests), NULL, NULL)
+
 /* Call first in main.  True when the kernel is an old one from now on, as the argument "old-kernel"
  * asks. */
 static inline bool

@@ -635,15 +635,7 @@ static void
 any_call_may_fail(void **state)
 {
 	(void)state;
-#ifdef WEFT_FAULTS
 	check_each_fault(use_database, "src/", 10);
-#else
-	struct check_dir d = check_dir_make();
-	assert_int_equal(use_database(d.fd), OK);
-	check_dir_remove(&d);
-	print_message("skipped: built without fault points (-Dfaults=true)\n");
-	skip();
-#endif
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -5,24 +5,6 @@
 
 static struct error e;
 
-static int
-setup(void **state)
-{
-	struct check_dir *d = mem_new(struct check_dir);
-
-	*d = check_dir_make();
-	*state = d;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	check_dir_remove(*state);
-	free(*state);
-	return 0;
-}
-
 static struct home *
 open_ok(const char *path)
 {
@@ -187,19 +169,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-		    a_new_home_has_all_that_a_node_needs, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_key_stays_the_same, setup, teardown),
-		cmocka_unit_test_setup_teardown(two_at_once_are_refused_by_name, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-		    a_home_that_others_may_read_is_refused_with_the_remedy, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-		    formats_that_are_not_ours_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-		    a_lost_or_damaged_key_is_not_replaced, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_start_that_broke_off_goes_on, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-		    a_place_that_cannot_be_a_home_is_named, setup, teardown),
+		check_dir_test(a_new_home_has_all_that_a_node_needs),
+		check_dir_test(the_key_stays_the_same),
+		check_dir_test(two_at_once_are_refused_by_name),
+		check_dir_test(a_home_that_others_may_read_is_refused_with_the_remedy),
+		check_dir_test(formats_that_are_not_ours_are_refused),
+		check_dir_test(a_lost_or_damaged_key_is_not_replaced),
+		check_dir_test(a_start_that_broke_off_goes_on),
+		check_dir_test(a_place_that_cannot_be_a_home_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,24 +13,6 @@ struct record {
 	uint8_t data[16];
 };
 
-static int
-setup(void **state)
-{
-	struct check_dir *d = mem_new(struct check_dir);
-
-	*d = check_dir_make();
-	*state = d;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	check_dir_remove(*state);
-	free(*state);
-	return 0;
-}
-
 static void
 push(struct big_array *a, uint64_t number)
 {
@@ -286,18 +268,8 @@ static void
 any_call_may_fail(void **state)
 {
 	(void)state;
-#ifdef WEFT_FAULTS
 	check_each_fault(use_array, "src/platform/", 8);
-#else
-	struct check_dir d = check_dir_make();
-	assert_int_equal(use_array(d.fd), OK);
-	check_dir_remove(&d);
-	print_message("skipped: built without fault points (-Dfaults=true)\n");
-	skip();
-#endif
 }
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
 main(int argc, char **argv)
@@ -305,17 +277,15 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		/* first: no point has been passed in this process yet */
 		cmocka_unit_test(any_call_may_fail),
-		TEST(records_stay_where_they_were_pushed),
-		TEST(what_was_not_synced_is_not_there_again),
-		TEST(new_records_are_zero_after_every_resize),
-		TEST(a_private_array_leaves_no_file),
-		TEST(creating_replaces_what_was_there),
-		TEST(a_file_that_does_not_fit_is_corrupt),
-		TEST(a_large_array_stays_small_in_memory),
-		TEST(a_full_disk_is_found_when_growing),
+		check_dir_test(records_stay_where_they_were_pushed),
+		check_dir_test(what_was_not_synced_is_not_there_again),
+		check_dir_test(new_records_are_zero_after_every_resize),
+		check_dir_test(a_private_array_leaves_no_file),
+		check_dir_test(creating_replaces_what_was_there),
+		check_dir_test(a_file_that_does_not_fit_is_corrupt),
+		check_dir_test(a_large_array_stays_small_in_memory),
+		check_dir_test(a_full_disk_is_found_when_growing),
 	};
-	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(
-	    old ? "big_array on an old kernel" : "big_array", tests, NULL, NULL);
+	return check_old_kernel_run(check_old_kernel(argc, argv), "big_array", tests);
 }

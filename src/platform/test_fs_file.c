@@ -8,24 +8,6 @@
 static bool old_kernel;
 
 static int
-setup(void **state)
-{
-	struct check_dir *d = mem_new(struct check_dir);
-
-	*d = check_dir_make();
-	*state = d;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	check_dir_remove(*state);
-	free(*state);
-	return 0;
-}
-
-static int
 new_file(struct check_dir *d, const char *name)
 {
 	struct error e;
@@ -323,26 +305,23 @@ a_full_disk_is_told_from_a_broken_one(void **state)
 	check_unmount(d->path);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(reads_are_short_only_at_the_end),
-		TEST(writes_beyond_the_end_leave_a_hole),
-		TEST(stat_tells_kinds_apart_and_follows_nothing),
-		TEST(reserved_space_is_there),
-		TEST(files_and_directories_are_flushed),
-		TEST(times_are_kept_to_the_nanosecond),
-		TEST(modes_never_carry_set_id),
-		TEST(data_is_found_between_holes),
-		TEST(ranges_are_copied_between_files),
-		TEST(ranges_are_copied_between_filesystems),
-		TEST(a_full_disk_is_told_from_a_broken_one),
+		check_dir_test(reads_are_short_only_at_the_end),
+		check_dir_test(writes_beyond_the_end_leave_a_hole),
+		check_dir_test(stat_tells_kinds_apart_and_follows_nothing),
+		check_dir_test(reserved_space_is_there),
+		check_dir_test(files_and_directories_are_flushed),
+		check_dir_test(times_are_kept_to_the_nanosecond),
+		check_dir_test(modes_never_carry_set_id),
+		check_dir_test(data_is_found_between_holes),
+		check_dir_test(ranges_are_copied_between_files),
+		check_dir_test(ranges_are_copied_between_filesystems),
+		check_dir_test(a_full_disk_is_told_from_a_broken_one),
 	};
 
 	old_kernel = check_old_kernel(argc, argv);
-	return cmocka_run_group_tests_name(
-	    old_kernel ? "fs_file on an old kernel" : "fs_file", tests, NULL, NULL);
+	return check_old_kernel_run(old_kernel, "fs_file", tests);
 }

@@ -7,20 +7,10 @@
 static int
 setup(void **state)
 {
-	struct check_dir *d = mem_new(struct check_dir);
-
-	*d = check_dir_make();
+	check_dir_setup(state);
+	struct check_dir *d = *state;
 	assert_int_equal(mkdirat(d->fd, "dir", 0755), 0);
 	check_put(d, "file", "one", 3);
-	*state = d;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	check_dir_remove(*state);
-	free(*state);
 	return 0;
 }
 
@@ -215,7 +205,7 @@ bind_mounts_are_mounts_of_their_own(void **state)
 	check_unmount(path);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, check_dir_teardown)
 
 int
 main(int argc, char **argv)
@@ -231,8 +221,6 @@ main(int argc, char **argv)
 		TEST(nothing_is_done_through_a_symlink),
 		TEST(bind_mounts_are_mounts_of_their_own),
 	};
-	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(
-	    old ? "fs_name on an old kernel" : "fs_name", tests, NULL, NULL);
+	return check_old_kernel_run(check_old_kernel(argc, argv), "fs_name", tests);
 }

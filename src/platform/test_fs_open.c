@@ -9,20 +9,10 @@
 static int
 setup(void **state)
 {
-	struct check_dir *d = mem_new(struct check_dir);
-
-	*d = check_dir_make();
+	check_dir_setup(state);
+	struct check_dir *d = *state;
 	assert_int_equal(mkdirat(d->fd, "dir", 0755), 0);
 	check_put(d, "dir/file", "inside", 6);
-	*state = d;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	check_dir_remove(*state);
-	free(*state);
 	return 0;
 }
 
@@ -368,7 +358,7 @@ permission_is_the_systems_word(void **state)
 	assert_int_equal(e.sys, EACCES);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, check_dir_teardown)
 
 int
 main(int argc, char **argv)
@@ -388,8 +378,6 @@ main(int argc, char **argv)
 		TEST(names_are_any_bytes),
 		TEST(permission_is_the_systems_word),
 	};
-	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(
-	    old ? "fs_open on an old kernel" : "fs_open", tests, NULL, NULL);
+	return check_old_kernel_run(check_old_kernel(argc, argv), "fs_open", tests);
 }

@@ -4,24 +4,6 @@
 #include "base/mem.h"
 #include "platform/fs.h"
 
-static int
-setup(void **state)
-{
-	struct check_dir *d = mem_new(struct check_dir);
-
-	*d = check_dir_make();
-	*state = d;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	check_dir_remove(*state);
-	free(*state);
-	return 0;
-}
-
 static void
 a_file_is_written_whole_and_read_whole(void **state)
 {
@@ -217,18 +199,8 @@ static void
 any_call_may_fail(void **state)
 {
 	(void)state;
-#ifdef WEFT_FAULTS
 	check_each_fault(use_everything, "src/platform/fs_", 45);
-#else
-	struct check_dir d = check_dir_make();
-	assert_int_equal(use_everything(d.fd), OK);
-	check_dir_remove(&d);
-	print_message("skipped: built without fault points (-Dfaults=true)\n");
-	skip();
-#endif
 }
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
 main(int argc, char **argv)
@@ -236,16 +208,14 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		/* first: no point has been passed in this process yet */
 		cmocka_unit_test(any_call_may_fail),
-		TEST(a_file_is_written_whole_and_read_whole),
-		TEST(a_write_that_fails_leaves_nothing),
-		TEST(the_buffers_maximum_is_the_limit),
-		TEST(a_file_that_lies_about_its_size_is_read_to_its_end),
-		TEST(a_lock_has_one_holder_who_is_named),
-		TEST(a_lock_ends_with_its_process),
-		TEST(space_is_told),
+		check_dir_test(a_file_is_written_whole_and_read_whole),
+		check_dir_test(a_write_that_fails_leaves_nothing),
+		check_dir_test(the_buffers_maximum_is_the_limit),
+		check_dir_test(a_file_that_lies_about_its_size_is_read_to_its_end),
+		check_dir_test(a_lock_has_one_holder_who_is_named),
+		check_dir_test(a_lock_ends_with_its_process),
+		check_dir_test(space_is_told),
 	};
-	bool old = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(
-	    old ? "fs_own on an old kernel" : "fs_own", tests, NULL, NULL);
+	return check_old_kernel_run(check_old_kernel(argc, argv), "fs_own", tests);
 }

@@ -8,24 +8,6 @@
 
 static bool old_kernel;
 
-static int
-setup(void **state)
-{
-	struct check_dir *d = mem_new(struct check_dir);
-
-	*d = check_dir_make_fast();
-	*state = d;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	check_dir_remove(*state);
-	free(*state);
-	return 0;
-}
-
 static void
 names_come_in_bytewise_order_with_their_kind(void **state)
 {
@@ -227,7 +209,7 @@ a_bind_mount_inside_is_not_emptied_either(void **state)
 	check_unmount(path);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, check_dir_setup_fast, check_dir_teardown)
 
 int
 main(int argc, char **argv)
@@ -245,6 +227,5 @@ main(int argc, char **argv)
 
 	old_kernel = check_old_kernel(argc, argv);
 
-	return cmocka_run_group_tests_name(
-	    old_kernel ? "fs_tree on an old kernel" : "fs_tree", tests, NULL, NULL);
+	return check_old_kernel_run(old_kernel, "fs_tree", tests);
 }
