@@ -50,11 +50,14 @@ make_certificate(EVP_PKEY *pkey)
 	return take_ptr(x);
 }
 
+/* OpenSSL reads the key as well, and knows the curve: an x with a wrong y, which has the id of the x
+ * with the right one, goes no further than here. */
 static bool
 key_of_certificate(X509 *x, struct public_key *ret)
 {
 	uint8_t *der = NULL;
-	int n = x != NULL ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der) : 0;
+	bool is_point = x != NULL && X509_get0_pubkey(x) != NULL;
+	int n = is_point ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der) : 0;
 	bool ok = n > 0 && ossl_public_of_spki(BYTES(der, (size_t)n), ret);
 
 	OPENSSL_free(der);
@@ -84,7 +87,8 @@ check_peer(struct tls *t, X509 *x)
 	if (!t->has_expect || device_id_equal(&t->expect, &t->peer_id))
 		return OK;
 	snprintf(text, sizeof text,
-	    "who answers is %s, not %s: another machine has this address now, or somebody is in between",
+	    "who answers is %s, not %s: another machine has this address now, or somebody is in "
+	    "between",
 	    device_id_short(&t->peer_id, got), device_id_short(&t->expect, want));
 	return tls_fail(t, ERR_DENIED, HERE, text);
 }
