@@ -161,6 +161,22 @@ the_unit_size_follows_from_bytes_and_receivers(void **state)
 	}
 }
 
+static void
+sizes_are_powers_of_two_within_bounds(void **state)
+{
+	static const uint64_t bad[] = { 0, 1, UNIT_MIN / 2, UNIT_MIN - 1, UNIT_MIN + 1,
+		3 * UNIT_MIN, UNIT_MAX - 1, UNIT_MAX + 1, 2 * UNIT_MAX, (uint64_t)1 << 48,
+		UINT64_MAX };
+
+	(void)state;
+	for (size_t i = 0; i < lengthof(bad); i++)
+		assert_false(unit_map_is_size(bad[i]));
+	for (uint64_t n = UNIT_MIN; n <= UNIT_MAX; n *= 2)
+		assert_true(unit_map_is_size(n));
+	for (uint64_t bytes = 1; bytes < (uint64_t)1 << 50; bytes *= 3)
+		assert_true(unit_map_is_size(unit_map_size(bytes, bytes % 1000)));
+}
+
 int
 main(void)
 {
@@ -169,6 +185,7 @@ main(void)
 		cmocka_unit_test(a_unit_is_part_of_a_chunk_or_many_files),
 		cmocka_unit_test(what_was_cut_does_not_depend_on_what_follows),
 		cmocka_unit_test(the_unit_size_follows_from_bytes_and_receivers),
+		cmocka_unit_test(sizes_are_powers_of_two_within_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

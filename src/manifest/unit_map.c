@@ -20,6 +20,12 @@ unit_map_size(uint64_t bytes, uint64_t receivers)
 	return size;
 }
 
+bool
+unit_map_is_size(uint64_t n)
+{
+	return n >= UNIT_MIN && n <= UNIT_MAX && (n & (n - 1)) == 0;
+}
+
 void
 unit_cutter_init(struct unit_cutter *c, uint32_t unit_size)
 {

@@ -23,6 +23,8 @@ enum {
 
 /* Power of two <= bytes / (256 * ceil(log2(receivers + 1))), within UNIT_MIN..UNIT_MAX. */
 uint32_t unit_map_size(uint64_t bytes, uint64_t receivers);
+/* Is N a size that units may have? */
+bool unit_map_is_size(uint64_t n);
 
 struct unit {
 	uint32_t first_chunk; /* index in the sequence */

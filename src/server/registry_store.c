@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "manifest/unit_map.h"
 #include "server/registry.h"
 
 static const char *const migrations[] = {
@@ -246,10 +247,11 @@ registry_share_content(struct db *db, const struct hash_id *share, const struct 
 		return fail(e, ERR_NOTFOUND, "no such snapshot");
 	if (err != OK)
 		return err;
-	if (!row_hash(row, 0, &content))
+	int64_t unit_size = db_row_int(row, 1);
+	if (!row_hash(row, 0, &content) || !unit_map_is_size((uint64_t)unit_size))
 		return bad_row("snapshot", e);
 	*ret_content = content;
-	*ret_unit_size = (uint32_t)db_row_int(row, 1);
+	*ret_unit_size = (uint32_t)unit_size;
 	return OK;
 }
 
@@ -419,7 +421,7 @@ load_snapshots(struct registry *r, struct error *e)
 		struct registry_share *s = registry_share_num(r, db_row_int(row, 1));
 		struct registry_snapshot sn = {
 			.number = (uint64_t)db_row_int(row, 2),
-			.state = (enum snapshot_state)db_row_int(row, 3),
+			.state = (enum snapshot_state)db_row_int(row, 3), /* checked below */
 			.entries = (uint64_t)db_row_int(row, 6),
 			.bytes = (uint64_t)db_row_int(row, 7),
 			.chunks = (uint64_t)db_row_int(row, 8),
@@ -428,8 +430,10 @@ load_snapshots(struct registry *r, struct error *e)
 			.head_ms = db_row_int(row, 11),
 			.unit_size = (uint32_t)db_row_int(row, 12),
 		};
+		int64_t state = db_row_int(row, 3);
 		bool ok = s != NULL && row_hash(row, 0, &sn.id) && row_hash(row, 4, &sn.content) &&
-		    row_device_id(row, 13, &sn.author);
+		    row_device_id(row, 13, &sn.author) && state >= SNAPSHOT_ANNOUNCED && state <= SNAPSHOT_WITHDRAWN &&
+		    unit_map_is_size((uint64_t)db_row_int(row, 12));
 		if (ok && !db_row_is_null(row, 5))
 			ok = row_hash(row, 5, &sn.head_statement);
 		if (!ok)
