@@ -52,6 +52,7 @@ dest_note_skipped(struct dest *d)
 		const struct dest_file *f = dest_file(d, i);
 		if (f->action == DEST_SKIP && f->why != DEST_WHY_NONE)
 			tell(d, dest_file_path(d, f), f->why, NULL);
+		dest_trim(d, i);
 	}
 }
 
@@ -60,9 +61,7 @@ dest_trim(struct dest *d, uint64_t i)
 {
 	if (i % DEST_TRIM != DEST_TRIM - 1)
 		return;
-	big_array_trim(&d->plan.files);
-	big_array_trim(&d->plan.chunks);
-	big_array_trim(&d->plan.paths);
+	dest_store_trim(&d->plan);
 	snapshot_map_trim(d->o.map);
 }
 
@@ -202,14 +201,17 @@ space_needed(struct dest *d)
 	for (uint64_t i = 0; i < d->plan.chunks.n; i++) {
 		if (dest_chunk(d, i)->file != DEST_NONE)
 			needed += snapshot_map_chunk(d->o.map, i)->len;
+		dest_trim(d, i);
 	}
 	for (uint64_t i = 0; i < d->plan.copies.n; i++) {
 		const struct dest_copy *c = big_array_at(&d->plan.copies, i);
 		needed += snapshot_map_chunk(d->o.map, c->chunk)->len;
+		dest_trim(d, i);
 	}
 	for (uint64_t i = 0; i < d->plan.files.n; i++) {
 		if (dest_is_new(dest_file(d, i)))
 			needed += 2048; /* the half of a block that it wastes */
+		dest_trim(d, i);
 	}
 	return needed;
 }
@@ -245,7 +247,7 @@ count_missing(struct dest *d)
 
 /* The plan is made from what is on the disk now; of an earlier plan only what it has staged counts. */
 static enum err
-new_plan(struct dest *d, const struct dest_arrays *old, struct error *e)
+new_plan(struct dest *d, struct dest_arrays *old, struct error *e)
 {
 	bool carried = false;
 	enum err r = dest_store_create(d, e);

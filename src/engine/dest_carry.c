@@ -9,6 +9,14 @@
 #include "base/mem.h"
 #include "engine/dest_private.h"
 
+static void
+trim(struct dest *d, struct dest_arrays *old, uint64_t i)
+{
+	dest_trim(d, i);
+	if (i % DEST_TRIM == DEST_TRIM - 1)
+		dest_store_trim(old);
+}
+
 /* Is staged file I still there, as the earlier plan left it? */
 static bool
 is_staged(
@@ -25,7 +33,7 @@ is_staged(
 }
 
 static void
-carry_files(struct dest *d, const struct dest_arrays *old)
+carry_files(struct dest *d, struct dest_arrays *old)
 {
 	auto_buf struct buf path = BUF(DEST_PATH_MAX);
 	struct fs_stat st;
@@ -35,7 +43,7 @@ carry_files(struct dest *d, const struct dest_arrays *old)
 			dest_file(d, i)->is_made = 1;
 			dest_file(d, i)->is = dest_stat_of(&st);
 		}
-		dest_trim(d, i);
+		trim(d, old, i);
 	}
 }
 
@@ -60,7 +68,7 @@ look_at(struct dest *d, uint32_t i, uint8_t *room, struct error *e)
 }
 
 enum err
-dest_carry(struct dest *d, const struct dest_arrays *old, bool *ret_any, struct error *e)
+dest_carry(struct dest *d, struct dest_arrays *old, bool *ret_any, struct error *e)
 {
 	auto_free uint8_t *room = mem_alloc(CHUNK_MAX);
 	enum err r = OK;
@@ -71,7 +79,7 @@ dest_carry(struct dest *d, const struct dest_arrays *old, bool *ret_any, struct 
 	for (uint64_t i = 0; r == OK && i < d->plan.chunks.n; i++) {
 		const struct dest_chunk *was = big_array_at(&old->chunks, i);
 		struct dest_chunk *c = dest_chunk(d, i);
-		dest_trim(d, i);
+		trim(d, old, i);
 		if (c->file == DEST_NONE || c->file != was->file || c->offset != was->offset ||
 		    !dest_file(d, c->file)->is_made || was->taken == 0)
 			continue;

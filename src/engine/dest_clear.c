@@ -66,6 +66,7 @@ dest_clear(struct dest *d, struct error *e)
 	for (uint64_t i = d->plan.gone.n; i-- > 0;) {
 		const struct dest_gone *g = big_array_at(&d->plan.gone, i);
 		struct error why = { 0 };
+		dest_trim(d, i);
 		if (g->stays)
 			continue;
 		enum err r = clear_one(d, g, &why);

@@ -246,8 +246,10 @@ set(struct dest *d, const struct spot *s, struct error *e)
 static void
 came_along(struct dest *d, uint32_t i)
 {
-	for (uint32_t k = i; k < dest_file(d, i)->end; k++)
+	for (uint32_t k = i; k < dest_file(d, i)->end; k++) {
 		dest_file(d, k)->is_done = 1;
+		dest_trim(d, k);
+	}
 }
 
 enum dir { DIR_MADE, DIR_WHOLE /* all that is in it came along */, DIR_BLOCKED };

@@ -215,8 +215,10 @@ prepare_chunks(struct dest *d, struct error *e)
 {
 	enum err r = big_array_resize(&d->plan.chunks, snapshot_map_chunks(d->o.map), e);
 
-	for (uint64_t i = 0; r == OK && i < d->plan.chunks.n; i++)
+	for (uint64_t i = 0; r == OK && i < d->plan.chunks.n; i++) {
 		dest_chunk(d, i)->file = DEST_NONE;
+		dest_trim(d, i);
+	}
 	return r;
 }
 

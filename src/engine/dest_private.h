@@ -32,7 +32,7 @@ enum {
 	DEST_STAGE_DIR = 4096, /* staged files in one directory */
 	DEST_OPEN_FILES = 16,  /* staged files kept open */
 	DEST_TRASH_DAYS = 30,
-	DEST_TRIM = 65536, /* entries between two trims of the plan's memory */
+	DEST_TRIM = 8192, /* entries between two trims of the plan's memory */
 	DEST_PATH_MAX =
 	    RELPATH_MAX + 16, /* of a staged file: a number stands in for its first name */
 };
@@ -228,8 +228,10 @@ dest_fail(struct error *e, const struct error *why)
 		*e = *why;
 	return why->code;
 }
-/* Gives memory back after entry I of a long walk. */
+/* Gives memory back after entry I of a long walk: every one calls it, or what is resident grows with the
+ * share. */
 void dest_trim(struct dest *d, uint64_t i);
+void dest_store_trim(struct dest_arrays *a);
 /* Tells why PATH is not as the snapshot wants it; DETAIL may be NULL. */
 void dest_note(struct dest *d, struct relpath path, enum dest_why why, const char *detail);
 /* Tells again what the plan left alone, after a restart. */
@@ -247,7 +249,7 @@ void dest_store_close(struct dest_arrays *a);
 enum err dest_store_forget(int job_dir, struct error *e) must_check;
 void dest_store_remove(int job_dir, int generation); /* its arrays; -1: all */
 enum err dest_carry(
-    struct dest *d, const struct dest_arrays *old, bool *ret_any, struct error *e) must_check;
+    struct dest *d, struct dest_arrays *old, bool *ret_any, struct error *e) must_check;
 
 /* -- two trees side by side -- */
 struct dest_merge;

@@ -123,6 +123,7 @@ record_end(struct dest *d, struct error *e)
 		const struct dest_gone *g = big_array_at(&d->plan.gone, i);
 		if (g->row != 0 && g->type == TREE_FILE)
 			r = state_file_del(d->o.state, g->row, e);
+		dest_trim(d, i);
 	}
 	if (r != OK)
 		return r;

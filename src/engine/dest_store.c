@@ -41,6 +41,13 @@ dest_store_close(struct dest_arrays *a)
 		big_array_close(array_of(a, i));
 }
 
+void
+dest_store_trim(struct dest_arrays *a)
+{
+	for (size_t i = 0; i < lengthof(arrays); i++)
+		big_array_trim(array_of(a, i));
+}
+
 enum err
 dest_store_create(struct dest *d, struct error *e)
 {

@@ -100,6 +100,7 @@ missing(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes)
 		uint32_t len = snapshot_map_chunk(d->o.map, chunk)->len;
 		struct unit_piece piece = unit_pieces_next(&p, len);
 		const struct dest_chunk *c = dest_chunk(d, chunk);
+		dest_trim(d, chunk); /* all units are looked at, in order, when fetching begins */
 		bool is_wanted = c->file != DEST_NONE;
 		uint16_t taken =
 		    is_wanted ? __atomic_load_n(&c->taken, __ATOMIC_ACQUIRE) : UINT16_MAX;

@@ -26,13 +26,14 @@ static struct open_map *
 find_open(struct map_cache *c, const struct hash_id *content, uint32_t unit_size)
 {
 	array_each (m, &c->maps) {
-		if (hash_id_equal(&(*m)->content, content) && snapshot_map_unit_size((*m)->map) == unit_size)
+		if (hash_id_equal(&(*m)->content, content) &&
+		    snapshot_map_unit_size((*m)->map) == unit_size)
 			return *m;
 	}
 	return NULL;
 }
 
-/* The least recently used map that nobody uses goes. */
+/* The least recently used map that nobody uses goes, if there is one. */
 static void
 drop_one(struct map_cache *c)
 {
@@ -51,7 +52,8 @@ drop_one(struct map_cache *c)
 }
 
 static enum err
-open_map(struct map_cache *c, const struct hash_id *content, uint32_t unit_size, struct open_map **ret, struct error *e)
+open_map(struct map_cache *c, const struct hash_id *content, uint32_t unit_size,
+    struct open_map **ret, struct error *e)
 {
 	struct snapshot_map *map = NULL;
 	enum err r = snapshot_map_open(c->dir, c->source, content, unit_size, NULL, &map, e);
@@ -68,8 +70,8 @@ open_map(struct map_cache *c, const struct hash_id *content, uint32_t unit_size,
 }
 
 enum err
-map_cache_get(struct map_cache *c, const struct hash_id *content, uint32_t unit_size, struct snapshot_map **ret,
-    struct error *e)
+map_cache_get(struct map_cache *c, const struct hash_id *content, uint32_t unit_size,
+    struct snapshot_map **ret, struct error *e)
 {
 	enum err r = OK;
 
@@ -94,6 +96,11 @@ map_cache_put(struct map_cache *c, struct snapshot_map *map)
 		if ((*m)->map == map)
 			(*m)->users--;
 	}
+	/* While all were in use there may have come to be more of them. */
+	if (c->maps.len > MAPS_KEPT)
+		drop_one(c);
+	else
+		snapshot_map_trim(map);
 	pthread_mutex_unlock(&c->lock);
 }
 

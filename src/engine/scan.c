@@ -96,7 +96,8 @@ item_clear(struct scan *s, struct scan_item *it)
 {
 	scan_file_clear(&it->file);
 	free(it->target);
-	it->target = NULL;
+	free(it->name);
+	it->target = it->name = NULL;
 	scan_dir_unref(s, it->dir);
 	it->dir = NULL;
 }

@@ -31,6 +31,7 @@ struct scan_opts {
 	uint64_t seq;              /* of the commit to come */
 	bool dry_run;              /* nothing is written to state; nodes are counted, not kept */
 	unsigned threads;          /* 0: one per core */
+	size_t list_max; /* bytes of a directory's names held at once; 0: what is good for it */
 	atomic_bool *cancel;
 	struct scan_progress {
 		_Atomic uint64_t files, bytes_read, bytes_seen;

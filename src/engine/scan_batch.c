@@ -12,8 +12,8 @@ struct op {
 	enum op_kind kind;
 	struct scan_dir *dir; /* DIR, FILE: held */
 	union {
-		struct {                  /* FILE, SET */
-			const char *name; /* in dir */
+		struct {            /* FILE, SET */
+			char *name; /* owned */
 			uint64_t size, ino, content;
 			int64_t mtime_ns, ctime_ns;
 		};
@@ -148,6 +148,14 @@ write_all(struct scan_job *j, struct scan_worker *w)
 
 /* -- in the scanning thread -- */
 
+static void
+op_clear(struct scan_batch *b, struct op *op)
+{
+	if (op->kind == OP_FILE)
+		free(op->name);
+	scan_dir_unref(b->s, op->dir);
+}
+
 static enum err
 finish(struct scan_batch *b, struct error *e)
 {
@@ -156,7 +164,7 @@ finish(struct scan_batch *b, struct error *e)
 	scan_pool_wait(b->s->pool, &b->job);
 	b->busy = false;
 	array_each (op, &b->writing)
-		scan_dir_unref(b->s, op->dir);
+		op_clear(b, op);
 	b->writing.len = 0;
 	if (b->result != OK && e != NULL)
 		*e = b->why;
@@ -193,9 +201,9 @@ scan_batch_free(struct scan_batch *b)
 	if (b == NULL)
 		return;
 	array_each (op, &b->writing)
-		scan_dir_unref(b->s, op->dir);
+		op_clear(b, op);
 	array_each (op, &b->filling)
-		scan_dir_unref(b->s, op->dir);
+		op_clear(b, op);
 	array_clear(&b->writing);
 	array_clear(&b->filling);
 	free(b);
@@ -240,8 +248,10 @@ scan_batch_file(struct scan_batch *b, struct scan_dir *d, const char *name,
 {
 	struct op op = stat_op(OP_FILE, st, racy, content);
 
+	if (b->s->o->dry_run)
+		return OK;
 	op.dir = d;
-	op.name = name;
+	op.name = str_dup(name);
 	return add(b, op, e);
 }
 

@@ -20,6 +20,13 @@ scan_dir_ref(struct scan_dir *d)
 	return d;
 }
 
+static void
+drop_list(struct scan *s, struct scan_dir *d)
+{
+	s->listed -= d->list.len;
+	fs_list_clear(&d->list);
+}
+
 void
 scan_dir_unref(struct scan *s, struct scan_dir *d)
 {
@@ -30,7 +37,7 @@ scan_dir_unref(struct scan *s, struct scan_dir *d)
 			array_push(&s->seen, d->id);
 		cleanup_close(&d->fd);
 		ignore_rules_free(d->rules);
-		fs_list_clear(&d->list);
+		drop_list(s, d);
 		free((char *)d->path.text);
 		free(d);
 		d = parent;
@@ -82,14 +89,28 @@ find_name(const struct fs_list *l, const char *name)
 	return l->n;
 }
 
+/* Of a directory that was just opened. */
+static bool
+has(const struct scan_dir *d, const char *name, enum fs_type *ret_type)
+{
+	struct fs_stat st;
+
+	if (!d->list.more && find_name(&d->list, name) == d->list.n)
+		return false;
+	if (fs_stat_at(d->fd, fs_rel(name), &st, NULL) != OK)
+		return false;
+	*ret_type = st.type;
+	return true;
+}
+
 bool
 scan_dir_is_home(const struct scan_dir *d)
 {
 	static const char word[] = "weft home ";
 	auto_buf struct buf text = BUF(64);
+	enum fs_type type;
 
-	if (find_name(&d->list, "device.key") == d->list.n ||
-	    find_name(&d->list, "format") == d->list.n)
+	if (!has(d, "device.key", &type) || !has(d, "format", &type))
 		return false;
 	return fs_read_file(d->fd, REL("format"), &text, NULL) == OK &&
 	       text.len >= sizeof word - 1 && memcmp(text.at, word, sizeof word - 1) == 0;
@@ -99,10 +120,10 @@ static enum err
 read_rules(struct scan_dir *d, struct error *e)
 {
 	auto_buf struct buf text = BUF(IGNORE_FILE_MAX), path = { 0 };
-	size_t i = find_name(&d->list, rules_name);
+	enum fs_type type;
 
 	d->has_rules = d->parent != NULL && d->parent->has_rules;
-	if (i == d->list.n || d->list.type[i] == FS_DIR)
+	if (!has(d, rules_name, &type) || type == FS_DIR)
 		return OK;
 	struct error why = { 0 };
 	enum err r = fs_read_file(d->fd, fs_rel(rules_name), &text, &why);
@@ -115,14 +136,42 @@ read_rules(struct scan_dir *d, struct error *e)
 	return OK;
 }
 
+/* Directories within one another may each have any number of names: together they stay within
+ * SCAN_LIST_ALL, for each takes half of what is left. */
+static enum err
+list(struct scan *s, struct scan_dir *d, int fd, const char *after, struct error *e)
+{
+	struct fs_list page = { 0 };
+	size_t left = SCAN_LIST_ALL - min_of(s->listed, (size_t)SCAN_LIST_ALL);
+	size_t max = s->o->list_max > 0 ? s->o->list_max : max_of(left / 2, (size_t)SCAN_LIST_MIN);
+	enum err r = fs_list_page(fd, after, max, &page, e);
+
+	if (r != OK)
+		return r;
+	d->list = page;
+	s->listed += page.len;
+	return OK;
+}
+
+enum err
+scan_dir_turn_page(struct scan *s, struct scan_dir *d, struct error *e)
+{
+	auto_free char *last = str_dup(fs_list_last(&d->list));
+	int fd;
+	enum err r = scan_dir_fd(s, d, &fd, e);
+
+	drop_list(s, d);
+	return r == OK ? list(s, d, fd, last, e) : r;
+}
+
 /* Takes FD. */
 static enum err
-fill(struct scan_dir *d, int fd, struct error *e)
+fill(struct scan *s, struct scan_dir *d, int fd, struct error *e)
 {
 	d->fd = fd;
 	enum err r = fs_stat_fd(fd, &d->st, e);
 	if (r == OK)
-		r = fs_list_dir(fd, &d->list, e);
+		r = list(s, d, fd, NULL, e);
 	return r == OK ? read_rules(d, e) : r;
 }
 
@@ -142,7 +191,7 @@ scan_dir_open(struct scan *s, struct scan_dir *parent, const char *name, struct 
 	if (r != OK)
 		return r;
 	struct scan_dir *d = make(parent, p);
-	r = fill(d, fd, e);
+	r = fill(s, d, fd, e);
 	if (r != OK) {
 		scan_dir_unref(s, d);
 		return r;
@@ -165,7 +214,7 @@ scan_dir_open_root(struct scan *s, int fd, const char *only, const char *as, str
     struct error *e)
 {
 	struct scan_dir *d = make(NULL, (struct relpath){ "", 0 });
-	enum err r = fill(d, fd, e);
+	enum err r = fill(s, d, fd, e);
 
 	if (r == OK && scan_dir_is_home(d))
 		r = fail(e, ERR_DENIED, "%s is a home of weft, which is not published", s->o->path);
@@ -174,7 +223,7 @@ scan_dir_open_root(struct scan *s, int fd, const char *only, const char *as, str
 		return r;
 	}
 	if (only != NULL) {
-		fs_list_clear(&d->list);
+		drop_list(s, d);
 		list_only(&d->list, only);
 		ignore_rules_free(d->rules);
 		d->rules = NULL;
@@ -220,6 +269,7 @@ void
 scan_dir_leave(struct scan *s, struct scan_dir *d)
 {
 	d->left = true;
+	drop_list(s, d);
 	s->pinned += d->jobs > 0;
 	scan_dir_rest(d);
 }

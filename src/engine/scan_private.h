@@ -18,7 +18,8 @@
  *   scan_causal  makes the causal tree from the two content trees afterwards; scan_moves finds
  *                renames for it.
  *
- * Memory: the ring, a few blocks per thread, the nodes on the way down, and 8 bytes a directory.
+ * Memory: the ring, a few blocks per thread, the nodes on the way down, a page of the names of each
+ * directory on the way (half of what is left of SCAN_LIST_ALL), and 8 bytes a directory.
  */
 #pragma once
 
@@ -32,8 +33,10 @@ enum {
 	SCAN_SMALL = 1024 * 1024, /* bytes of a file that one thread reads whole */
 	SCAN_ITEMS = 2 * (SCAN_SMALL / CHUNK_MIN) + 2, /* chunks and holes of such a file */
 	SCAN_RING = 4096,
-	SCAN_DIRS_OPEN = 64,    /* descriptors of directories on the way down */
-	SCAN_DIRS_PINNED = 128, /* and of those that only wait for their files */
+	SCAN_LIST_ALL = 8 * 1024 * 1024, /* bytes of names held, of all directories on the way */
+	SCAN_LIST_MIN = 256 * 1024,       /* and of one, whatever the others hold */
+	SCAN_DIRS_OPEN = 64,              /* descriptors of directories on the way down */
+	SCAN_DIRS_PINNED = 128,           /* and of those that only wait for their files */
 	SCAN_THREADS_MAX = 16,
 	SCAN_TRIES = 4,         /* to read a file that changes meanwhile */
 	SCAN_BATCH = 4096,      /* operations of one transaction */
@@ -67,9 +70,9 @@ struct scan_dir {
 	unsigned misses;         /* files that state knows, but not as the previous tree has them */
 	int fd;                  /* -1: closed; scan_dir_fd opens it again */
 	struct fs_stat st;
-	struct relpath path; /* owned */
-	const char *name;    /* in path */
-	struct fs_list list;
+	struct relpath path;        /* owned */
+	const char *name;           /* in path */
+	struct fs_list list;        /* a page of its names, while the walk is in it */
 	struct ignore_rules *rules; /* of its .weftignore, or NULL */
 	bool has_rules;             /* it or one above it */
 	const char *as;             /* the only file is published under this name */
@@ -84,6 +87,8 @@ enum err scan_dir_open(struct scan *s, struct scan_dir *parent, const char *name
  * tree, else NULL. */
 enum err scan_dir_open_root(struct scan *s, int fd, const char *only, const char *as,
     struct scan_dir **ret, struct error *e) must_check;
+/* The names behind those of the list, which becomes theirs. */
+enum err scan_dir_turn_page(struct scan *s, struct scan_dir *d, struct error *e) must_check;
 /* Is it the home of a node?  What lies there is nobody's business. */
 bool scan_dir_is_home(const struct scan_dir *d);
 struct scan_dir *scan_dir_ref(struct scan_dir *d);
@@ -146,7 +151,7 @@ enum scan_kind { SCAN_ENTER, SCAN_LEAVE, SCAN_READ, SCAN_SAME, SCAN_LINK };
 struct scan_item {
 	enum scan_kind kind;
 	struct scan_dir *dir;  /* held; ENTER, LEAVE: the directory itself, else where it is */
-	const char *name;      /* in dir->list */
+	char *name;            /* owned */
 	int64_t row;           /* READ, SAME: of the file in state; 0 none */
 	struct fs_stat st;     /* SAME */
 	uint64_t content;      /* SAME: its fingerprint */
@@ -248,6 +253,7 @@ struct scan {
 	struct node_sink sink;
 	struct scan_item *ring;
 	size_t first, count; /* of the ring */
+	size_t listed;       /* bytes of names held */
 	size_t pinned;       /* directories left by the walk that files are still read in */
 	ARRAY(int64_t) seen; /* ids of directories */
 };

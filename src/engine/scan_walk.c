@@ -183,7 +183,7 @@ read_link(struct scan_walk *w, const struct level *l, const char *name, struct s
 		note(w, l, name, r, &why);
 		return SKIPPED;
 	}
-	*ret = (struct scan_item){ .kind = SCAN_LINK, .name = name };
+	*ret = (struct scan_item){ .kind = SCAN_LINK, .name = str_dup(name) };
 	ret->target = str_dup(buf_text(&target));
 	return YIELDED;
 }
@@ -231,13 +231,12 @@ look_at_file(struct scan_walk *w, struct level *l, const char *name, struct fs_s
 	if (r != OK)
 		return r;
 	*ret_verdict = YIELDED;
-	*ret = (struct scan_item){ .kind = SCAN_READ, .name = name };
-	if (row == NULL) /* whoever reads it asks for its stat anyway */
-		return OK;
-	if (st->type == 0)
+	if (row != NULL && st->type == 0)
 		r = stat_name(w, l, name, &type, st, &why);
 	if (r == OK && type == FS_FILE) {
-		same_or_read(w->s, row, st, ret);
+		*ret = (struct scan_item){ .kind = SCAN_READ, .name = str_dup(name) };
+		if (row != NULL) /* else whoever reads it asks for its stat anyway */
+			same_or_read(w->s, row, st, ret);
 		return OK;
 	}
 	*ret_verdict = SKIPPED;
@@ -289,10 +288,31 @@ leave(struct scan_walk *w, struct level *l, struct scan_item *ret, struct error 
 	if (r != OK)
 		return r;
 	*ret = (struct scan_item){
-		.kind = SCAN_LEAVE, .dir = scan_dir_ref(l->dir), .name = l->dir->name
+		.kind = SCAN_LEAVE, .dir = scan_dir_ref(l->dir), .name = str_dup(l->dir->name)
 	};
 	scan_dir_leave(w->s, l->dir);
 	pop(w);
+	return OK;
+}
+
+/* A directory that cannot be read to its end is published as far as it can be, which is said. */
+static enum err
+turn_page(struct scan_walk *w, struct level *l, struct error *e)
+{
+	struct scan_dir *d = l->dir;
+	struct error why = { 0 };
+	enum err r = scan_dir_turn_page(w->s, d, &why);
+
+	l->next = 0;
+	if (r != OK && d->parent == NULL) {
+		if (e != NULL)
+			*e = why;
+		return r;
+	}
+	if (r != OK) {
+		auto_free char *text = scan_file_why(r, &why);
+		scan_note(w->s, d->parent, d->name, text);
+	}
 	return OK;
 }
 
@@ -318,8 +338,14 @@ scan_walk_next(struct scan_walk *w, struct scan_item *ret, struct error *e)
 			l->told = true;
 			*ret = (struct scan_item){ .kind = SCAN_ENTER,
 				.dir = scan_dir_ref(l->dir),
-				.name = l->dir->name };
+				.name = str_dup(l->dir->name) };
 			return OK;
+		}
+		if (l->next == l->dir->list.n && l->dir->list.more) {
+			enum err r = turn_page(w, l, e);
+			if (r != OK)
+				return r;
+			continue;
 		}
 		if (l->next == l->dir->list.n)
 			return leave(w, l, ret, e);

@@ -23,9 +23,11 @@ enum {
 	CHUNKS_MAGIC = 0x43706d77, /* "wmpC" */
 	UNITS_MAGIC = 0x55706d77,
 	FIND_MAGIC = 0x46706d77,
-	FIND_LEAST = 1024,    /* slots */
-	LOOK_EVERY = 4096,    /* entries or chunks between two looks at CANCEL */
-	TRIM_EVERY = 1 << 20, /* chunks looked at between two trims */
+	FIND_LEAST = 1024, /* slots */
+	LOOK_EVERY = 4096, /* entries or chunks between two looks at CANCEL */
+	TRIM_EVERY =
+	    8192, /* chunks looked at between two trims: each may touch a page of the table */
+	TRIM_SLOTS = 1 << 20, /* the same in walking through the table */
 	NAME_MAX_ = HASH_ID_TEXT + 80,
 };
 #define BEING_MADE ".new-" /* then the process that does, and a number */
@@ -69,9 +71,16 @@ sum_of(uint64_t sum, const void *at, size_t n)
 }
 
 static uint64_t
-find_sum_of(const struct big_array *find)
+find_sum_of(struct big_array *find)
 {
-	return sum_of(find->n, big_array_at(find, 0), find->n * sizeof(uint32_t));
+	uint64_t sum = find->n;
+
+	for (uint64_t i = 0; i < find->n; i += FIND_LEAST) { /* a power of two, as n is */
+		sum = sum_of(sum, big_array_at(find, i), FIND_LEAST * sizeof(uint32_t));
+		if (i % TRIM_SLOTS == 0)
+			big_array_trim(find);
+	}
+	return sum;
 }
 
 static uint64_t
@@ -236,9 +245,12 @@ summarise(struct snapshot_map *m)
 	*s = (struct summary){
 		.chunks = m->n, .bytes = m->bytes, .find_sum = find_sum_of(&m->find)
 	};
-	for (uint64_t i = 0; i < m->n; i++)
+	for (uint64_t i = 0; i < m->n; i++) {
 		s->chunks_sum = sum_of(
 		    s->chunks_sum, snapshot_map_chunk(m, i), sizeof(struct snapshot_map_chunk));
+		if (i % TRIM_EVERY == TRIM_EVERY - 1)
+			big_array_trim(&m->chunks);
+	}
 	s->own_sum = own_sum_of(s);
 }
 
@@ -352,7 +364,7 @@ cut_units(struct snapshot_map *m, uint64_t *ret_sum, struct error *e)
 /* Whether the table is one: a wrong sum could still send find_slot out of bounds or round for
  * ever. */
 static bool
-is_table(const struct snapshot_map *m, uint64_t sum)
+is_table(struct snapshot_map *m, uint64_t sum)
 {
 	uint64_t n = m->find.n;
 

@@ -102,7 +102,8 @@ state_job_prune(struct state *s, unsigned keep, struct error *e)
 	    "DELETE FROM job WHERE state IN (?1, ?2) AND id NOT IN "
 	    "(SELECT id FROM job WHERE state IN (?1, ?2) ORDER BY id DESC LIMIT ?3)";
 
-	return db_run(s->db, SQL_PRUNE, e, "iii", (int64_t)JOB_DONE, (int64_t)JOB_FAILED, (int64_t)keep);
+	return db_run(
+	    s->db, SQL_PRUNE, e, "iii", (int64_t)JOB_DONE, (int64_t)JOB_FAILED, (int64_t)keep);
 }
 
 static enum err

@@ -30,6 +30,7 @@ struct world {
 	struct node node;
 	char notes[4096]; /* "path: why\n" of the last scan */
 	unsigned threads;
+	size_t list_max;
 	bool dry_run;
 	atomic_bool cancel;
 };
@@ -84,6 +85,24 @@ world_close(struct world *w)
 	check_dir_remove(&w->dir);
 }
 
+static inline int
+world_setup(void **state)
+{
+	struct world *w = mem_new(struct world);
+
+	world_open(w);
+	*state = w;
+	return 0;
+}
+
+static inline int
+world_teardown(void **state)
+{
+	world_close(*state);
+	free(*state);
+	return 0;
+}
+
 static inline void
 world_note(void *ctx, struct relpath path, const char *why)
 {
@@ -105,6 +124,7 @@ world_try(
 		.device = n->device,
 		.seq = n->seq,
 		.threads = w->threads,
+		.list_max = w->list_max,
 		.dry_run = w->dry_run,
 		.cancel = &w->cancel,
 		.on_note = world_note,
@@ -208,6 +228,33 @@ make_dir_at(const struct world *w, const char *name)
 	assert_int_equal(mkdirat(w->fd, name, 0755), 0);
 }
 
+static inline void
+put_all_kinds(const struct world *w)
+{
+	static const size_t sizes[] = { 0, 1, 100, 65535, 65536, 65537, 131072, 300000, 1048575,
+		1048576, 1048577, 3000000, 5000001, 9 << 20 };
+	char name[64];
+
+	make_dir_at(w, "empty");
+	make_dir_at(w, "sub");
+	make_dir_at(w, "sub/deep");
+	for (size_t i = 0; i < lengthof(sizes); i++)
+		for (unsigned zeroes = 0; zeroes <= 8; zeroes += 4) {
+			snprintf(name, sizeof name, "%ssize-%zu-%u", i % 2 ? "sub/" : "", sizes[i],
+			    zeroes);
+			put_random(w, name, i * 10 + zeroes, sizes[i], zeroes);
+		}
+	put_text(w, "sub/deep/\xff\x01odd\nname ", "odd");
+	put_text(w, "mode", "x");
+	assert_int_equal(fchmodat(w->fd, "mode", 04711, 0), 0);
+	assert_int_equal(symlinkat("no/such/place", w->fd, "link"), 0);
+	assert_int_equal(symlinkat("sub", w->fd, "link-to-dir"), 0);
+	assert_int_equal(linkat(w->fd, "mode", w->fd, "hard", 0), 0);
+	struct timespec old[2] = { { .tv_sec = -5, .tv_nsec = 123456789 },
+		{ .tv_sec = -5, .tv_nsec = 123456789 } };
+	assert_int_equal(utimensat(w->fd, "sub/deep", old, 0), 0);
+}
+
 /* -- what the trees say -- */
 
 static inline enum err
@@ -257,4 +304,112 @@ has_path(struct node *n, const struct hash_id *content, const char *path)
 
 	assert_true(r == OK || r == ERR_NOTFOUND);
 	return r == OK;
+}
+
+/* -- the tree against the disk -- */
+
+/* The items of a file's bytes, found without any cleverness. */
+static inline size_t
+slow_items(const uint8_t *bytes, size_t n, struct tree_item *out)
+{
+	size_t count = 0, at = 0, end;
+	bool *zero = mem_array(bool, n / TREE_HOLE_BLOCK + 1);
+
+	for (size_t i = 0; i * TREE_HOLE_BLOCK < n; i++) {
+		zero[i] = true;
+		for (size_t k = i * TREE_HOLE_BLOCK; k < n && k < (i + 1) * TREE_HOLE_BLOCK; k++)
+			zero[i] &= bytes[k] == 0;
+	}
+	while (at < n) {
+		bool hole = zero[at / TREE_HOLE_BLOCK];
+		for (end = at; end < n && zero[end / TREE_HOLE_BLOCK] == hole;)
+			end = min_of(n, (end / TREE_HOLE_BLOCK + 1) * TREE_HOLE_BLOCK);
+		if (hole) {
+			out[count++] = (struct tree_item){ .len = end - at };
+			at = end;
+		}
+		while (!hole && at < end) {
+			size_t len = chunker_cut(BYTES(bytes + at, end - at), true);
+			out[count].len = len;
+			chunk_id_of(HASH_DEFAULT, BYTES(bytes + at, len), NULL, &out[count++].id);
+			at += len;
+		}
+	}
+	free(zero);
+	return count;
+}
+
+static inline void
+assert_content(struct node *n, int dir, const struct tree_entry *en)
+{
+	enum { MOST = 4096 };
+	auto_free struct tree_item *want = mem_array(struct tree_item, MOST);
+	auto_(tree_items_free_p) struct tree_items *items = tree_items_new(world_source(n), en);
+	auto_free uint8_t *bytes = mem_alloc(en->size + 1);
+	char name[RELPATH_NAME_MAX + 1] = "";
+	struct tree_item item;
+
+	memcpy(name, en->name.at, en->name.len);
+	auto_fd int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	assert_int_equal(read(fd, bytes, en->size + 1), (ssize_t)en->size);
+	size_t count = slow_items(bytes, en->size, want);
+	for (size_t i = 0; i < count; i++) {
+		check_ok(tree_items_next(items, &item, &world_error), world_error);
+		assert_int_equal(item.len, want[i].len);
+		assert_true(hash_id_equal(&item.id, &want[i].id));
+	}
+	assert_int_equal(tree_items_next(items, &item, &world_error), ERR_NOTFOUND);
+}
+
+static inline void
+assert_entry(struct node *n, int dir, const struct tree_entry *en)
+{
+	char name[RELPATH_NAME_MAX + 1] = "", target[TREE_LINK_MAX + 1];
+	struct stat st;
+
+	memcpy(name, en->name.at, en->name.len);
+	assert_int_equal(fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+	int64_t mtime = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+	switch (en->type) {
+	case TREE_FILE:
+		assert_true(S_ISREG(st.st_mode));
+		assert_int_equal(en->size, st.st_size);
+		assert_content(n, dir, en);
+		break;
+	case TREE_DIR:
+		assert_true(S_ISDIR(st.st_mode));
+		break;
+	case TREE_SYMLINK:
+		assert_true(S_ISLNK(st.st_mode));
+		assert_int_equal(readlinkat(dir, name, target, sizeof target), en->target.len);
+		assert_memory_equal(target, en->target.at, en->target.len);
+		return;
+	}
+	assert_int_equal(en->mode, st.st_mode & 0777);
+	assert_int_equal(en->mtime_ns, mtime);
+}
+
+/* Every entry of ROOT is as it lies in DIR, and there is no other; returns their number. */
+static inline uint64_t
+assert_dir(struct node *n, int dir, const struct hash_id *root)
+{
+	auto_(tree_iter_free_p) struct tree_iter *it = tree_iter_new(world_source(n), root);
+	auto_(fs_list_clear) struct fs_list list = { 0 };
+	struct tree_entry en;
+	uint64_t count = 0, names = 0;
+
+	check_ok(fs_list_dir(dir, &list, &world_error), world_error);
+	while (tree_iter_next(it, &en, &world_error) == OK) {
+		assert_entry(n, dir, &en);
+		count++;
+		if (en.type == TREE_DIR) {
+			char name[RELPATH_NAME_MAX + 1] = "";
+			memcpy(name, en.name.at, en.name.len);
+			auto_fd int sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			count += assert_dir(n, sub, &en.root);
+		}
+		names++;
+	}
+	assert_int_equal(names, list.n);
+	return count;
 }

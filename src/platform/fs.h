@@ -96,12 +96,26 @@ enum err fs_set_mode_at(int dir, struct relpath p, uint32_t mode, struct error *
  * unknown). */
 struct fs_list {
 	char *names;   /* one block of NUL-terminated names */
+	size_t len;    /* bytes of it */
 	uint32_t *at;  /* offset of each in names, sorted */
 	uint8_t *type; /* enum fs_type or 0 */
 	size_t n;
+	bool more; /* of a page: other names come behind the last */
 };
+/* All of them: for directories of our own. */
 enum err fs_list_dir(int dirfd, struct fs_list *ret, struct error *e) must_check;
+/* Those behind AFTER (NULL: from the first on), as many as fit into MAX bytes and at least one.
+ * The whole directory is read for each page, and three times MAX is needed meanwhile: what anybody
+ * may fill is read in pages of which few are needed. */
+enum err fs_list_page(
+    int dirfd, const char *after, size_t max, struct fs_list *ret, struct error *e) must_check;
 void fs_list_clear(struct fs_list *l);
+/* Of one that is not empty. */
+static inline const char *
+fs_list_last(const struct fs_list *l)
+{
+	return l->names + l->at[l->n - 1];
+}
 
 /* Everything beneath P and P itself, of any depth, also in directories without write permission.
  * Follows nothing, and stops at a mount.  ERR_NOTFOUND is success. */

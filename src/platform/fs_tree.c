@@ -39,6 +39,9 @@ type_of(unsigned char d_type)
 struct gather {
 	struct buf names;
 	ARRAY(uint32_t) at;
+	const char *after; /* what does not come behind it is on an earlier page; or NULL */
+	size_t max;        /* bytes of a page */
+	char *last;        /* what comes behind it is on a later page; NULL: nothing is.  Owned */
 };
 
 static void
@@ -46,16 +49,68 @@ gather_clear(struct gather *g)
 {
 	buf_clear(&g->names);
 	array_clear(&g->at);
+	free(g->last);
+}
+
+static int
+compare_names(const void *a, const void *b, void *names)
+{
+	return strcmp(
+	    (const char *)names + *(const uint32_t *)a, (const char *)names + *(const uint32_t *)b);
+}
+
+static void
+gather_sort(struct gather *g)
+{
+	if (g->at.len > 0)
+		qsort_r(g->at.at, g->at.len, sizeof *g->at.at, compare_names, g->names.at);
+}
+
+/* Keeps the first names, sorted, that fit on the page. */
+static void
+gather_cut(struct gather *g)
+{
+	struct buf kept = BUF(UINT32_MAX);
+	size_t n = 0;
+
+	gather_sort(g);
+	while (n < g->at.len) {
+		const uint8_t *name = g->names.at + g->at.at[n] - 1;
+		size_t len = strlen((const char *)name + 1) + 2;
+		if (n > 0 && kept.len + len > g->max)
+			break;
+		g->at.at[n++] = (uint32_t)kept.len + 1;
+		buf_add(&kept, name, len);
+	}
+	if (n < g->at.len) {
+		g->at.len = n;
+		free(g->last);
+		g->last = str_dup((const char *)kept.at + g->at.at[n - 1]);
+	}
+	buf_clear(&g->names);
+	g->names = kept;
+}
+
+static bool
+is_on_page(const struct gather *g, const char *name)
+{
+	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+	       (g->after == NULL || strcmp(name, g->after) > 0) &&
+	       (g->last == NULL || strcmp(name, g->last) < 0);
 }
 
 static bool
 gather_add(struct gather *g, const struct dirent64 *d)
 {
-	if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+	if (!is_on_page(g, d->d_name))
 		return true;
 	array_push(&g->at, (uint32_t)g->names.len + 1);
-	return buf_u8(&g->names, (uint8_t)type_of(d->d_type)) &&
-	       buf_add(&g->names, d->d_name, strlen(d->d_name) + 1);
+	if (!buf_u8(&g->names, (uint8_t)type_of(d->d_type)) ||
+	    !buf_add(&g->names, d->d_name, strlen(d->d_name) + 1))
+		return false;
+	if (g->names.len / 2 > g->max)
+		gather_cut(g);
+	return true;
 }
 
 static enum err
@@ -82,17 +137,12 @@ gather_all(struct gather *g, int fd, struct error *e)
 	}
 }
 
-static int
-compare_names(const void *a, const void *b, void *names)
-{
-	return strcmp(
-	    (const char *)names + *(const uint32_t *)a, (const char *)names + *(const uint32_t *)b);
-}
-
 enum err
-fs_list_dir(int dirfd, struct fs_list *ret, struct error *e)
+fs_list_page(int dirfd, const char *after, size_t max, struct fs_list *ret, struct error *e)
 {
-	auto_(gather_clear) struct gather g = { .names = BUF(UINT32_MAX) };
+	auto_(gather_clear) struct gather g = {
+		.names = BUF(UINT32_MAX), .after = after, .max = max
+	};
 	/* A descriptor of our own, as the place in the listing belongs to the descriptor. */
 	auto_fd int fd =
 	    fault_call("open to list", openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -102,18 +152,26 @@ fs_list_dir(int dirfd, struct fs_list *ret, struct error *e)
 	enum err r = gather_all(&g, fd, e);
 	if (r != OK)
 		return r;
-	struct fs_list list = { .n = g.at.len };
+	if (g.names.len > max)
+		gather_cut(&g);
+	else
+		gather_sort(&g);
+	struct fs_list list = { .n = g.at.len, .more = g.last != NULL };
 	if (list.n > 0) {
-		qsort_r(g.at.at, g.at.len, sizeof *g.at.at, compare_names, g.names.at);
 		list.type = mem_alloc(list.n);
 		for (size_t i = 0; i < list.n; i++)
 			list.type[i] = g.names.at[g.at.at[i] - 1];
 		list.at = take_ptr(g.at.at);
-		size_t len;
-		list.names = (char *)buf_take(&g.names, &len);
+		list.names = (char *)buf_take(&g.names, &list.len);
 	}
 	*ret = list;
 	return OK;
+}
+
+enum err
+fs_list_dir(int dirfd, struct fs_list *ret, struct error *e)
+{
+	return fs_list_page(dirfd, NULL, SIZE_MAX, ret, e);
 }
 
 void
@@ -130,7 +188,7 @@ fs_list_clear(struct fs_list *l)
  * what lies LEVELS deep is moved up beside the top's own entries, and the top is gone through
  * again.
  */
-enum { LEVELS = 32, PASSES = 65536 };
+enum { LEVELS = 32, PASSES = 65536, PAGE = 256 * 1024 };
 
 struct removal {
 	int top;
@@ -205,18 +263,36 @@ remove_entry(int dir, const char *name, bool *ret_is_dir, struct error *e)
 }
 
 static enum err
-empty(struct removal *x, int fd, int level, struct error *e)
+empty_page(struct removal *x, int fd, int level, const struct fs_list *list, struct error *e)
 {
-	auto_(fs_list_clear) struct fs_list list = { 0 };
-	enum err r = fs_list_dir(fd, &list, e);
+	enum err r = OK;
 
-	for (size_t i = 0; r == OK && i < list.n; i++) {
-		const char *name = list.names + list.at[i];
-		bool is_dir = list.type[i] == FS_DIR;
+	for (size_t i = 0; r == OK && i < list->n; i++) {
+		const char *name = list->names + list->at[i];
+		bool is_dir = list->type[i] == FS_DIR;
 		if (!is_dir)
 			r = remove_entry(fd, name, &is_dir, e);
 		if (r == OK && is_dir)
 			r = remove_dir(x, fd, name, level + 1, e);
+	}
+	return r;
+}
+
+static enum err
+empty(struct removal *x, int fd, int level, struct error *e)
+{
+	auto_free char *after = NULL;
+	bool more = true;
+	enum err r = OK;
+
+	while (r == OK && more) {
+		auto_(fs_list_clear) struct fs_list list = { 0 };
+		r = fs_list_page(fd, after, PAGE, &list, e);
+		if (r == OK)
+			r = empty_page(x, fd, level, &list, e);
+		more = list.more;
+		free(after);
+		after = more ? str_dup(fs_list_last(&list)) : NULL;
 	}
 	return r;
 }

@@ -71,6 +71,60 @@ large_directories_are_listed_whole_and_twice(void **state)
 	}
 }
 
+/* Each name on one page, in order, however small the pages are, and none larger than it may be. */
+static void
+pages_are_the_whole(void **state)
+{
+	static const size_t sizes[] = { 1, 11, 12, 100, 5000, 100000 };
+	enum { N = 1000 };
+	struct check_dir *d = *state;
+	char name[16];
+	struct error e;
+
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof name, "%03d", i * 7919 % N);
+		check_put(d, name, "", 0);
+	}
+	for (size_t k = 0; k < lengthof(sizes); k++) {
+		char after[16] = "";
+		int seen = 0;
+		for (bool more = true; more;) {
+			auto_(fs_list_clear) struct fs_list page = { 0 };
+			check_ok(
+			    fs_list_page(d->fd, seen > 0 ? after : NULL, sizes[k], &page, &e), e);
+			assert_true(page.n == 1 || page.len <= sizes[k]);
+			for (size_t i = 0; i < page.n; i++) {
+				snprintf(name, sizeof name, "%03d", seen++);
+				check_text(page.names + page.at[i], name);
+			}
+			more = page.more;
+			snprintf(after, sizeof after, "%s", fs_list_last(&page));
+		}
+		assert_int_equal(seen, N);
+	}
+}
+
+static void
+a_tree_of_many_names_is_removed(void **state)
+{
+	enum { N = 3000 };
+	struct check_dir *d = *state;
+	char name[256];
+	struct fs_stat st;
+	struct error e;
+
+	assert_int_equal(mkdirat(d->fd, "t", 0755), 0);
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof name, "t/%0240d", i);
+		if (i % 3 > 0)
+			check_put(d, name, "", 0);
+		else
+			assert_int_equal(mkdirat(d->fd, name, 0755), 0);
+	}
+	check_ok(fs_remove_tree(d->fd, REL("t"), &e), e);
+	check_err(fs_stat_at(d->fd, REL("t"), &st, &e), ERR_NOTFOUND, e);
+}
+
 static void
 a_tree_is_removed_and_nothing_it_points_at(void **state)
 {
@@ -218,6 +272,8 @@ main(int argc, char **argv)
 		TEST(names_come_in_bytewise_order_with_their_kind),
 		TEST(kinds_are_hinted),
 		TEST(large_directories_are_listed_whole_and_twice),
+		TEST(pages_are_the_whole),
+		TEST(a_tree_of_many_names_is_removed),
 		TEST(a_tree_is_removed_and_nothing_it_points_at),
 		TEST(a_tree_of_any_depth_is_removed),
 		TEST(directories_without_permission_are_removed_by_their_owner),

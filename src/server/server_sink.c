@@ -62,6 +62,7 @@ look_up(struct server_sink *k, const int64_t *shares, size_t n_shares, struct er
 			array_push(&k->fresh, (uint32_t)(from + i)); /* its row in this share may be missing */
 			k->held += c->len;
 		}
+		snapshot_map_trim(k->map);
 	}
 	return OK;
 }
@@ -246,6 +247,8 @@ missing(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes)
 		}
 	}
 	pthread_mutex_unlock(&k->lock);
+	if (unit % LOOK_UP == 0) /* all units are asked for, in order, when fetching begins */
+		snapshot_map_trim(k->map);
 	*ret_bytes = bytes;
 	return n;
 }
