@@ -6,12 +6,20 @@
 #include "base/mem.h"
 #include "engine/dest_private.h"
 
-/* What is in it that is not ours keeps it. */
-static void
-clear_dir(struct dest *d, const struct dest_gone *g, struct relpath path, const struct fs_stat *st)
+/* What is in it that is not ours keeps it, and so does a mount. */
+static enum err
+clear_dir(struct dest *d, const struct dest_gone *g, struct relpath path, const struct fs_stat *st,
+    struct error *e)
 {
-	if (fs_rmdir(d->dir, path, NULL) != OK && st->mode != g->mode)
+	struct error why;
+	enum err r = fs_rmdir(d->dir, path, &why);
+
+	if (r == OK || r == ERR_NOTFOUND)
+		return OK;
+	if (st->mode != g->mode)
 		(void)!fs_set_mode_at(d->dir, path, g->mode, NULL);
+	bool is_kept = why.sys == ENOTEMPTY || why.sys == EEXIST || why.sys == EBUSY;
+	return is_kept ? OK : dest_fail(e, &why);
 }
 
 static enum err
@@ -24,10 +32,8 @@ clear_one(struct dest *d, const struct dest_gone *g, struct error *e)
 	if (r != OK)
 		return r == ERR_NOTFOUND ? OK : r;
 	dest_cursor_touch(d, g->dir);
-	if (g->type == TREE_DIR && st.type == FS_DIR) {
-		clear_dir(d, g, path, &st);
-		return OK;
-	}
+	if (g->type == TREE_DIR && st.type == FS_DIR)
+		return clear_dir(d, g, path, &st, e);
 	if (!dest_stat_equal(&g->was, &st)) {
 		dest_note(d, path, DEST_WHY_GONE, NULL);
 		return OK;
