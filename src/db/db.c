@@ -76,13 +76,22 @@ db_fail_at(struct db *d, int rc, const char *what, const char *where, struct err
 	    e, code_of(rc, sys), sys, where, "database %s: %s: %s", d->name, what, text);
 }
 
+enum err
+db_fail_fault_at(struct db *d, int sys, const char *what, const char *where, struct error *e)
+{
+	int rc = sys == ENOSPC ? SQLITE_FULL : sys == EBUSY ? SQLITE_BUSY : SQLITE_IOERR;
+
+	return error_set(e, code_of(rc, 0), rc == SQLITE_IOERR ? sys : 0, where,
+	    "database %s: %s: %s", d->name, what, sqlite3_errstr(rc));
+}
+
 static enum err
 exec(struct db *d, const char *sql, const char *what, struct error *e)
 {
 	int fault = fault_point("db exec");
 
 	if (fault > 0)
-		return fail_sys(e, fault, "database %s: %s", d->name, what);
+		return db_fail_fault(d, fault, what, e);
 	int rc = sqlite3_exec(d->h, sql, NULL, NULL, NULL);
 	return rc == SQLITE_OK ? OK : db_fail(d, rc, what, e);
 }
@@ -201,7 +210,7 @@ connect_to(struct db *d, int flags, const struct db_opts *o, struct error *e)
 	int fault = fault_point("db open");
 
 	if (fault > 0)
-		return fail_sys(e, fault, "database %s: open", d->name);
+		return db_fail_fault(d, fault, "open", e);
 	/* No mutex of SQLite's: ours is held around every call. */
 	int rc = sqlite3_open_v2(
 	    d->path, &d->h, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
@@ -441,7 +450,7 @@ db_checkpoint(struct db *d, struct error *e)
 	int fault = fault_point("db checkpoint");
 
 	if (fault > 0)
-		return fail_sys(e, fault, "database %s: checkpoint", d->name);
+		return db_fail_fault(d, fault, "checkpoint", e);
 	db_lock(d);
 	int rc = sqlite3_wal_checkpoint_v2(d->h, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	enum err r = rc == SQLITE_OK ? OK : db_fail(d, rc, "checkpoint", e);

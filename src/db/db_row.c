@@ -25,7 +25,7 @@ prepare(struct db *d, const char *sql, unsigned flags, struct db_row **ret, stru
 	int fault = fault_point("db prepare");
 
 	if (fault > 0)
-		return fail_sys(e, fault, "database %s: prepare", d->name);
+		return db_fail_fault(d, fault, "prepare", e);
 	int rc = sqlite3_prepare_v3(d->h, sql, -1, flags, &stmt, NULL);
 	if (rc != SQLITE_OK)
 		return db_fail(d, rc, "prepare", e);
@@ -138,7 +138,7 @@ db_row_next(struct db_row *row, struct error *e)
 	int fault = fault_point("db step");
 	if (fault > 0) {
 		row->done = true;
-		return fail_sys(e, fault, "database %s: step", row->db->name);
+		return db_fail_fault(row->db, fault, "step", e);
 	}
 	int rc = sqlite3_step(row->stmt);
 	if (rc == SQLITE_ROW)

@@ -139,6 +139,103 @@ a_point_names_its_own_line(void **state)
 	check_dir_remove(&d);
 }
 
+/* -- boards -- */
+
+static __attribute__((noinline)) int
+ask(void)
+{
+	return fault_hit("src/x.c:10", "ask");
+}
+
+/* The two differ, or the compiler would make them one. */
+static __attribute__((noinline)) int
+one_caller(int *calls)
+{
+	*calls += 1;
+	return ask() + 0;
+}
+
+static __attribute__((noinline)) int
+another_caller(int *calls)
+{
+	*calls += 2;
+	return ask() + 0;
+}
+
+/* What a process with this board is answered: by one caller, by another, and by that one again. */
+static void
+ask_with_board(const char *path, int answers[static 3])
+{
+	int status = -1, ends[2], calls = 0;
+
+	assert_int_equal(pipe(ends), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		setenv("WEFT_FAULT_BOARD", path, 1);
+		answers[0] = one_caller(&calls);
+		for (volatile int i = 1; i < 3; i++) /* not unrolled: one place, twice */
+			answers[i] = another_caller(&calls);
+		_exit(write(ends[1], answers, 3 * sizeof *answers) > 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(read(ends[0], answers, 3 * sizeof *answers), 3 * sizeof *answers);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+}
+
+static void
+write_board(const char *path, const struct fault_board *b)
+{
+	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, b, sizeof *b), sizeof *b);
+}
+
+/* The sites of the two callers, as the list has them. */
+static void
+read_sites(const char *path, unsigned long long *first, unsigned long long *second)
+{
+	char text[4096] = "";
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(read(fd, text, sizeof text - 1) > 0);
+	char *line = strchr(text, '\n');
+	assert_non_null(line);
+	assert_int_equal(sscanf(text, "7 %llx src/x.c:10 ", first), 1);
+	assert_int_equal(sscanf(line + 1, "7 %llx src/x.c:10 ", second), 1);
+	assert_true(*first != *second);
+	assert_null(strchr(strchr(line + 1, '\n') + 1, '\n'));
+}
+
+static void
+a_board_tells_who_asked_and_lets_that_one_fail_once(void **state)
+{
+	struct check_dir d = check_dir_make();
+	struct fault_board b = { .round = 7 };
+	char path[100], sites[120];
+	unsigned long long first = 0, second = 0;
+	int answers[3] = { 0 };
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/board", d.path);
+	snprintf(sites, sizeof sites, "%s.sites", path);
+	for (volatile int run = 0; run < 2; run++) { /* from the same place, too */
+		write_board(path, &b);
+		ask_with_board(path, answers);
+		if (run == 0)
+			read_sites(sites, &first, &second);
+		b = (struct fault_board){ .sites = { 1, second }, .kind = ENOSPC };
+	}
+	assert_int_equal(answers[0], 0);
+	assert_int_equal(answers[1], ENOSPC);
+	assert_int_equal(answers[2], 0);
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(read(fd, &b, sizeof b), sizeof b);
+	assert_int_equal(b.fired, 1);
+	check_dir_remove(&d);
+}
+
 #endif
 
 static void
@@ -162,6 +259,7 @@ main(void)
 		cmocka_unit_test(a_plan_that_means_nothing_is_refused),
 		cmocka_unit_test(each_point_is_listed_once_a_process),
 		cmocka_unit_test(a_point_names_its_own_line),
+		cmocka_unit_test(a_board_tells_who_asked_and_lets_that_one_fail_once),
 #endif
 		cmocka_unit_test(without_a_plan_the_call_is_made),
 	};

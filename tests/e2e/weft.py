@@ -79,6 +79,8 @@ class Node:
         self.log = pathlib.Path(base) / f"{name}.log"
         self.process = None
         self.arguments = []
+        self.env = {}  # of its daemon
+        self.command_env = {}
         self.as_user = {} if user is None else {"user": user, "group": user, "extra_groups": []}
         if user is not None:
             let_in(self.home.parent)
@@ -92,7 +94,8 @@ class Node:
         limit = ["prlimit", f"--nofile={hard_files}"] if hard_files else []
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([*limit, BIN, *self.arguments, "--home", str(self.home)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env={**environment(), **(env or {})}, **self.as_user)
+                                            stdout=log, stderr=log, env={**environment(), **self.env, **(env or {})},
+                                            **self.as_user)
         if wait:
             self.wait_for_socket()
         return self
@@ -151,8 +154,8 @@ class Node:
     def run(self, *arguments, check=True, timeout=PATIENCE * 3, **kw):
         """The command line against this home."""
         r = subprocess.run([BIN, *[str(a) for a in arguments], "--home", str(self.home)], stdin=subprocess.DEVNULL,
-                           capture_output=True, text=True, errors="replace", timeout=timeout, env=environment(),
-                           **self.as_user, **kw)
+                           capture_output=True, text=True, errors="replace", timeout=timeout,
+                           env={**environment(), **self.command_env}, **self.as_user, **kw)
         if check and r.returncode != 0:
             raise Failed(r)
         return r
@@ -170,7 +173,7 @@ class Node:
         """The command line in the background."""
         return subprocess.Popen([BIN, *[str(a) for a in arguments], "--home", str(self.home)], stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-                                env=environment(), **self.as_user)
+                                env={**environment(), **self.command_env}, **self.as_user)
 
     def jobs(self):
         """Those that are not over."""
