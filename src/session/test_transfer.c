@@ -580,6 +580,27 @@ the_window_grows_until_the_line_is_full(void **state)
 	}
 }
 
+/* A source that was not asked for a minute is no slower for it. */
+static void
+time_in_which_nothing_is_asked_does_not_count(void **state)
+{
+	struct job j;
+	struct line l = { .rate = 60000000, .delay_ms = 100 };
+
+	(void)state;
+	job_init(&j, (256 << 20) / UNIT_BYTES);
+	(void)run_line(&j, &l);
+	uint64_t before = transfer_window(j.t, 1);
+	assert_true(before > TRANSFER_WINDOW_MIN);
+	j.now += 60 * 1000;
+	for (size_t i = 0; i < LEAVES; i++)
+		bitset_unset(&j.have, i);
+	transfer_again(j.t, 0);
+	(void)run_line(&j, &l);
+	assert_int_equal(transfer_window(j.t, 1), before);
+	job_clear(&j);
+}
+
 /* -- runs -- */
 
 static void
@@ -748,6 +769,7 @@ main(void)
 		cmocka_unit_test(a_unit_that_is_passed_over_stalls),
 		cmocka_unit_test(a_unit_done_may_be_needed_again),
 		cmocka_unit_test(the_window_grows_until_the_line_is_full),
+		cmocka_unit_test(time_in_which_nothing_is_asked_does_not_count),
 		cmocka_unit_test(missing_leaves_are_told_as_runs),
 		cmocka_unit_test(too_many_gaps_are_closed_the_shortest_first),
 		cmocka_unit_test(random_fates_end_with_everything_here),

@@ -28,8 +28,8 @@ struct source {
 	uint64_t last_ms;  /* a byte of any unit */
 	uint64_t front_ms; /* the oldest flight became that */
 	/* rate and delay, see transfer.h */
-	uint64_t rate; /* bytes a second; 0 unknown */
-	uint64_t sample_ms, sample_bytes;
+	uint64_t rate;                     /* bytes a second; 0 unknown */
+	uint64_t sample_ms, sample_bytes;  /* since when, how many; 0: with the next byte */
 	uint32_t delay_ms, delay_epoch_ms; /* in use; shortest of this epoch; 0 unknown */
 	uint64_t epoch_ms;                 /* began */
 };
@@ -139,6 +139,10 @@ measure_rate(struct source *s, uint32_t bytes, uint64_t now_ms)
 {
 	uint64_t stretch = max_of((uint64_t)SAMPLE_MS, (uint64_t)s->delay_ms);
 
+	if (s->sample_ms == 0) { /* the way there and back says nothing of the rate */
+		s->sample_ms = now_ms;
+		return;
+	}
 	s->sample_bytes += bytes;
 	if (now_ms - s->sample_ms < stretch)
 		return;
@@ -277,8 +281,8 @@ ask(struct transfer *t, struct source *s, uint32_t unit, struct transfer_ask *re
 		return false;
 	}
 	if (s->flights.len == 0) {
-		s->front_ms = s->last_ms = s->sample_ms = now;
-		s->sample_bytes = 0;
+		s->front_ms = s->last_ms = now;
+		s->sample_ms = s->sample_bytes = 0;
 	}
 	const struct flight f = {
 		.unit = unit, .left = ret->bytes, .asked_ms = now, .last_ms = now
