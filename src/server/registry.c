@@ -241,6 +241,8 @@ registry_drop_snapshot(struct registry_share *s, struct registry_snapshot *sn)
 		s->snapshots.len--;
 		break;
 	}
+	if (s->head == sn)
+		s->head = NULL;
 	free(sn);
 }
 

@@ -55,6 +55,7 @@ struct registry_share {
 	ARRAY(struct registry_snapshot *) snapshots; /* by announcement */
 	struct registry_snapshot *head;
 	struct buf head_statement;
+	int64_t stale;          /* snapshots removed since its rows of nodes and chunks were last fitted to those that are kept */
 };
 struct registry_invite {
 	uint8_t id[INVITE_ID_BYTES], secret[INVITE_SECRET_BYTES];
@@ -71,6 +72,7 @@ struct registry {
 	struct map shares;      /* hash_id -> struct registry_share * */
 	struct map names;       /* name -> struct registry_share * */
 	struct map invites;     /* invite id -> struct registry_invite * */
+	int64_t collected_ms;   /* wall clock: the last collection; 0: one is due */
 };
 
 /* Opens server.db at PATH and loads it.  FIRST: it was made just now.  Blocking: only while starting. */
@@ -103,17 +105,21 @@ void registry_end_access(struct registry *r, const struct device_id *device); /*
 struct registry_invite *registry_add_invite(struct registry *r, const struct registry_invite *in); /* takes grants */
 void registry_drop_invite(struct registry *r, const uint8_t id[static INVITE_ID_BYTES]);
 
-/* -- storing (jobs).  Each is one transaction unless the caller is inside db_begin -- */
+/* -- storing (jobs).  Each is one transaction unless the caller is inside db_begin.  What is to be stored of a share that has
+ * been dropped meanwhile is not, which is OK -- */
 enum err registry_store_statement(struct db *db, struct bytes b, const struct statement *st, struct error *e) must_check;
 enum err registry_store_statement_get(struct db *db, const struct hash_id *id, struct buf *ret, struct error *e) must_check;
 enum err registry_store_device(struct db *db, const struct registry_device *d, struct error *e) must_check;
 enum err registry_store_invite(struct db *db, const struct registry_invite *in, struct error *e) must_check; /* uses 0: deletes */
 enum err registry_store_share(struct db *db, const struct hash_id *id, const char *name, struct bytes statement,
     int64_t *ret_num, struct error *e) must_check;
-enum err registry_store_share_drop(struct db *db, int64_t num, struct error *e) must_check;
+/* With all that belongs to it; POLICY is the id of its SHARE statement. */
+enum err registry_store_share_drop(struct db *db, int64_t num, const struct hash_id *policy, struct error *e) must_check;
 enum err registry_store_access(struct db *db, int64_t share, const struct registry_access *a, struct error *e) must_check;
 enum err registry_store_access_end(struct db *db, const struct device_id *device, struct error *e) must_check;
 enum err registry_store_snapshot(struct db *db, int64_t share, const struct registry_snapshot *sn, struct error *e) must_check;
+/* What has become of a stored one: number, state, head statement and time, why.  Dropped meanwhile it stays so. */
+enum err registry_store_snapshot_set(struct db *db, const struct registry_snapshot *sn, struct error *e) must_check;
 enum err registry_store_snapshot_drop(struct db *db, const struct hash_id *id, struct error *e) must_check;
 
 /* What of the store belongs to which share: the right to its bytes. */
@@ -128,4 +134,11 @@ enum err registry_share_content(struct db *db, const struct hash_id *share, cons
 /* Is NODE or CHUNK in any of SHARES (N row numbers)? */
 bool registry_any_has_node(struct db *db, const int64_t *shares, size_t n, const struct hash_id *node);
 bool registry_any_has_chunk(struct db *db, const int64_t *shares, size_t n, const struct hash_id *chunk);
-enum err registry_store_share_clear(struct db *db, int64_t share, struct error *e) must_check; /* before it is filled anew */
+/* A snapshot of SHARE is removed: its rows no longer fit. */
+enum err registry_store_share_stale(struct db *db, int64_t share, struct error *e) must_check;
+/* Fits the rows of one share to what it keeps: begin, keep each node and chunk that stays, then fit, which deletes all others and
+ * counts off STALE.  Until then every row stays: a right may outlast its snapshot, and none is missing in between. */
+enum err registry_store_fit_begin(struct db *db, struct error *e) must_check;
+enum err registry_store_fit_keep(struct db *db, const struct hash_id *id, struct error *e) must_check;
+enum err registry_store_fit(struct db *db, int64_t share, int64_t stale, struct error *e) must_check;
+enum err registry_store_collected(struct db *db, int64_t wall_ms, struct error *e) must_check;

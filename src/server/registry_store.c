@@ -28,6 +28,9 @@ static const char *const migrations[] = {
 	"CREATE INDEX snapshot_share ON snapshot(share, announced_ms);"
 	"CREATE TABLE share_node(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, share)) WITHOUT ROWID;"
 	"CREATE TABLE share_chunk(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, share)) WITHOUT ROWID;",
+
+	"ALTER TABLE share ADD COLUMN stale INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE note(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 static const char SQL_STATEMENT_PUT[] = "INSERT OR IGNORE INTO statement(id, kind, bytes) VALUES(?, ?, ?)";
@@ -40,21 +43,28 @@ static const char SQL_INVITE_DEL[] = "DELETE FROM invite WHERE id = ?";
 static const char SQL_INVITES[] = "SELECT id, secret, site, grp, uses, expires_s, grants FROM invite";
 static const char SQL_SHARE_ADD[] = "INSERT INTO share(id, name, statement) VALUES(?, ?, ?)";
 static const char SQL_SHARE_DEL[] = "DELETE FROM share WHERE num = ?";
-static const char SQL_SHARES[] = "SELECT num, statement FROM share";
-static const char SQL_ACCESS_PUT[] = "INSERT OR REPLACE INTO access VALUES(?, ?, ?)";
+static const char SQL_STATEMENT_DEL[] = "DELETE FROM statement WHERE id = ?";
+static const char SQL_SHARE_HEADS_DEL[] = "DELETE FROM statement WHERE id IN (SELECT head FROM snapshot WHERE share = ?)";
+static const char SQL_SNAPSHOT_HEAD_DEL[] = "DELETE FROM statement WHERE id = (SELECT head FROM snapshot WHERE id = ?)";
+static const char SQL_SHARES[] = "SELECT num, statement, stale FROM share";
+/* What belongs to a share is only stored while there is one: changes wait in a queue, and one before may be its end. */
+static const char SQL_ACCESS_PUT[] = "INSERT OR REPLACE INTO access SELECT num, ?2, ?3 FROM share WHERE num = ?1";
 static const char SQL_ACCESS_DEL[] = "DELETE FROM access WHERE share = ? AND device = ?";
 static const char SQL_ACCESS_END[] = "DELETE FROM access WHERE device = ?";
 static const char SQL_ACCESS_CLEAR[] = "DELETE FROM access WHERE share = ?";
 static const char SQL_ACCESSES[] = "SELECT share, device, rights FROM access";
 static const char SQL_SNAPSHOT_PUT[] =
-    "INSERT OR REPLACE INTO snapshot VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    "INSERT OR REPLACE INTO snapshot SELECT ?1, num, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16"
+    " FROM share WHERE num = ?2";
+static const char SQL_SNAPSHOT_SET[] =
+    "UPDATE snapshot SET number = ?2, state = ?3, head = ?4, head_ms = ?5, why = ?6 WHERE id = ?1";
 static const char SQL_SNAPSHOT_DEL[] = "DELETE FROM snapshot WHERE id = ?";
 static const char SQL_SNAPSHOT_CLEAR[] = "DELETE FROM snapshot WHERE share = ?";
 static const char SQL_SNAPSHOTS[] =
     "SELECT id, share, number, state, content, head, entries, bytes, chunks, chunk_bytes, announced_ms, head_ms,"
     " unit_size, author, label, why FROM snapshot ORDER BY announced_ms, number";
-static const char SQL_NODE_ADD[] = "INSERT OR IGNORE INTO share_node(share, id) VALUES(?, ?)";
-static const char SQL_CHUNK_ADD[] = "INSERT OR IGNORE INTO share_chunk(share, id) VALUES(?, ?)";
+static const char SQL_NODE_ADD[] = "INSERT OR IGNORE INTO share_node(share, id) SELECT num, ?2 FROM share WHERE num = ?1";
+static const char SQL_CHUNK_ADD[] = "INSERT OR IGNORE INTO share_chunk(share, id) SELECT num, ?2 FROM share WHERE num = ?1";
 static const char SQL_NODE_HAS[] = "SELECT 1 FROM share_node WHERE id = ? AND share = ?";
 static const char SQL_CHUNK_HAS[] = "SELECT 1 FROM share_chunk WHERE id = ? AND share = ?";
 static const char SQL_NODE_OF[] =
@@ -63,6 +73,18 @@ static const char SQL_CONTENT_OF[] =
     "SELECT n.content, n.unit_size FROM snapshot n JOIN share s ON s.num = n.share WHERE n.id = ? AND s.id = ?";
 static const char SQL_NODE_SHARES[] = "SELECT share FROM share_node WHERE id = ?";
 static const char SQL_CHUNK_SHARES[] = "SELECT share FROM share_chunk WHERE id = ?";
+static const char SQL_SHARE_STALE[] = "UPDATE share SET stale = stale + ?2 WHERE num = ?1";
+static const char SQL_KEPT_MAKE[] = "CREATE TEMP TABLE IF NOT EXISTS kept(id BLOB PRIMARY KEY) WITHOUT ROWID";
+static const char SQL_KEPT_CLEAR[] = "DELETE FROM temp.kept";
+static const char SQL_KEPT_ADD[] = "INSERT OR IGNORE INTO temp.kept VALUES(?)";
+/* The commits of announced snapshots may have come since the marking began. */
+static const char SQL_NODE_FIT[] =
+    "DELETE FROM share_node WHERE share = ?1 AND id NOT IN (SELECT id FROM temp.kept)"
+    " AND id NOT IN (SELECT id FROM snapshot WHERE share = ?1)";
+static const char SQL_CHUNK_FIT[] =
+    "DELETE FROM share_chunk WHERE share = ? AND id NOT IN (SELECT id FROM temp.kept)";
+static const char SQL_COLLECTED_PUT[] = "INSERT OR REPLACE INTO note VALUES('collected', ?)";
+static const char SQL_COLLECTED[] = "SELECT value FROM note WHERE name = 'collected'";
 static const char SQL_NODE_CLEAR[] = "DELETE FROM share_node WHERE share = ?";
 static const char SQL_CHUNK_CLEAR[] = "DELETE FROM share_chunk WHERE share = ?";
 
@@ -138,8 +160,8 @@ registry_store_share(struct db *db, const struct hash_id *id, const char *name, 
 	return r;
 }
 
-enum err
-registry_store_share_clear(struct db *db, int64_t share, struct error *e)
+static enum err
+clear_rows(struct db *db, int64_t share, struct error *e)
 {
 	enum err r = db_run(db, SQL_NODE_CLEAR, e, "i", share);
 
@@ -147,10 +169,52 @@ registry_store_share_clear(struct db *db, int64_t share, struct error *e)
 }
 
 enum err
-registry_store_share_drop(struct db *db, int64_t num, struct error *e)
+registry_store_share_stale(struct db *db, int64_t share, struct error *e)
 {
-	enum err r = registry_store_share_clear(db, num, e);
+	return db_run(db, SQL_SHARE_STALE, e, "ii", share, (int64_t)1);
+}
 
+enum err
+registry_store_fit_begin(struct db *db, struct error *e)
+{
+	enum err r = db_run(db, SQL_KEPT_MAKE, e, "");
+
+	return r == OK ? db_run(db, SQL_KEPT_CLEAR, e, "") : r;
+}
+
+enum err
+registry_store_fit_keep(struct db *db, const struct hash_id *id, struct error *e)
+{
+	return db_run(db, SQL_KEPT_ADD, e, "b", hash_id_bytes(id));
+}
+
+enum err
+registry_store_fit(struct db *db, int64_t share, int64_t stale, struct error *e)
+{
+	enum err r = db_run(db, SQL_NODE_FIT, e, "i", share);
+
+	if (r == OK)
+		r = db_run(db, SQL_CHUNK_FIT, e, "i", share);
+	if (r == OK)
+		r = db_run(db, SQL_SHARE_STALE, e, "ii", share, -stale);
+	return r == OK ? db_run(db, SQL_KEPT_CLEAR, e, "") : r;
+}
+
+enum err
+registry_store_collected(struct db *db, int64_t wall_ms, struct error *e)
+{
+	return db_run(db, SQL_COLLECTED_PUT, e, "i", wall_ms);
+}
+
+enum err
+registry_store_share_drop(struct db *db, int64_t num, const struct hash_id *policy, struct error *e)
+{
+	enum err r = clear_rows(db, num, e);
+
+	if (r == OK)
+		r = db_run(db, SQL_STATEMENT_DEL, e, "b", hash_id_bytes(policy));
+	if (r == OK)
+		r = db_run(db, SQL_SHARE_HEADS_DEL, e, "i", num);
 	if (r == OK)
 		r = db_run(db, SQL_SNAPSHOT_CLEAR, e, "i", num);
 	if (r == OK)
@@ -176,14 +240,24 @@ registry_store_access_end(struct db *db, const struct device_id *device, struct 
 	return db_run(db, SQL_ACCESS_END, e, "b", BYTES(device->bytes, DEVICE_ID_BYTES));
 }
 
+static struct bytes
+head_of(const struct registry_snapshot *sn)
+{
+	return hash_id_is_none(&sn->head_statement) ? BYTES(NULL, 0) : hash_id_bytes(&sn->head_statement);
+}
+
+enum err
+registry_store_snapshot_set(struct db *db, const struct registry_snapshot *sn, struct error *e)
+{
+	return db_run(db, SQL_SNAPSHOT_SET, e, "biibis", hash_id_bytes(&sn->id), (int64_t)sn->number, (int64_t)sn->state,
+	    head_of(sn), sn->head_ms, sn->why);
+}
+
 enum err
 registry_store_snapshot(struct db *db, int64_t share, const struct registry_snapshot *sn, struct error *e)
 {
-	struct bytes head = hash_id_is_none(&sn->head_statement) ? (struct bytes){ NULL, 0 }
-								 : hash_id_bytes(&sn->head_statement);
-
 	return db_run(db, SQL_SNAPSHOT_PUT, e, "biiibbiiiiiiibss", hash_id_bytes(&sn->id), share,
-	    (int64_t)sn->number, (int64_t)sn->state, hash_id_bytes(&sn->content), head, (int64_t)sn->entries,
+	    (int64_t)sn->number, (int64_t)sn->state, hash_id_bytes(&sn->content), head_of(sn), (int64_t)sn->entries,
 	    (int64_t)sn->bytes, (int64_t)sn->chunks, (int64_t)sn->chunk_bytes, sn->announced_ms, sn->head_ms,
 	    (int64_t)sn->unit_size, BYTES_OF(sn->author), sn->label, sn->why);
 }
@@ -191,7 +265,9 @@ registry_store_snapshot(struct db *db, int64_t share, const struct registry_snap
 enum err
 registry_store_snapshot_drop(struct db *db, const struct hash_id *id, struct error *e)
 {
-	return db_run(db, SQL_SNAPSHOT_DEL, e, "b", hash_id_bytes(id));
+	enum err r = db_run(db, SQL_SNAPSHOT_HEAD_DEL, e, "b", hash_id_bytes(id));
+
+	return r == OK ? db_run(db, SQL_SNAPSHOT_DEL, e, "b", hash_id_bytes(id)) : r;
 }
 
 enum err
@@ -385,7 +461,7 @@ load_shares(struct registry *r, struct error *e)
 		struct statement st;
 		if (statement_decode(b, &st, e) != OK || st.kind != STATEMENT_SHARE)
 			return bad_row("share", e);
-		registry_add_share(r, db_row_int(row, 0), b, &st);
+		registry_add_share(r, db_row_int(row, 0), b, &st)->stale = db_row_int(row, 2);
 	}
 	if (err != ERR_NOTFOUND)
 		return err;
@@ -445,6 +521,17 @@ load_snapshots(struct registry *r, struct error *e)
 	return err == ERR_NOTFOUND ? OK : err;
 }
 
+static enum err
+load_collected(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_COLLECTED, &row, e, "");
+
+	if (err == OK && (err = db_row_next(row, e)) == OK)
+		r->collected_ms = db_row_int(row, 0);
+	return err == ERR_NOTFOUND ? OK : err;
+}
+
 enum err
 registry_open(const char *path, const struct device_id *authority, struct registry **ret, bool *ret_first,
     struct error *e)
@@ -468,6 +555,8 @@ registry_open(const char *path, const struct device_id *authority, struct regist
 		err = load_snapshots(r, e);
 	if (err == OK)
 		err = load_invites(r, e);
+	if (err == OK)
+		err = load_collected(r, e);
 	if (err != OK) {
 		registry_close(r);
 		return err;

@@ -68,13 +68,17 @@ found(struct server *s, struct error *e)
 		r = registry_store_statement(db, buf_bytes(&member), &m, e);
 	if (r == OK)
 		r = registry_store_device(db, &self, e);
+	if (r == OK)
+		r = registry_store_collected(db, self.joined_ms, e);
 	if (r != OK) {
 		db_rollback(db);
 		return r;
 	}
 	r = db_commit(db, e);
-	if (r == OK)
-		registry_add_device(s->registry, &self);
+	if (r != OK)
+		return r;
+	registry_add_device(s->registry, &self);
+	s->registry->collected_ms = self.joined_ms; /* there is nothing to collect yet */
 	return r;
 }
 
@@ -137,7 +141,6 @@ free_parts(struct server *s)
 	if (s->maps_dir >= 0)
 		(void)close(s->maps_dir);
 	array_clear(&s->intakes);
-	array_clear(&s->gc_shares);
 	map_clear(&s->links);
 	array_clear(&s->guests);
 	free(s->advertise);
@@ -200,7 +203,7 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	s->source = server_source_new(s);
 	s->tick = timer_new(s->loop, on_tick, s);
 	timer_start(s->tick, SERVER_TICK_MS);
-	s->renewed_ms = s->collected_ms = loop_now_ms(s->loop);
+	s->renewed_ms = loop_now_ms(s->loop);
 	*ret = s;
 	*ret_first = first;
 	return OK;
@@ -228,11 +231,10 @@ on_tick(void *ctx)
 		s->renewed_ms = now;
 		server_peer_renew(s);
 	}
-	if (now - s->collected_ms >= SERVER_GC_MS) {
-		s->collected_ms = now;
-		server_gc_want(s, 0);
-	}
-	server_gc_try(s);
+	if (server_gc_is_late(s))
+		server_gc_want(s);
+	else
+		server_gc_try(s);
 	timer_start(s->tick, SERVER_TICK_MS);
 }
 

@@ -83,8 +83,13 @@ apply_announce(struct change *c, struct server *s, enum err r, const struct erro
 	struct announce_job *j = container_of(c, struct announce_job, change);
 	struct registry_share *sh = registry_share_num(s->registry, j->share);
 	struct link *l = server_peer_link(s, j->link);
+	struct error gone;
 
-	if (r != OK || sh == NULL) {
+	if (r == OK && sh == NULL) {
+		r = fail(&gone, ERR_NOTFOUND, "the share has just been removed");
+		e = &gone;
+	}
+	if (r != OK) {
 		announce_fail(s, j, e);
 		return;
 	}
@@ -112,6 +117,26 @@ replace_older(struct server *s, struct registry_share *sh, const struct registry
 	array_clear(&old);
 }
 
+/* Announced again, after a broken connection: goes on, or says that it is done. */
+static bool
+is_known(struct server *s, const struct announce_job *j, struct registry_share *sh)
+{
+	struct registry_snapshot *known = registry_snapshot(sh, &j->commit.id);
+	struct link *l = server_peer_link(s, j->link);
+
+	if (known == NULL || known->state == SNAPSHOT_WITHDRAWN)
+		return false;
+	if (l != NULL)
+		session_answer_ok(peer_session(l->peer), j->stream);
+	if (known->state == SNAPSHOT_HEAD)
+		server_peer_progress(s, sh, known, &j->device);
+	else
+		server_intake(s, sh, known);
+	if (l != NULL)
+		peer_flush(l->peer);
+	return true;
+}
+
 static void
 done_announce(struct server_job *job, struct server *s, enum err r, const struct error *e)
 {
@@ -121,12 +146,18 @@ done_announce(struct server_job *job, struct server *s, enum err r, const struct
 
 	if (r == OK && sh == NULL)
 		r = fail(&own, ERR_NOTFOUND, "the share has just been removed");
+	else if (r == OK && j->commit.n_parents > 0 && hash_id_is_none(&j->parent))
+		r = fail(&own, ERR_CONFLICT, "%s has moved on: the snapshot is not built upon what was its head", sh->name);
 	else if (r == OK)
 		r = rules_announce(s->registry, sh, &j->commit, &j->device, j->head_seq, &own);
 	else
 		own = *e;
 	if (r != OK) {
 		announce_fail(s, j, &own);
+		return;
+	}
+	if (is_known(s, j, sh)) {
+		announce_free(j);
 		return;
 	}
 	const struct commit *c = &j->commit;
@@ -144,6 +175,7 @@ done_announce(struct server_job *job, struct server *s, enum err r, const struct
 	};
 	snprintf(j->snapshot.label, sizeof j->snapshot.label, "%s", c->label);
 	replace_older(s, sh, &j->snapshot);
+	server_gc_forget(s, sh);
 	j->change = (struct change){ .store = store_announce, .apply = apply_announce };
 	server_change(s, &j->change);
 }
@@ -172,15 +204,7 @@ server_announce(struct link *l, const struct session_event *ev)
 		return;
 	}
 	j->share = sh->num;
-	struct registry_snapshot *known = registry_snapshot(sh, &j->commit.id);
-	if (known != NULL && known->state != SNAPSHOT_WITHDRAWN) {
-		/* Announced again, after a broken connection: go on, or say that it is done. */
-		session_answer_ok(peer_session(l->peer), ev->stream);
-		if (known->state == SNAPSHOT_HEAD)
-			server_peer_progress(s, sh, known, &l->device);
-		else
-			server_intake(s, sh, known);
-		peer_flush(l->peer);
+	if (is_known(s, j, sh)) {
 		announce_free(j);
 		return;
 	}

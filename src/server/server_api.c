@@ -374,6 +374,7 @@ api_ungrant(struct server *s, struct control_call *call, const struct control_re
 struct rm_change {
 	struct change change;
 	int64_t share;
+	struct hash_id policy;
 	bool whole;
 	ARRAY(struct hash_id) snapshots;
 	struct control_call *call;
@@ -386,12 +387,15 @@ store_rm(struct change *c, struct server *s, struct error *e)
 	enum err r = OK;
 
 	if (m->whole)
-		return registry_store_share_drop(s->registry->db, m->share, e);
+		r = registry_store_share_drop(s->registry->db, m->share, &m->policy, e);
 	array_each (id, &m->snapshots) {
 		if (r == OK)
 			r = registry_store_snapshot_drop(s->registry->db, id, e);
+		if (r == OK)
+			r = registry_store_share_stale(s->registry->db, m->share, e);
 	}
-	return r;
+	/* Its space comes back also when we die before the collection. */
+	return r == OK ? registry_store_collected(s->registry->db, 0, e) : r;
 }
 
 static void
@@ -407,10 +411,13 @@ apply_rm(struct change *c, struct server *s, enum err r, const struct error *e)
 			struct registry_snapshot *sn = registry_snapshot(sh, id);
 			if (sn != NULL)
 				registry_drop_snapshot(sh, sn);
+			sh->stale++;
 		}
 	}
-	if (r == OK)
-		server_gc_want(s, m->whole ? 0 : m->share);
+	if (r == OK) {
+		s->registry->collected_ms = 0;
+		server_gc_want(s);
+	}
 	control_call_done(m->call, r == OK ? NULL : e, -1);
 	array_clear(&m->snapshots);
 	free(m);
@@ -432,7 +439,7 @@ tell_rm(struct control_call *call, const struct registry_share *sh, const struct
 }
 
 static enum err
-rm_one(struct registry_share *sh, const char *selector, struct rm_change *m, uint64_t *ret_bytes, struct error *e)
+rm_one(struct server *s, struct registry_share *sh, const char *selector, struct rm_change *m, uint64_t *ret_bytes, struct error *e)
 {
 	struct registry_snapshot *sn = NULL;
 	enum err r = registry_select(sh, bytes_str(selector), &sn, e);
@@ -443,6 +450,8 @@ rm_one(struct registry_share *sh, const char *selector, struct rm_change *m, uin
 		return fail(e, ERR_CONFLICT,
 		    "%s@%s is the current snapshot: publish another one first, or remove the whole share with `weft rm %s`",
 		    sh->name, selector, sh->name);
+	if (server_intake_is_final(s, &sn->id))
+		return fail(e, ERR_AGAIN, "%s@%s is just becoming the current snapshot: try again", sh->name, selector);
 	*ret_bytes = sn->bytes;
 	array_push(&m->snapshots, sn->id);
 	return OK;
@@ -461,7 +470,7 @@ api_rm(struct server *s, struct control_call *call, const struct control_request
 	bool dry_run = control_flag(r, "dry-run");
 	uint64_t bytes = 0;
 	if (err == OK && selector != NULL)
-		err = rm_one(sh, selector, m, &bytes, e);
+		err = rm_one(s, sh, selector, m, &bytes, e);
 	if (err == OK && selector == NULL) {
 		m->whole = true;
 		array_each (sn, &sh->snapshots)
@@ -477,8 +486,11 @@ api_rm(struct server *s, struct control_call *call, const struct control_request
 		return err;
 	}
 	m->share = sh->num;
+	m->policy = sh->policy_id;
 	for (size_t i = 0; m->whole && i < sh->snapshots.len; i++)
 		server_intake_withdraw(s, &sh->snapshots.at[i]->id, "the share is being removed");
+	array_each (id, &m->snapshots)
+		server_intake_withdraw(s, id, "it is being removed");
 	server_change(s, &m->change);
 	return OK;
 }

@@ -9,7 +9,7 @@
  *   server_announce.c ANNOUNCE
  *   server_query.c    QUERY
  *   server_commit.c   a lost commit, asked again
- *   server_intake.c   an announced snapshot on its way to become the head
+ *   server_intake.c   an announced snapshot on its way to become the head (server_intake.h has its other files)
  *   server_sink.c     where its chunks go
  *   server_source.c   where chunks and nodes come from when members ask
  *   server_gc.c       space comes back; the store is checked
@@ -31,6 +31,8 @@ enum {
 	SERVER_RENEW_MS = 3600 * 1000,       /* grants of connected members are renewed this often */
 	SERVER_REPORT_MS = 600 * 1000,       /* between two looks at the store because a member reports wrong bytes */
 	SERVER_GC_MS = 24 * 3600 * 1000,
+	SERVER_GC_RETRY_MS = 3600 * 1000,
+	SERVER_WITHDRAWN_MAX = 64,           /* withdrawn snapshots of a share that are remembered */
 	SERVER_INVITE_SECONDS = 24 * 3600,
 	SERVER_NOSPACE_RETRY_MS = 10 * 1000,
 };
@@ -54,7 +56,7 @@ struct server {
 	char (*advertise)[LIMIT_ADDRESS_TEXT + 1];
 	size_t n_advertise;
 	struct timer *tick;
-	uint64_t renewed_ms, collected_ms; /* monotonic */
+	uint64_t renewed_ms, gc_tried_ms; /* monotonic; 0: not yet */
 	struct map links;                 /* link number -> struct link * */
 	uint64_t next_link;
 	size_t max_connections;           /* more are told so, and closed */
@@ -63,7 +65,6 @@ struct server {
 	uint64_t reported_ms;             /* monotonic: the last look at the store that a REPORT caused; 0 none */
 	ARRAY(struct intake *) intakes;
 	bool gc_due, gc_running;
-	ARRAY(int64_t) gc_shares;         /* whose rows are to be made anew */
 	unsigned jobs;                    /* in flight; closing waits for them */
 	bool closing;
 	void (*on_closed)(void *ctx);
@@ -138,6 +139,9 @@ void server_intake_link(struct server *s, struct link *l);      /* a member has 
 void server_intake_link_gone(struct server *s, struct link *l);
 void server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const char *why);
 void server_intake_judge(struct server *s);                     /* rights were taken away: withdraws what they carried */
+bool server_intake_is_final(struct server *s, const struct hash_id *snapshot); /* its HEAD statement is on its way to the disk */
+/* Those under way begin anew, which they may not before the collection that is due has run.  True when none is in its way. */
+bool server_intake_stand_back(struct server *s);
 void server_intake_close_all(struct server *s);
 /* Fetches again what of a kept snapshot the store lost, from its author.  False when that is under way already. */
 bool server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
@@ -164,7 +168,10 @@ const struct source *server_source_ops(struct server_source *x);
 struct node_source server_source_nodes(struct server *s);       /* of the store, unrestricted: for our own walks */
 
 /* -- collection and checking -- */
-void server_gc_want(struct server *s, int64_t share); /* 0: no share's rows change */
-void server_gc_try(struct server *s);
+void server_gc_want(struct server *s);          /* as soon as it can be */
+void server_gc_try(struct server *s);           /* what it waited for may be over */
+bool server_gc_is_late(const struct server *s); /* the last one was long ago, and none was tried just now */
+/* Forgets withdrawn snapshots of SH when they are many. */
+void server_gc_forget(struct server *s, struct registry_share *sh);
 /* Reads every byte of SH's kept snapshots; each damaged file is told to CALL, then repaired where its author is connected. */
 void server_gc_verify(struct server *s, struct registry_share *sh, struct control_call *call);

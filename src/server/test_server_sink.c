@@ -1,0 +1,238 @@
+/* To know a hash is no right to its content: docs/threat-model.md, claim 7. */
+#include "server/test_server_world.h"
+
+enum { BIG = 3 * CHUNK_LEAF + 100 };
+
+struct fixture {
+	struct world w;
+	struct check_dir dir;
+	struct registry_share *mine, *theirs; /* anna's, bert's */
+	struct registry_snapshot *sn;         /* announced in mine */
+	struct snapshot_map *map;
+	struct server_sink *sink;
+};
+
+static int
+set_up(void **state)
+{
+	struct fixture *f = mem_new(struct fixture);
+
+	f->dir = check_dir_make_fast();
+	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
+	assert_ok(world_device(&f->w, f->w.anna, "anna", &unit_error));
+	assert_ok(world_device(&f->w, f->w.bert, "bert", &unit_error));
+	assert_ok(world_share(&f->w, "mine", f->w.anna, &f->mine, &unit_error));
+	assert_ok(world_share(&f->w, "theirs", f->w.bert, &f->theirs, &unit_error));
+	*state = f;
+	return 0;
+}
+
+static void
+close_sink(struct fixture *f)
+{
+	server_sink_free(f->sink);
+	snapshot_map_free(f->map);
+	f->sink = NULL;
+	f->map = NULL;
+}
+
+static int
+tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	close_sink(f);
+	world_close(&f->w);
+	check_dir_remove(&f->dir);
+	free(f);
+	return 0;
+}
+
+static void
+open_sink(struct fixture *f, const int64_t *readable, size_t n)
+{
+	struct server *s = &f->w.server;
+
+	assert_ok(snapshot_map_open(
+	    s->maps_dir, server_source_nodes(s), &f->sn->content, UNIT_MIN, NULL, &f->map, &unit_error));
+	assert_ok(server_sink_open(s, f->mine->num, readable, n, f->map, &f->sink, &unit_error));
+}
+
+static uint32_t
+missing_bytes(struct fixture *f)
+{
+	struct sink ops = server_sink_ops(f->sink);
+	struct leaf_run runs[LIMIT_UNIT_RUNS];
+	uint32_t all = 0, bytes;
+
+	for (uint32_t u = 0; u < snapshot_map_units(f->map); u++) {
+		(void)ops.missing(ops.ctx, u, runs, &bytes);
+		all += bytes;
+	}
+	return all;
+}
+
+static bool
+is_recorded(struct fixture *f, uint64_t n, uint32_t len)
+{
+	struct hash_id id = world_chunk_id(n, len);
+
+	return registry_share_has_chunk(f->w.server.registry->db, f->mine->num, &id);
+}
+
+static void
+flush(struct fixture *f)
+{
+	struct sink ops = server_sink_ops(f->sink);
+
+	assert_ok(ops.flush(ops.ctx, &unit_error));
+}
+
+/* Leaf number LEAF of the only chunk, which is chunk number N. */
+static void
+send(struct fixture *f, uint64_t n, uint32_t len, uint32_t leaf)
+{
+	struct sink ops = server_sink_ops(f->sink);
+	auto_free uint8_t *bytes = mem_alloc(CHUNK_MAX);
+	struct leaf_list list;
+	struct hash_id id;
+
+	world_bytes(n, len, bytes);
+	chunk_id_of(HASH_DEFAULT, BYTES(bytes, len), &list, &id);
+	struct transfer_leaf l = {
+		.chunk = snapshot_map_find(f->map, &id),
+		.leaf = leaf,
+		.n_leaves = chunk_id_leaf_count(len),
+		.bytes = BYTES(bytes + (size_t)leaf * CHUNK_LEAF, chunk_id_leaf_len(len, leaf)),
+		.list = &list,
+	};
+	assert_ok(ops.take(ops.ctx, &l, &unit_error));
+}
+
+static void
+a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent(void **state)
+{
+	struct fixture *f = *state;
+	struct registry_snapshot *secret;
+	const int64_t readable[] = { f->mine->num };
+
+	assert_ok(world_snapshot(&f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &secret, &unit_error));
+	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 1, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
+	open_sink(f, readable, 1);
+	assert_int_equal(missing_bytes(f), 3 * WORLD_CHUNK);
+	assert_int_equal(server_sink_held(f->sink), 0);
+	flush(f);
+	for (uint64_t n = 1; n <= 3; n++)
+		assert_false(is_recorded(f, n, WORLD_CHUNK));
+	/* Asking again, and having sent one of them, changes nothing for the others. */
+	send(f, 2, WORLD_CHUNK, 0);
+	flush(f);
+	close_sink(f);
+	open_sink(f, readable, 1);
+	assert_int_equal(missing_bytes(f), 2 * WORLD_CHUNK);
+	assert_true(is_recorded(f, 2, WORLD_CHUNK));
+	assert_false(is_recorded(f, 1, WORLD_CHUNK) || is_recorded(f, 3, WORLD_CHUNK));
+}
+
+static void
+a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again(void **state)
+{
+	struct fixture *f = *state;
+	struct registry_snapshot *other;
+	const int64_t readable[] = { f->mine->num, f->theirs->num };
+
+	assert_ok(world_snapshot(&f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &other, &unit_error));
+	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 2, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
+	open_sink(f, readable, 2);
+	assert_int_equal(missing_bytes(f), WORLD_CHUNK);
+	assert_int_equal(server_sink_held(f->sink), 2 * WORLD_CHUNK);
+	assert_false(is_recorded(f, 2, WORLD_CHUNK));
+	flush(f); /* from now on it is this share's too */
+	assert_true(is_recorded(f, 2, WORLD_CHUNK) && is_recorded(f, 3, WORLD_CHUNK));
+	assert_false(is_recorded(f, 4, WORLD_CHUNK));
+}
+
+static void
+a_row_without_the_bytes_is_no_chunk(void **state)
+{
+	struct fixture *f = *state;
+	struct hash_id id = world_chunk_id(1, WORLD_CHUNK);
+	const int64_t readable[] = { f->mine->num };
+
+	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 1, 1, WORLD_CHUNK, true, &f->sn, &unit_error));
+	assert_ok(registry_store_share_chunk(f->w.server.registry->db, f->mine->num, &id, &unit_error));
+	open_sink(f, readable, 1);
+	assert_int_equal(missing_bytes(f), WORLD_CHUNK);
+}
+
+static void
+leaves_of_a_big_chunk_may_come_in_any_order_and_twice(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t order[] = { 2, 0, 2, 3, 0 };
+
+	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 7, 1, BIG, true, &f->sn, &unit_error));
+	open_sink(f, &f->mine->num, 1);
+	for (size_t i = 0; i < lengthof(order); i++)
+		send(f, 7, BIG, order[i]);
+	assert_int_equal(missing_bytes(f), CHUNK_LEAF); /* leaf 1 */
+	flush(f);
+	assert_false(is_recorded(f, 7, BIG));
+	send(f, 7, BIG, 1);
+	send(f, 7, BIG, 1);
+	assert_int_equal(missing_bytes(f), 0);
+	assert_int_equal(server_sink_held(f->sink), BIG);
+	assert_false(is_recorded(f, 7, BIG)); /* not before it is durable */
+	flush(f);
+	assert_true(is_recorded(f, 7, BIG));
+}
+
+static void
+what_was_not_whole_when_it_ended_is_sent_again(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 7, 2, BIG, true, &f->sn, &unit_error));
+	open_sink(f, &f->mine->num, 1);
+	for (uint32_t i = 0; i < 4; i++)
+		send(f, 7, BIG, i);
+	send(f, 8, BIG, 0);
+	flush(f);
+	assert_int_equal(missing_bytes(f), BIG - CHUNK_LEAF);
+	close_sink(f);
+	open_sink(f, &f->mine->num, 1);
+	assert_int_equal(missing_bytes(f), BIG);
+}
+
+static void
+a_share_that_goes_meanwhile_takes_its_rows_along(void **state)
+{
+	static const char SQL_ROWS[] = "SELECT count(*) FROM share_chunk WHERE share = ?";
+	struct fixture *f = *state;
+	int64_t num = f->mine->num;
+
+	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 1, 2, WORLD_CHUNK, true, &f->sn, &unit_error));
+	open_sink(f, &num, 1);
+	send(f, 1, WORLD_CHUNK, 0);
+	assert_ok(registry_store_share_drop(f->w.server.registry->db, num, &f->mine->policy_id, &unit_error));
+	send(f, 2, WORLD_CHUNK, 0);
+	flush(f);
+	assert_int_equal(world_count(&f->w, SQL_ROWS, num), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+		    a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_row_without_the_bytes_is_no_chunk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(leaves_of_a_big_chunk_may_come_in_any_order_and_twice, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_was_not_whole_when_it_ended_is_sent_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_share_that_goes_meanwhile_takes_its_rows_along, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
