@@ -40,6 +40,7 @@ struct peer {
 	enum peer_state state;
 	bool dialer, has_device;
 	bool paused;
+	unsigned pauses;  /* whoever paused it has not resumed */
 	bool starved;     /* the session took no more: it waits for the owner's word on HELLO */
 	bool was_full;    /* tell the owner when there is room again */
 	bool finished;    /* LEAVING: the conn has been told */
@@ -296,7 +297,10 @@ void
 peer_pause(struct peer *p, bool paused)
 {
 	loop_assert(p->loop);
-	if (p->state > PEER_OPEN || p->paused == paused)
+	if (p->state > PEER_OPEN || !expect(paused || p->pauses > 0))
+		return;
+	p->pauses = paused ? p->pauses + 1 : p->pauses - 1;
+	if (p->paused == (p->pauses > 0))
 		return;
 	p->paused = paused;
 	session_paused(p->session, paused, loop_now_ms(p->loop));

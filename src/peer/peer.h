@@ -40,7 +40,8 @@ struct session *peer_session(struct peer *p);
 void peer_flush(struct peer *p);
 /* Is the output below LIMIT_OUTPUT_QUEUE?  If not, on_writable will come. */
 bool peer_has_room(struct peer *p);
-void peer_pause(struct peer *p, bool paused); /* stop reading: the disk is behind */
+/* Stops reading: a disk is behind.  Several may: it goes on when each has resumed. */
+void peer_pause(struct peer *p, bool paused);
 /* NULL before the conn is ready, or in clear. */
 const struct device_id *peer_device(const struct peer *p);
 struct conn *peer_conn(struct peer *p);

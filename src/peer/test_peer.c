@@ -264,6 +264,44 @@ go_on(struct pair *p)
 }
 
 static void
+pause_for_two(struct side *s)
+{
+	struct pair *p = s->ctx;
+
+	leave_with_all(s);
+	if (s->raw_bytes != 640 * 1024)
+		return;
+	peer_pause(s->peer, true);
+	peer_pause(s->peer, true);
+	timer_start(p->timer, 10);
+}
+
+static void
+resume_one_by_one(struct pair *p)
+{
+	if (p->dialer.raw_bytes < 640 * 1024) /* not paused yet */
+		return;
+	assert_int_equal(p->dialer.raw_bytes, 640 * 1024);
+	peer_pause(p->dialer.peer, false);
+	if (p->dialer.late_verdict) /* the other one's turn */
+		return;
+	p->dialer.late_verdict = true;
+	timer_start(p->timer, 10);
+}
+
+static void
+two_who_pause_must_both_resume(void **state)
+{
+	struct pair *p = *state;
+
+	p->dialer.units_wanted = 3;
+	p->dialer.on_raw = pause_for_two;
+	p->on_time = resume_one_by_one;
+	run_pair(p);
+	assert_int_equal(p->dialer.raw_bytes, 3 * SIDE_LEAVES * LIMIT_DATA_RAW);
+}
+
+static void
 a_pause_stops_the_data_and_loses_nothing(void **state)
 {
 	struct pair *p = *state;
@@ -513,6 +551,7 @@ main(void)
 		T(units_come_whole_and_the_queue_keeps_its_limit),
 		T(units_go_both_ways_at_once),
 		T(a_pause_stops_the_data_and_loses_nothing),
+		T(two_who_pause_must_both_resume),
 		T(what_comes_before_the_verdict_waits_for_it),
 		T(a_refusal_reaches_the_other_side_with_its_reason),
 		T(a_reason_gets_through_behind_much_data),
