@@ -348,6 +348,15 @@ on_writable(void *owner, struct peer *p)
 }
 
 static void
+on_responder_closed(void *ctx)
+{
+	struct engine *en = ctx;
+
+	en->pending--;
+	engine_part_closed(en);
+}
+
+static void
 on_closed(void *owner, struct peer *p, const struct error *why)
 {
 	struct engine *en = owner;
@@ -357,7 +366,10 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 
 	l->peer = NULL;
 	l->ready = false;
-	responder_close(l->responder);
+	if (l->responder != NULL) {
+		en->pending++;
+		responder_close(l->responder, on_responder_closed, en);
+	}
 	l->responder = NULL;
 	if (!l->given_up)
 		snprintf(l->why, sizeof l->why, "%s", why != NULL ? why->text : "the server closed the connection");

@@ -1,21 +1,21 @@
 /*
- * Requests wait in the order they came.  Up to two of them are read at once in jobs; a job makes the next frames of one
- * request, at most one big chunk or STEP_BYTES of small ones, so that memory is bounded and a cancelled stream ends soon.
+ * Requests wait in the order they came.  Up to JOBS_MAX of them are read at once in jobs; a job, a
+ * step, makes the next STEP_BYTES of frames of one request, so that memory is bounded and a
+ * cancelled stream ends soon.  Between two steps a request holds nothing that was read.
  */
 #include "engine/responder.h"
 
 #include "base/mem.h"
 #include "session/serve.h"
 
-enum { JOBS_MAX = 2, STEP_BYTES = 256 * 1024, STEP_FRAMES = 64 };
+enum { JOBS_MAX = 2, STEP_BYTES = RESPONDER_AHEAD / JOBS_MAX, STEP_FRAMES = 64 };
 
 struct request {
 	struct request *next;
 	uint32_t stream;
 	uint16_t type; /* FRAME_GET_NODES or FRAME_GET_UNITS */
 	struct hash_id share, snapshot;
-	bool busy, cancelled, done, lost;
-	struct error why; /* lost: the first node that should be here and is not */
+	bool busy, cancelled, done;
 	/* nodes */
 	enum hash_kind kind;
 	struct hash_id *ids;
@@ -23,15 +23,13 @@ struct request {
 	/* units */
 	struct msg_get_units ask;
 	struct snapshot_map *map;
-	uint32_t *lens;       /* of the unit's chunks */
+	uint32_t *lens; /* of the unit's chunks */
 	struct serve serve;
-	uint8_t *held;        /* the big chunk being sent, from leaf held_from to its end; CHUNK_MAX, while the request lives */
-	uint32_t held_chunk, held_from;
-	struct leaf_list held_list;
 	/* what the last step made */
 	struct block *frames[STEP_FRAMES];
 	uint16_t flags[STEP_FRAMES];
 	uint32_t n_frames;
+	struct error damage; /* code OK: everything could be read */
 };
 
 struct responder {
@@ -42,11 +40,20 @@ struct responder {
 	struct request *first, **last;
 	unsigned jobs;
 	bool closing;
+	void (*on_closed)(void *ctx);
+	void *on_closed_ctx;
 };
 
 struct step {
 	struct responder *r;
 	struct request *q;
+	/* Leaves of a big chunk are read several at a time: it may be packed, and then it is
+	 * unpacked whole for each reading. */
+	struct held {
+		uint8_t *bytes; /* NULL: none yet */
+		uint32_t chunk, from, n, used;
+		struct leaf_list list;
+	} held;
 };
 
 static void pump(struct responder *r);
@@ -59,24 +66,22 @@ static enum err
 add_node(struct responder *r, struct request *q, uint32_t i, struct error *e)
 {
 	auto_buf struct buf node = BUF(LIMIT_NODE_RAW);
-	struct error why;
-	enum err err = r->source->get_node(r->source->ctx, &q->share, &q->snapshot, q->kind, &q->ids[i], &node, &why);
+	struct error why = { 0 };
+	enum err err = r->source->get_node(
+	    r->source->ctx, &q->share, &q->snapshot, q->kind, &q->ids[i], &node, &why);
 	uint16_t flags = i + 1 == q->n_ids ? FRAME_END : 0;
 
-	if (err == ERR_CORRUPT && !q->lost) {
-		q->lost = true;
-		q->why = why;
-	}
-	if (err == ERR_NOTFOUND || err == ERR_CORRUPT)
+	if (err == ERR_CORRUPT)
+		q->damage = why;
+	if (err == ERR_NOTFOUND || err == ERR_CORRUPT) {
 		flags |= FRAME_MISSING;
-	else if (err != OK)
-		return fail(e, err, "%s", why.text);
-	struct block *b = block_new((uint32_t)(FRAME_NODE_PREFIX + node.len));
-	b->bytes[0] = (uint8_t)i;
-	b->bytes[1] = (uint8_t)(i >> 8);
-	b->bytes[2] = b->bytes[3] = 0;
-	if (flags & FRAME_MISSING)
 		node.len = 0;
+	} else if (err != OK) {
+		*e = why;
+		return err;
+	}
+	struct block *b = block_new((uint32_t)(FRAME_NODE_PREFIX + node.len));
+	frame_node_encode((uint16_t)i, b->bytes);
 	if (node.len > 0)
 		memcpy(b->bytes + FRAME_NODE_PREFIX, node.at, node.len);
 	b->len = (uint32_t)(FRAME_NODE_PREFIX + node.len);
@@ -91,7 +96,8 @@ step_nodes(struct responder *r, struct request *q, struct error *e)
 	uint64_t bytes = 0;
 	enum err err = OK;
 
-	while (err == OK && q->at_id < q->n_ids && q->n_frames < STEP_FRAMES && bytes < STEP_BYTES) {
+	while (
+	    err == OK && q->at_id < q->n_ids && q->n_frames < STEP_FRAMES && bytes < STEP_BYTES) {
 		err = add_node(r, q, q->at_id, e);
 		if (err == OK) {
 			bytes += q->frames[q->n_frames - 1]->len;
@@ -106,13 +112,17 @@ step_nodes(struct responder *r, struct request *q, struct error *e)
 static enum err
 open_unit(struct responder *r, struct request *q, struct error *e)
 {
-	enum err err = r->source->get_map(r->source->ctx, &q->share, &q->snapshot, q->ask.unit_size, &q->map, e);
+	enum err err = r->source->get_map(
+	    r->source->ctx, &q->share, &q->snapshot, q->ask.unit_size, &q->map, e);
 	uint32_t chunk, n = 0;
 
+	if (err == ERR_CORRUPT)
+		q->damage = *e;
 	if (err != OK)
 		return err;
 	if (q->ask.unit >= snapshot_map_units(q->map))
-		return fail(e, ERR_PROTO, "unit %u of %llu", q->ask.unit, (unsigned long long)snapshot_map_units(q->map));
+		return fail(e, ERR_PROTO, "unit %u of %llu", q->ask.unit,
+		    (unsigned long long)snapshot_map_units(q->map));
 	struct unit u = snapshot_map_unit(q->map, q->ask.unit);
 	struct unit_pieces p = unit_pieces_of(u);
 	q->lens = mem_array(uint32_t, u.n_leaves);
@@ -120,56 +130,97 @@ open_unit(struct responder *r, struct request *q, struct error *e)
 		q->lens[n] = snapshot_map_chunk(q->map, chunk)->len;
 		unit_pieces_next(&p, q->lens[n++]);
 	}
-	q->held_chunk = UINT32_MAX;
 	return serve_init(&q->serve, &u, &q->ask, q->lens, e);
 }
 
-/* Leaves of a big chunk are read from here to its end at once: it may be packed, and then unpacking it for each leaf would cost
- * sixteen times as much. */
-static enum err
-hold_chunk(struct responder *r, struct request *q, const struct serve_piece *p, struct error *e)
+/* How many leaves of the unit are wanted in a row from UNIT_LEAF on. */
+static uint32_t
+wanted_in_row(const struct serve *s, uint32_t unit_leaf)
 {
-	const struct snapshot_map_chunk *c = snapshot_map_chunk(q->map, p->chunk);
-	uint32_t n = chunk_id_leaf_count(c->len) - p->first_leaf, len;
+	for (uint32_t i = 0; i < s->n_runs; i++) {
+		uint32_t at = unit_leaf - s->runs[i].first;
+		if (at < s->runs[i].n)
+			return s->runs[i].n - at;
+	}
+	return 1;
+}
 
-	if (q->held_chunk == p->chunk)
-		return OK;
-	enum err err = r->source->get_leaves(r->source->ctx, &q->share, &c->id, c->len, p->first_leaf, n, q->held, &len,
-	    &q->held_list, e);
-	if (err != OK)
+/* Reads the leaves of piece P's chunk that this step has room for and that are wanted. */
+static enum err
+read_row(struct step *st, const struct serve_piece *p, uint32_t unit_leaf, uint32_t room,
+    struct error *e)
+{
+	struct responder *r = st->r;
+	struct request *q = st->q;
+	struct held *h = &st->held;
+	const struct snapshot_map_chunk *c = snapshot_map_chunk(q->map, p->chunk);
+	uint32_t n = min_of(chunk_id_leaf_count(c->len) - p->first_leaf,
+		     wanted_in_row(&q->serve, unit_leaf)),
+		 len;
+
+	n = min_of(n, room);
+	if (h->bytes == NULL)
+		h->bytes = mem_alloc(STEP_BYTES);
+	enum err err = r->source->get_leaves(r->source->ctx, &q->share, &c->id, c->len,
+	    p->first_leaf, n, h->bytes, &len, &h->list, e);
+	if (err != OK) {
+		q->damage = *e;
 		return err;
-	q->held_chunk = p->chunk;
-	q->held_from = p->first_leaf;
+	}
+	h->chunk = p->chunk;
+	h->from = p->first_leaf;
+	h->n = n;
+	h->used = 0;
 	return OK;
 }
 
 static enum err
-fill_piece(struct responder *r, struct request *q, const struct serve_piece *p, struct block *b, struct error *e)
+fill_small(struct step *st, const struct serve_piece *p, uint8_t *to, struct error *e)
 {
-	const struct snapshot_map_chunk *c = snapshot_map_chunk(q->map, p->chunk);
+	const struct snapshot_map_chunk *c = snapshot_map_chunk(st->q->map, p->chunk);
+	const struct source *source = st->r->source;
 	uint32_t len;
+	enum err err =
+	    source->get_leaves(source->ctx, &st->q->share, &c->id, c->len, 0, 1, to, &len, NULL, e);
 
-	if (chunk_id_leaf_count(c->len) == 1)
-		return r->source->get_leaves(r->source->ctx, &q->share, &c->id, c->len, 0, 1, b->bytes + p->at, &len, NULL, e);
-	enum err err = hold_chunk(r, q, p, e);
 	if (err != OK)
-		return err;
-	memcpy(b->bytes + p->at, q->held + (size_t)(p->first_leaf - q->held_from) * CHUNK_LEAF, p->len);
-	if (p->list_at != 0)
-		memcpy(b->bytes + p->list_at, q->held_list.hash, (size_t)q->held_list.n * HASH_BYTES);
-	return OK;
+		st->q->damage = *e;
+	return err;
 }
 
 static enum err
-add_frame(struct responder *r, struct request *q, const struct serve_frame *f, struct error *e)
+fill_piece(struct step *st, const struct serve_frame *f, uint32_t i, uint32_t room, struct block *b,
+    struct error *e)
 {
+	const struct serve_piece *p = &f->pieces[i];
+	struct held *h = &st->held;
+	enum err err = OK;
+
+	if (chunk_id_leaf_count(snapshot_map_chunk(st->q->map, p->chunk)->len) == 1)
+		return fill_small(st, p, b->bytes + p->at, e);
+	if (h->used == h->n)
+		err = read_row(st, p, f->prefix.first_leaf + i, room, e);
+	if (err != OK)
+		return err;
+	memcpy(b->bytes + p->at, h->bytes + (size_t)(p->first_leaf - h->from) * CHUNK_LEAF, p->len);
+	if (p->list_at != 0)
+		memcpy(b->bytes + p->list_at, h->list.hash, (size_t)h->list.n * HASH_BYTES);
+	h->used++;
+	return OK;
+}
+
+/* ROOM: leaves that may be read ahead, this frame's included. */
+static enum err
+add_frame(struct step *st, const struct serve_frame *f, uint32_t room, struct error *e)
+{
+	struct request *q = st->q;
 	struct block *b = block_new(f->payload);
 	enum err err = OK;
 
 	frame_data_encode(&f->prefix, b->bytes);
 	b->len = f->payload;
 	for (uint32_t i = 0; err == OK && i < f->n_pieces; i++)
-		err = fill_piece(r, q, &f->pieces[i], b, e);
+		err = fill_piece(st, f, i, room, b, e);
 	if (err != OK) {
 		block_free(b);
 		return err;
@@ -179,22 +230,25 @@ add_frame(struct responder *r, struct request *q, const struct serve_frame *f, s
 	return OK;
 }
 
+/* What was read is also sent: leaves in hand go although the step is full. */
 static enum err
-step_unit(struct responder *r, struct request *q, struct error *e)
+step_unit(struct step *st, struct error *e)
 {
+	struct request *q = st->q;
 	struct serve_frame f;
 	uint32_t bytes = 0;
-	enum err err = q->map == NULL ? open_unit(r, q, e) : OK;
+	enum err err = q->map == NULL ? open_unit(st->r, q, e) : OK;
 
-	if (q->held == NULL)
-		q->held = mem_alloc(CHUNK_MAX);
-	while (err == OK && !q->done && bytes < STEP_BYTES && q->n_frames < STEP_FRAMES) {
-		if (!serve_next(&q->serve, &f))
-			break;
-		err = add_frame(r, q, &f, e);
+	while (err == OK && !q->done && q->n_frames < STEP_FRAMES &&
+	       (bytes < STEP_BYTES || st->held.used < st->held.n)) {
+		uint32_t left = bytes < STEP_BYTES ? STEP_BYTES - bytes : 1;
+		if (!expect(serve_next(&q->serve, &f)))
+			return fail(e, ERR_BUG, "an answer without an end");
+		err = add_frame(st, &f, (left + CHUNK_LEAF - 1) / CHUNK_LEAF, e);
 		bytes += f.payload;
 		q->done = f.end;
 	}
+	free(st->held.bytes);
 	return err;
 }
 
@@ -203,7 +257,7 @@ work_step(void *ctx, struct error *e)
 {
 	struct step *s = ctx;
 
-	return s->q->type == FRAME_GET_NODES ? step_nodes(s->r, s->q, e) : step_unit(s->r, s->q, e);
+	return s->q->type == FRAME_GET_NODES ? step_nodes(s->r, s->q, e) : step_unit(s, e);
 }
 
 /* -- the queue: on the loop -- */
@@ -217,7 +271,6 @@ request_free(struct responder *r, struct request *q)
 		block_free(q->frames[i]);
 	free(q->ids);
 	free(q->lens);
-	free(q->held);
 	free(q);
 }
 
@@ -242,26 +295,68 @@ send_frames(struct responder *r, struct request *q)
 
 	for (uint32_t i = 0; i < q->n_frames; i++) {
 		bytes += q->frames[i]->len;
-		session_send_raw(peer_session(r->peer), q->type == FRAME_GET_NODES ? FRAME_NODE : FRAME_DATA, q->flags[i],
-		    q->stream, q->frames[i]);
+		session_send_raw(peer_session(r->peer),
+		    q->type == FRAME_GET_NODES ? FRAME_NODE : FRAME_DATA, q->flags[i], q->stream,
+		    q->frames[i]);
 	}
 	q->n_frames = 0;
 	if (r->policy.sent != NULL && bytes > 0)
 		r->policy.sent(r->policy.ctx, r->peer, &q->share, bytes);
 }
 
-static void
-tell_failed(struct responder *r, const struct request *q, const struct error *why)
+static enum err
+judge(struct responder *r, const struct request *q, struct error *e)
 {
-	if (r->policy.failed != NULL)
-		r->policy.failed(r->policy.ctx, r->peer, &q->share, &q->snapshot, why);
+	return r->policy.allow(r->policy.ctx, r->peer, &q->share, &q->snapshot, e);
 }
 
 static void
-refuse(struct responder *r, struct request *q, const struct error *e)
+refuse(struct responder *r, struct request *q, const struct error *why)
 {
-	(void)session_answer_error(peer_session(r->peer), q->stream, e, q->ask.unit);
-	tell_failed(r, q, e);
+	(void)session_answer_error(peer_session(r->peer), q->stream, why, q->ask.unit);
+}
+
+static void
+tell_damage(struct responder *r, struct request *q)
+{
+	if (r->policy.failed != NULL && q->damage.code != OK)
+		r->policy.failed(r->policy.ctx, r->peer, &q->share, &q->snapshot, &q->damage);
+	q->damage.code = OK;
+}
+
+static void
+free_closed(struct responder *r)
+{
+	if (!r->closing || r->jobs > 0)
+		return;
+	while (r->first != NULL)
+		remove_request(r, r->first);
+	if (r->on_closed != NULL)
+		r->on_closed(r->on_closed_ctx);
+	free(r);
+}
+
+/* Rights are looked at again before what was read goes out: they may have ended meanwhile. */
+static void
+finish_step(struct responder *r, struct request *q, enum err err, const struct error *e)
+{
+	struct error no;
+
+	if (q->cancelled || !session_is_wanted(peer_session(r->peer), q->stream)) {
+		remove_request(r, q);
+		return;
+	}
+	if (err == OK) {
+		err = judge(r, q, &no);
+		e = &no;
+	}
+	if (err == OK)
+		send_frames(r, q);
+	else
+		refuse(r, q, e);
+	tell_damage(r, q);
+	if (err != OK || q->done)
+		remove_request(r, q);
 }
 
 static void
@@ -275,22 +370,10 @@ on_step(void *ctx, enum err err, const struct error *e)
 	r->jobs--;
 	q->busy = false;
 	if (r->closing) {
-		if (r->jobs == 0) {
-			while (r->first != NULL)
-				remove_request(r, r->first);
-			free(r);
-		}
+		free_closed(r);
 		return;
 	}
-	bool wanted = !q->cancelled && session_is_wanted(peer_session(r->peer), q->stream);
-	if (wanted && err == OK)
-		send_frames(r, q);
-	else if (wanted)
-		refuse(r, q, e);
-	if (q->lost && (q->done || err != OK))
-		tell_failed(r, q, &q->why);
-	if (!wanted || err != OK || q->done)
-		remove_request(r, q);
+	finish_step(r, q, err, e);
 	peer_flush(r->peer);
 	pump(r);
 }
@@ -306,8 +389,8 @@ start_step(struct responder *r, struct request *q)
 	job_run(r->loop, work_step, on_step, s);
 }
 
-/* The first request that is not being read; cancelled ones go on the way.  Rights are looked at before every step, so that
- * taking them away ends what is under way. */
+/* The first request that is not being read.  Rights are looked at before every step, so that taking
+ * them away ends what is under way. */
 static struct request *
 next_request(struct responder *r)
 {
@@ -317,13 +400,9 @@ next_request(struct responder *r)
 		next = q->next;
 		if (q->busy)
 			continue;
-		if (q->cancelled) {
-			remove_request(r, q);
-			continue;
-		}
-		if (r->policy.allow(r->policy.ctx, r->peer, &q->share, &q->snapshot, &e) == OK)
+		if (judge(r, q, &e) == OK)
 			return q;
-		(void)session_answer_error(peer_session(r->peer), q->stream, &e, q->ask.unit);
+		refuse(r, q, &e);
 		remove_request(r, q);
 	}
 	return NULL;
@@ -341,7 +420,8 @@ pump(struct responder *r)
 }
 
 struct responder *
-responder_new(struct loop *l, struct peer *p, const struct source *src, const struct responder_policy *policy)
+responder_new(
+    struct loop *l, struct peer *p, const struct source *src, const struct responder_policy *policy)
 {
 	struct responder *r = mem_new(struct responder);
 
@@ -353,17 +433,25 @@ responder_new(struct loop *l, struct peer *p, const struct source *src, const st
 	return r;
 }
 
+static void
+close_posted(void *arg)
+{
+	struct responder *r = arg;
+
+	r->jobs--;
+	free_closed(r);
+}
+
 void
-responder_close(struct responder *r)
+responder_close(struct responder *r, void (*on_closed)(void *ctx), void *ctx)
 {
 	if (r == NULL || r->closing)
 		return;
 	r->closing = true;
-	if (r->jobs > 0)
-		return; /* the last of them frees */
-	while (r->first != NULL)
-		remove_request(r, r->first);
-	free(r);
+	r->on_closed = on_closed;
+	r->on_closed_ctx = ctx;
+	r->jobs++;
+	loop_post(r->loop, close_posted, r);
 }
 
 static void
@@ -402,14 +490,29 @@ responder_request(struct responder *r, const struct session_event *ev)
 	peer_flush(r->peer);
 }
 
+/* At once, also when there is no room to answer others: who asks and cancels on and on, and never
+ * reads, must not fill our memory with what it no longer wants. */
 void
 responder_cancel(struct responder *r, uint32_t stream)
 {
 	for (struct request *q = r->first; q != NULL; q = q->next) {
-		if (q->stream == stream)
-			q->cancelled = true;
+		if (q->stream != stream)
+			continue;
+		q->cancelled = true;
+		if (!q->busy)
+			remove_request(r, q);
+		return;
 	}
-	pump(r);
+}
+
+size_t
+responder_requests(const struct responder *r)
+{
+	size_t n = 0;
+
+	for (const struct request *q = r->first; q != NULL; q = q->next)
+		n++;
+	return n;
 }
 
 void

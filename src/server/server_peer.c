@@ -507,6 +507,15 @@ on_writable(void *owner, struct peer *p)
 }
 
 static void
+responder_closed(void *ctx)
+{
+	struct server *s = ctx;
+
+	s->jobs--;
+	server_closed_part(s);
+}
+
+static void
 on_closed(void *owner, struct peer *p, const struct error *why)
 {
 	struct link *l = owner;
@@ -516,9 +525,11 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 
 	if (why != NULL)
 		log_debug("connection %llu closed: %s", (unsigned long long)l->number, why->text);
+	l->member = false; /* the device may have another connection: that one is its now */
 	server_intake_link_gone(s, l);
 	if (l->responder != NULL) {
-		responder_close(l->responder);
+		s->jobs++;
+		responder_close(l->responder, responder_closed, s);
 		if (d != NULL && d->connections > 0)
 			d->connections--;
 	}
