@@ -2,10 +2,38 @@
  * weft doctor: what can be checked from here, and what the daemon says about its server; without a
  * daemon the port and the server are tried from here.
  */
+#include "base/text.h"
 #include "cmd/cell.h"
 #include "cmd/cmd.h"
 #include "cmd/doctor.h"
 #include "control/control_client.h"
+#include "proto/limits.h"
+
+/* This clock and the server's: grants would seem expired, or not yet issued. */
+static void
+check_clocks(struct doctor *d, struct bytes record)
+{
+	uint64_t off_ms = record_num(record, "clock_off");
+	bool ahead = record_num(record, "clock_ahead") != 0;
+	struct record_field f;
+	char how[TEXT_DURATION];
+
+	if (!record_find(record, "clock_off", &f))
+		return;
+	enum doctor_state state = DOCTOR_OK;
+	if (off_ms > (uint64_t)LIMIT_CLOCK_REFUSE_S * 1000)
+		state = DOCTOR_FAIL;
+	else if (off_ms > (uint64_t)LIMIT_CLOCK_WARN_S * 1000)
+		state = DOCTOR_WARN;
+	text_duration(off_ms, how);
+	if (state == DOCTOR_OK)
+		doctor_say(d, "clock", state, NULL, "within %s of the server's", how);
+	else
+		doctor_say(d, "clock", state,
+		    "let NTP keep both (timedatectl set-ntp true): the server refuses who is half a "
+		    "day off",
+		    "%s %s the server's", how, ahead ? "ahead of" : "behind");
+}
 
 /* What a daemon's status says about its server. */
 static void
@@ -30,6 +58,7 @@ on_row(void *ctx, struct bytes record)
 		    "is the server running, and does its firewall let the port through? Is this "
 		    "machine's clock right?",
 		    "not connected to %s%s%s", server, why[0] != '\0' ? ": " : "", why);
+	check_clocks(d, record);
 }
 
 static void

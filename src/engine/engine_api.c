@@ -265,6 +265,17 @@ send_ended(struct engine *en, struct control_call *call)
 /* -- status -- */
 
 static void
+clock_fields(const struct engine *en, struct buf *out)
+{
+	int64_t off = en->link.clock_off_ms;
+
+	if (!en->link.clock_known)
+		return;
+	record_duration(out, "clock_off", (uint64_t)(off < 0 ? -off : off));
+	record_bool(out, "clock_ahead", off > 0);
+}
+
+static void
 send_status(struct engine *en, struct control_call *call)
 {
 	auto_buf struct buf out = BUF(RECORD_MAX);
@@ -293,6 +304,7 @@ send_status(struct engine *en, struct control_call *call)
 			record_time(&out, "since", (int64_t)en->link.since_ms * 1000000);
 		else
 			record_text(&out, "why", en->link.why);
+		clock_fields(en, &out);
 	}
 	if (en->o.describe != NULL)
 		en->o.describe(en->o.describe_ctx, &out);

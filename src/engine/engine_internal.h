@@ -45,6 +45,8 @@ struct engine_link {
 	uint64_t backoff_ms, since_ms;
 	char why[ERROR_TEXT];       /* why it is not connected */
 	char address[LIMIT_ADDRESS_TEXT + 1];
+	bool clock_known;           /* the server's was seen, as the next says */
+	int64_t clock_off_ms;       /* how far ours is ahead of it */
 	bool given_up;              /* the server said that we are no member: only a join helps */
 };
 

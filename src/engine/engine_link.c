@@ -137,6 +137,8 @@ on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
 	struct engine_link *l = &en->link;
 	struct error e;
 
+	l->clock_known = true;
+	l->clock_off_ms = clock_wall_ns() / 1000000 - (int64_t)h->wall_ms;
 	enum err r = engine_link_clock(h->wall_ms, &e);
 	if (r == OK && h->authority.len > 0)
 		r = take_statement(en, h->authority, &e);

@@ -1,5 +1,6 @@
 """Who has no right gets nothing, not even names: strangers, devices without membership, members without a grant, and members
 who claim what they do not have.  docs/threat-model.md, claims 1 to 3, 6 and 7."""
+import json
 import os
 import socket
 import ssl
@@ -422,8 +423,9 @@ def test_a_clock_a_minute_off_is_fine(world, mute):
     w.close()
 
 
-def test_a_server_whose_clock_is_far_off_is_named_by_the_agent(tmp_path):
-    """The server's key in our hands: it says that it is tomorrow."""
+@pytest.mark.parametrize("ahead_s, state", [(1, "ok"), (600, "warn"), (-600, "warn"), (24 * 3600, "fail")])
+def test_a_server_whose_clock_is_off_is_named_by_the_agent(tmp_path, ahead_s, state):
+    """The server's key in our hands: it says that it is later, or earlier."""
     net = Net(tmp_path)
     net.start_server()
     agent = net.agent("a")
@@ -436,10 +438,17 @@ def test_a_server_whose_clock_is_far_off_is_named_by_the_agent(tmp_path):
     c = wire.context(key, server=True)
     c.verify_mode = ssl.CERT_NONE
     w = Wire(c.wrap_socket(raw, server_side=True))
-    w.hello(wall_ms=int(time.time() * 1000) + 24 * 3600 * 1000)
-    w.until_closed()
-    why = wait_until("the agent speaks of clocks", lambda: (s := agent.json("status").get("why", "")) and "clock" in s and s)
-    assert "behind" in why
+    w.hello(wall_ms=int(time.time() * 1000) + ahead_s * 1000)
+    if state == "fail":
+        w.until_closed()
+        why = wait_until("the agent says why", lambda: (s := agent.json("status").get("why", "")) and "clock" in s and s)
+        assert "behind" in why
+    status = wait_until("the clock is shown", lambda: (s := agent.json("status")).get("clock_off", 0) >= 500 and s)
+    assert abs(status["clock_off"] / 1000 - abs(ahead_s)) < 30 and status["clock_ahead"] == (ahead_s < 0)
+    doctor = agent.run("doctor", "--json", check=False)
+    assert (doctor.returncode == FAILED) == (state == "fail")
+    found = [c for c in json.loads(doctor.stdout) if c["check"] == "clock" and "server" in c["text"]]
+    assert [c["state"] for c in found] == [state], found
     w.close()
     listener.close()
     assert net.close() == []
