@@ -44,8 +44,12 @@ send_snapshot(struct server *s, struct link *l, uint32_t stream, const struct re
 	struct message m = { .type = FRAME_SNAPSHOT, .flags = FRAME_END, .stream = stream };
 	struct error e;
 
+	struct registry_share *readable = NULL;
 	uint32_t rights = rules_rights(s->registry, sh, &l->device);
-	if (server_peer_grant(s, sh, &l->device, rights, &grant, &e) != OK) {
+
+	/* Access may have ended while the answer was read from the disk. */
+	if (rules_share_id(s->registry, &sh->id, &l->device, RIGHT_READ, &readable, &e) != OK ||
+	    server_peer_grant(s, sh, &l->device, rights, &grant, &e) != OK) {
 		server_peer_answer_error(l, stream, &e);
 		return;
 	}
