@@ -33,7 +33,7 @@ make_plain(char *text, size_t n)
 	for (size_t i = 0, len; i < n; i += len) {
 		uint32_t c = 0;
 		len = text_utf8(BYTES(text + i, n - i), &c);
-		if (len > 0 && c >= 0x20 && (c < 0x7f || c > 0x9f))
+		if (len > 0 && text_is_visible(c))
 			continue;
 		len = max_of(len, (size_t)1);
 		memset(text + i, '?', len);

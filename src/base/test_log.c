@@ -92,7 +92,7 @@ static void
 say_what_a_stranger_made_up(void)
 {
 	log_warn("cannot open %s", "a\n<3>fake \x1b[2J\x7f \xc2\x9b"
-				   "1A caf\xc3\xa9 \xff\xc3");
+				   "1A caf\xc3\xa9 a\\b \xe2\x80\xaegpj \xff\xc3");
 }
 
 static void
@@ -101,7 +101,7 @@ what_is_logged_is_one_line_without_controls(void **state)
 	(void)state;
 	setenv("JOURNAL_STREAM", "1:2", 1);
 	check_text(stderr_of(say_what_a_stranger_made_up),
-	    "<4>cannot open a?<3>fake ?[2J? ??1A caf\xc3\xa9 ??\n");
+	    "<4>cannot open a?<3>fake ?[2J? ??1A caf\xc3\xa9 a\\b ???gpj ??\n");
 }
 
 int

@@ -327,15 +327,13 @@ text_is_utf8(struct bytes b)
 	return true;
 }
 
-/* False for what moves the cursor, turns the direction of the text, or cannot be seen. */
-static bool
-is_visible(uint32_t c)
+bool
+text_is_visible(uint32_t c)
 {
 	static const struct {
 		uint32_t from, to;
 	} hidden[] = {
-		{ 0, 0x1f }, { '\\', '\\' }, /* the backslash begins our own escapes */
-		{ 0x7f, 0x9f },              /* delete and C1 controls */
+		{ 0, 0x1f }, { 0x7f, 0x9f }, /* delete and C1 controls */
 		{ 0xad, 0xad },              /* soft hyphen */
 		{ 0x61c, 0x61c },            /* bidirectional */
 		{ 0x180e, 0x180e },          /* no width */
@@ -363,7 +361,8 @@ text_escape(struct bytes b, char *out, size_t n)
 	for (size_t i = 0; i < b.len;) {
 		uint32_t c = 0;
 		size_t from = text_utf8(bytes_slice(b, i, b.len - i), &c);
-		bool as_is = from > 0 && is_visible(c);
+		/* The backslash begins our own escapes. */
+		bool as_is = from > 0 && c != '\\' && text_is_visible(c);
 		if (from == 0)
 			from = 1;
 		size_t to = as_is ? from : 4 * from;

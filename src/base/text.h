@@ -42,6 +42,8 @@ const char *text_escape(struct bytes b, char *out, size_t n);
 bool text_is_utf8(struct bytes b);
 /* Length of the UTF-8 character that B begins with, 0 if it does not begin with one. */
 size_t text_utf8(struct bytes b, uint32_t *ret_char);
+/* False for what moves the cursor, turns the direction of the text, or cannot be seen. */
+bool text_is_visible(uint32_t c);
 /* Shell-style * and ? (one character) match over the whole string, for patterns of an
  * administrator. */
 bool text_glob(const char *pattern, const char *s);

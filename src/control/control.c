@@ -193,7 +193,7 @@ control_text(struct bytes record, const char *name, char *out, size_t n)
 	for (size_t i = 0, step; i < f.text.len; i += step) {
 		uint32_t c = 0;
 		step = text_utf8(bytes_slice(f.text, i, f.text.len - i), &c);
-		bool shows = step > 0 && c >= 0x20 && (c < 0x7f || c > 0x9f);
+		bool shows = step > 0 && text_is_visible(c);
 		if (len + max_of(step, (size_t)1) >= n)
 			break;
 		if (shows) {

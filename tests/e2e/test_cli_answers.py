@@ -175,9 +175,9 @@ def test_notes_go_to_standard_error_and_skipped_files_are_status_5(home):
 
 def test_what_a_stranger_named_does_not_reach_the_terminal_raw(home):
     Daemon(home, [frame(ROW, record(share=b"a\x1b[2Jb\xff", rights="read")),
-                  frame(NOTE, record(text="note\x1b[2J")), done(1, "text\x1b[2J\n", 1)])
+                  frame(NOTE, record(text="note\x1b[2J\u202egpj")), done(1, "text\x1b[2J\n\u200b\u2066", 1)])
     r = weft(home, "shares")
-    assert "\x1b" not in r.stdout + r.stderr
+    assert not set("\x1b\u202e\u200b\u2066") & set(r.stdout + r.stderr)
     assert "a\\x1b[2Jb\\xff" in r.stdout
     r = weft(home, "shares", "--json")
     assert json.loads(r.stdout)[0]["share_hex"] == b"a\x1b[2Jb\xff".hex()
