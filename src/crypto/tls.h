@@ -2,8 +2,8 @@
  * tls: TLS 1.3 as a pure filter: ciphertext in and out through memory, no sockets.
  *
  * Our own BIO reads records straight from the caller's receive buffer and writes them to an output
- * buffer of up to TLS_OUT_MAX bytes, so that one system call moves many records (DEPENDENCIES:
- * 2.1-2.3 GB/s/core).  Both sides of "weft/1" show a self-signed certificate over their device key;
+ * buffer of up to TLS_OUT_MAX bytes, so that one system call moves many records (2.1 to
+ * 2.3 GB/s/core).  Both sides of "weft/1" show a self-signed certificate over their device key;
  * the peer is *who its key says*: tls_peer_id.  No certificate authority, no names, no validity
  * times: membership is checked by statements.  Key-exchange groups are tried in order:
  * *X25519MLKEM768 / *X25519:P-256:P-384, then without the syntax of OpenSSL 3.5, then
