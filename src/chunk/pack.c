@@ -65,12 +65,13 @@ pack_head_decode(struct bytes b, struct pack_head *ret, struct error *e)
 	if (b.len != PACK_HEAD || memcmp(reader_take(&r, 8).at, HEAD_MAGIC, 8) != 0)
 		return fail(e, ERR_CORRUPT, "no pack: the first bytes are wrong");
 	uint32_t version = reader_u32(&r);
-	if (version > PACK_VERSION)
-		return fail(e, ERR_LIMIT, "pack of version %u, made by a newer weft", version);
 	uint32_t zero = reader_u32(&r);
 	h.number = reader_u64(&r);
 	reader_copy(&r, h.salt, PACK_SALT);
-	if (version == 0 || zero != 0 || !check_holds(h.salt, b.at, PACK_HEAD - CHECK))
+	bool holds = check_holds(h.salt, b.at, PACK_HEAD - CHECK);
+	if (holds && version > PACK_VERSION)
+		return fail(e, ERR_LIMIT, "pack of version %u, made by a newer weft", version);
+	if (!holds || version == 0 || zero != 0)
 		return fail(e, ERR_CORRUPT, "the head of the pack is damaged");
 	*ret = h;
 	return OK;

@@ -374,8 +374,14 @@ a_pack_of_a_newer_version_is_refused(void **state)
 	test_store_commit(t);
 	close_store(t);
 	remove_index(t);
+	/* its version and, behind the salt, the check */
+	uint8_t head[PACK_HEAD], check[HASH_BYTES];
 	int fd = test_store_open_pack(t, 1);
-	assert_int_equal(pwrite(fd, "\x02", 1, 8), 1);
+	assert_int_equal(pread(fd, head, sizeof head, 0), sizeof head);
+	head[8] = 2;
+	hash_sha256(BYTES(head + 24, PACK_SALT), BYTES(head, 40), check);
+	memcpy(head + 40, check, 8);
+	assert_int_equal(pwrite(fd, head, sizeof head, 0), sizeof head);
 	close(fd);
 	check_err(chunk_store_open(t->path, &t->opts, &t->s, &e), ERR_LIMIT, e);
 	check_says(e.text, "newer");
@@ -418,8 +424,8 @@ leftovers_in_the_packs_directory_do_no_harm(void **state)
 	test_store_put(t, 0, 10);
 	test_store_commit(t);
 	close_store(t);
-	/* a crash just after it was made */
-	close(open(empty, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	close(
+	    open(empty, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); /* a crash just after it was made */
 	close(open(other, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	assert_int_equal(mkdir(dir, 0700), 0);
 	test_store_open(t);
