@@ -88,7 +88,7 @@ static enum err
 open_db(const char *file, struct db **ret, struct error *e)
 {
 	struct db *db = NULL;
-	enum err r = db_open(file, &(struct db_opts){ 0 }, &db, e);
+	enum err r = db_open(file, &(struct db_opts){ .is_remade = true }, &db, e);
 
 	if (r == OK)
 		r = db_migrate(db, MIGRATIONS, lengthof(MIGRATIONS), e);

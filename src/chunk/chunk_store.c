@@ -77,8 +77,8 @@ init_gate(pthread_rwlock_t *gate)
 	pthread_rwlockattr_destroy(&a);
 }
 
-enum err
-chunk_store_open(
+static enum err
+open_once(
     const char *path, const struct chunk_store_opts *o, struct chunk_store **ret, struct error *e)
 {
 	struct chunk_store *s = mem_new(struct chunk_store);
@@ -102,6 +102,23 @@ chunk_store_open(
 	}
 	*ret = s;
 	return OK;
+}
+
+/* Damage in the index that is met only while it is read is marked: the second time it is rebuilt. */
+enum err
+chunk_store_open(
+    const char *path, const struct chunk_store_opts *o, struct chunk_store **ret, struct error *e)
+{
+	struct error why;
+	enum err r = open_once(path, o, ret, &why);
+
+	if (r == ERR_CORRUPT) {
+		log_warn("%s", why.text);
+		r = open_once(path, o, ret, &why);
+	}
+	if (r != OK && e != NULL)
+		*e = why;
+	return r;
 }
 
 void

@@ -72,8 +72,13 @@ db_fail_at(struct db *d, int rc, const char *what, const char *where, struct err
 	int sys = of_os && d->h != NULL ? sqlite3_system_errno(d->h) : 0;
 	const char *text = d->h != NULL ? sqlite3_errmsg(d->h) : sqlite3_errstr(rc);
 
-	return error_set(
-	    e, code_of(rc, sys), sys, where, "database %s: %s: %s", d->name, what, text);
+	enum err code = code_of(rc, sys);
+
+	if (code != ERR_CORRUPT)
+		return error_set(e, code, sys, where, "database %s: %s: %s", d->name, what, text);
+	db_rescue_mark(d);
+	return error_set(e, code, 0, where, "database %s is damaged%s (%s: %s)", d->name,
+	    d->is_remade ? " and made anew at the next start" : "", what, text);
 }
 
 enum err
@@ -145,9 +150,8 @@ db_close(struct db *d)
 	free(d);
 }
 
-/* The directory that PATH lies in and its name there, which borrows PATH. */
-static enum err
-open_folder(const char *path, int *ret_dir, struct relpath *ret_name, struct error *e)
+enum err
+db_folder(const char *path, int *ret_dir, struct relpath *ret_name, struct error *e)
 {
 	auto_free char *folder = str_dup(path);
 	char *slash = strrchr(folder, '/');
@@ -181,7 +185,7 @@ own_file(struct db *d, bool must_exist, struct error *e)
 	int dir_ = -1, made = -1;
 	struct relpath name = { 0 };
 	struct fs_stat st;
-	enum err r = open_folder(d->path, &dir_, &name, e);
+	enum err r = db_folder(d->path, &dir_, &name, e);
 	auto_fd int dir = dir_;
 
 	if (r == OK && must_exist) {
@@ -213,7 +217,11 @@ connect_to(struct db *d, int flags, const struct db_opts *o, struct error *e)
 		return db_fail_fault(d, fault, "open", e);
 	/* No mutex of SQLite's: ours is held around every call. */
 	int rc = sqlite3_open_v2(
-	    d->path, &d->h, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+	    d->path, &d->h, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, db_sum_layer());
+	if (rc != SQLITE_OK)
+		return db_fail(d, rc, "open", e);
+	int reserved = DB_SUM_BYTES; /* of a new file; in others it is so already */
+	rc = sqlite3_file_control(d->h, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
 	if (rc != SQLITE_OK)
 		return db_fail(d, rc, "open", e);
 	sqlite3_busy_timeout(d->h, BUSY_MS);
@@ -268,6 +276,8 @@ db_open(const char *path, const struct db_opts *o, struct db **ret, struct error
 	if (o == NULL)
 		o = &usual;
 	enum err r = own_file(d, o->must_exist, e);
+	d->marks = o->mark_damage;
+	d->is_remade = o->is_remade || o->mark_damage;
 	if (r == OK)
 		r = connect_to(d, SQLITE_OPEN_READWRITE, o, e);
 	if (r == OK)
@@ -283,6 +293,9 @@ db_open_reader(struct db *owner, struct db **ret, struct error *e)
 {
 	static const struct db_opts usual = { 0 };
 	auto_(db_close_p) struct db *d = make(owner->path);
+
+	d->marks = owner->marks;
+	d->is_remade = owner->is_remade;
 	enum err r = connect_to(d, SQLITE_OPEN_READONLY, &usual, e);
 
 	if (r != OK)
@@ -425,7 +438,7 @@ db_backup(struct db *d, const char *path, struct error *e)
 	static const char SQL_COPY[] = "VACUUM INTO ?";
 	int dir_ = -1, file_ = -1;
 	struct relpath name = { 0 };
-	enum err r = open_folder(path, &dir_, &name, e);
+	enum err r = db_folder(path, &dir_, &name, e);
 	auto_fd int dir = dir_;
 
 	if (r == OK)

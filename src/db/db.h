@@ -38,6 +38,8 @@ struct db_opts {
 	bool cache;         /* a loss of the last second is fine: synchronous=NORMAL */
 	uint32_t cache_kib; /* page cache; default 2048 */
 	bool must_exist;    /* do not create */
+	bool is_remade;   /* its owner makes a damaged file anew at the next start: errors say so */
+	bool mark_damage; /* the same, with db_rescue: a mark says where it is due */
 };
 
 /* Opens or creates PATH ("dir/name.db", mode 0600), takes the owner's lock ("name.db.lock"), and
@@ -49,6 +51,20 @@ enum err db_open(
 enum err db_open_reader(struct db *owner, struct db **ret, struct error *e) must_check;
 void db_close(struct db *d); /* NULL is fine */
 DEFINE_CLOSE_P(db)
+
+/* Was damage met in the database at PATH, by an owner or a reader that marks it? */
+bool db_rescue_is_due(const char *path);
+/* SQL takes what it can from schema `old` into the new file. */
+struct db_copy {
+	const char *sql;  /* a named constant */
+	const char *what; /* for people */
+	bool
+	    must; /* without this there is nothing to rescue; else it is left out where it is damaged */
+};
+/* Makes the damaged file at PATH, which nobody has open, anew from what can be read of it, and
+ * removes the mark.  On failure everything is as it was. */
+enum err db_rescue(const char *path, const char *const *migrations, unsigned n,
+    const struct db_copy *copies, size_t n_copies, struct error *e) must_check;
 
 /* Numbered migrations: MIGRATIONS[i] brings user_version i to i + 1; runs what is missing, each in
  * its own transaction.  A version above N is ERR_LIMIT: "made by a newer weft". */

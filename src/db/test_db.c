@@ -369,6 +369,113 @@ damage_is_found(void **state)
 	check_err(db_open(p->path, NULL, &d, &e), ERR_CORRUPT, e);
 }
 
+/* Changes one bit at OFF. */
+static void
+flip(const char *path, off_t off)
+{
+	uint8_t b;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &b, 1, off), 1);
+	b = (uint8_t)(b ^ 1u << off % 8);
+	assert_int_equal(pwrite(fd, &b, 1, off), 1);
+	assert_int_equal(close(fd), 0);
+}
+
+static enum err
+read_all(const char *path, struct error *e)
+{
+	auto_(db_close_p) struct db *d = NULL;
+	enum err r = db_open(path, NULL, &d, e);
+
+	return r == OK ? db_check(d, e) : r;
+}
+
+/* Also in what is stored, which SQLite itself would take for any other value. */
+static void
+each_flipped_byte_is_found(void **state)
+{
+	struct place *p = *state;
+	struct db *d = open_things(p->path);
+	struct error e;
+	char name[20];
+
+	check_ok(db_begin(d, &e), e);
+	for (int64_t i = 0; i < 300; i++) {
+		snprintf(name, sizeof name, "thing %d", (int)i);
+		put(d, i, name);
+	}
+	check_ok(db_commit(d, &e), e);
+	db_close(d);
+	struct stat st;
+	assert_int_equal(stat(p->path, &st), 0);
+	assert_true(st.st_size >= 4 * 4096);
+	for (off_t at = 0; at < st.st_size; at += at < 128 ? 1 : 61) {
+		flip(p->path, at);
+		enum err r = read_all(p->path, &e);
+		if (r != ERR_CORRUPT)
+			print_error("byte %lld: %s\n", (long long)at, r == OK ? "" : e.text);
+		assert_int_equal(r, ERR_CORRUPT);
+		check_says(e.text, "damaged");
+		flip(p->path, at);
+	}
+	check_ok(read_all(p->path, &e), e);
+}
+
+static const struct db_copy things_must[] = {
+	{ "INSERT INTO things SELECT * FROM old.things", "the things", true },
+	{ "INSERT INTO parts SELECT * FROM old.parts", "the parts", false },
+};
+
+/* The page of one table is damaged: the other one is rescued. */
+static void
+what_can_be_read_is_rescued(void **state)
+{
+	static const char SQL_PART[] = "INSERT INTO parts VALUES (1)";
+	static const char SQL_PARTS[] = "SELECT thing FROM parts NOT INDEXED";
+	static const char SQL_PAGE[] = "SELECT rootpage FROM sqlite_schema WHERE name = ?";
+	struct place *p = *state;
+	struct db *d = open_things(p->path);
+	struct db_row *row = NULL;
+	struct error e;
+
+	put(d, 1, "one");
+	check_ok(db_run(d, SQL_PART, &e, NULL), e);
+	check_ok(db_query(d, SQL_PAGE, &row, &e, "s", "parts"), e);
+	check_ok(db_row_next(row, &e), e);
+	off_t parts = (db_row_int(row, 0) - 1) * 4096;
+	db_row_end(row);
+	check_ok(db_query(d, SQL_PAGE, &row, &e, "s", "things"), e);
+	check_ok(db_row_next(row, &e), e);
+	off_t things = (db_row_int(row, 0) - 1) * 4096;
+	db_row_end(row);
+	db_close(d);
+
+	flip(p->path, parts + 4000);
+	check_ok(db_open(p->path, &(struct db_opts){ .mark_damage = true }, &d, &e), e);
+	assert_int_equal(count(d), 1);
+	assert_false(db_rescue_is_due(p->path));
+	check_ok(db_query(d, SQL_PARTS, &row, &e, NULL), e);
+	check_err(db_row_next(row, &e), ERR_CORRUPT, e);
+	db_row_end(row);
+	db_close(d);
+	assert_true(db_rescue_is_due(p->path));
+
+	check_ok(db_rescue(p->path, migrations, 2, things_must, 2, &e), e);
+	assert_false(db_rescue_is_due(p->path));
+	d = open_things(p->path);
+	check_ok(db_check(d, &e), e);
+	assert_int_equal(count(d), 1);
+	db_close(d);
+
+	flip(p->path, things + 4000);
+	check_err(db_rescue(p->path, migrations, 2, things_must, 2, &e), ERR_CORRUPT, e);
+	check_says(e.text, "the things");
+	flip(p->path, things + 4000); /* it was left as it was */
+	check_ok(read_all(p->path, &e), e);
+}
+
 static void
 a_dangling_reference_is_found(void **state)
 {
@@ -661,6 +768,8 @@ main(void)
 		TEST(a_newer_version_is_refused),
 		TEST(a_foreign_file_is_refused),
 		TEST(damage_is_found),
+		TEST(each_flipped_byte_is_found),
+		TEST(what_can_be_read_is_rescued),
 		TEST(a_dangling_reference_is_found),
 		TEST(a_reader_sees_commits_and_nothing_else),
 		TEST(a_checkpoint_empties_the_log),

@@ -2,24 +2,58 @@
 
 #include <inttypes.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "engine/state_sql.h"
 
 enum { CACHE_KIB = 4096 };
 
+/* What tells who we belong to must be whole.  What is known about files is found again by looking at
+ * them: those that were published are read, those that were received compared. */
+static const struct db_copy copies[] = {
+	{ "INSERT INTO setting SELECT * FROM old.setting", "the settings", true },
+	{ "INSERT INTO statement SELECT * FROM old.statement", "the statements", true },
+	{ "INSERT INTO root SELECT * FROM old.root", "the list of directories", false },
+	{ "INSERT INTO job SELECT * FROM old.job", "the list of jobs", false },
+	{ "INSERT INTO share SELECT * FROM old.share", "the list of shares", false },
+	{ "INSERT INTO share_node SELECT * FROM old.share_node", "the list of nodes", false },
+	{ "INSERT INTO dir SELECT d.* FROM old.dir d JOIN root r ON r.id = d.root WHERE r.kind = 2",
+	    "the list of what was received", false },
+	{ "INSERT INTO file SELECT f.* FROM old.file f JOIN dir d ON d.id = f.dir",
+	    "the list of files that were received", false },
+};
+
+static enum err
+rescue(const char *path, const struct error *why, struct error *e)
+{
+	log_warn("%s; it is made anew", why->text);
+	enum err r = db_rescue(path, state_sql, lengthof(state_sql), copies, lengthof(copies), e);
+
+	return r != ERR_CORRUPT
+		   ? r
+		   : error_wrap(e, r,
+			 "state.db is damaged: move it away, and unless this is the server "
+			 "`weft join` with a new invite");
+}
+
 static enum err
 open_both(struct state *s, const char *path, struct error *e)
 {
-	static const char SQL_LAST[] = "SELECT max(id) FROM file";
+	/* What is read at the start is looked at here, where damage can be repaired. */
+	static const char SQL_LOOK[] =
+	    "SELECT (SELECT max(id) FROM file), (SELECT sum(length(value)) "
+	    "FROM setting), (SELECT sum(length(bytes)) FROM statement), "
+	    "(SELECT sum(length(spec)) FROM job)";
 	auto_row struct db_row *row = NULL;
-	enum err r = db_open(path, &(struct db_opts){ .cache_kib = CACHE_KIB }, &s->db, e);
+	enum err r = db_open(
+	    path, &(struct db_opts){ .cache_kib = CACHE_KIB, .mark_damage = true }, &s->db, e);
 
 	if (r == OK)
 		r = db_migrate(s->db, state_sql, lengthof(state_sql), e);
 	if (r == OK)
 		r = db_open_reader(s->db, &s->reader, e);
 	if (r == OK)
-		r = db_query(s->db, SQL_LAST, &row, e, NULL);
+		r = db_query(s->db, SQL_LOOK, &row, e, NULL);
 	if (r == OK)
 		r = db_row_next(row, e);
 	if (r == OK)
@@ -31,8 +65,20 @@ enum err
 state_open(const char *path, struct state **ret, struct error *e)
 {
 	struct state *s = mem_new(struct state);
-	enum err r = open_both(s, path, e);
+	struct error why;
+	enum err r = db_rescue_is_due(path)
+			 ? fail(&why, ERR_CORRUPT, "database state.db is damaged")
+			 : open_both(s, path, &why);
 
+	if (r == ERR_CORRUPT) {
+		state_close(s);
+		s = mem_new(struct state);
+		r = rescue(path, &why, e);
+		if (r == OK)
+			r = open_both(s, path, e);
+	} else if (r != OK && e != NULL) {
+		*e = why;
+	}
 	if (r != OK) {
 		state_close(s);
 		return r;
@@ -177,33 +223,6 @@ state_statement_del(struct state *s, const struct hash_id *id, struct error *e)
 }
 
 enum err
-state_each_row(struct db_row *row,
-    enum err (*on_row)(void *ctx, struct db_row *row, struct error *e), void *ctx, struct error *e)
-{
-	enum err r;
-
-	while ((r = db_row_next(row, e)) == OK) {
-		r = on_row(ctx, row, e);
-		if (r != OK)
-			return r;
-	}
-	return r == ERR_NOTFOUND ? OK : r;
-}
-
-struct telling {
-	enum err (*on_statement)(void *ctx, struct bytes b, struct error *e);
-	void *ctx;
-};
-
-static enum err
-tell_statement(void *ctx, struct db_row *row, struct error *e)
-{
-	const struct telling *t = ctx;
-
-	return t->on_statement(t->ctx, db_row_bytes(row, 0), e);
-}
-
-enum err
 state_statements(struct state *s,
     enum err (*on_statement)(void *ctx, struct bytes b, struct error *e), void *ctx,
     struct error *e)
@@ -212,9 +231,14 @@ state_statements(struct state *s,
 	auto_row struct db_row *row = NULL;
 	enum err r = db_query(s->db, SQL_ALL, &row, e, NULL);
 
-	struct telling t = { on_statement, ctx };
-
-	return r == OK ? state_each_row(row, tell_statement, &t, e) : r;
+	while (r == OK) {
+		r = db_row_next(row, e);
+		if (r == ERR_NOTFOUND)
+			return OK;
+		if (r == OK)
+			r = on_statement(ctx, db_row_bytes(row, 0), e);
+	}
+	return r;
 }
 
 /* -- nodes of shares -- */

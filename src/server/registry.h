@@ -73,6 +73,7 @@ struct registry {
 	struct map names;       /* name -> struct registry_share * */
 	struct map invites;     /* invite id -> struct registry_invite * */
 	int64_t collected_ms;   /* wall clock: the last collection; 0: one is due */
+	bool rescued;           /* from damage, just now: what belongs to which share is to be said again */
 };
 
 /* Opens server.db at PATH and loads it.  FIRST: it was made just now.  Blocking: only while starting. */

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "manifest/unit_map.h"
@@ -532,15 +533,25 @@ load_collected(struct registry *r, struct error *e)
 	return err == ERR_NOTFOUND ? OK : err;
 }
 
-enum err
-registry_open(const char *path, const struct device_id *authority, struct registry **ret, bool *ret_first,
-    struct error *e)
-{
-	struct registry *r = mem_new(struct registry);
-	struct db_opts opts = { .cache_kib = 8192 };
+/* The rights to what the store holds are made again from the manifests; all else must be whole. */
+static const struct db_copy copies[] = {
+	{ "INSERT INTO statement SELECT * FROM old.statement", "the statements", true },
+	{ "INSERT INTO device SELECT * FROM old.device", "the devices", true },
+	{ "INSERT INTO invite SELECT * FROM old.invite", "the invites", false },
+	{ "INSERT INTO share SELECT * FROM old.share", "the shares", true },
+	{ "INSERT INTO access SELECT * FROM old.access", "the rights", true },
+	{ "INSERT INTO snapshot SELECT * FROM old.snapshot", "the snapshots", true },
+	{ "INSERT INTO note SELECT * FROM old.note", "the notes", false },
+	{ "INSERT INTO share_node SELECT * FROM old.share_node", "the nodes of shares", false },
+	{ "INSERT INTO share_chunk SELECT * FROM old.share_chunk", "the chunks of shares", false },
+};
 
-	r->authority = authority_new(authority);
+static enum err
+open_whole(struct registry *r, const char *path, struct error *e)
+{
+	const struct db_opts opts = { .cache_kib = 8192, .mark_damage = true };
 	enum err err = db_open(path, &opts, &r->db, e);
+
 	if (err == OK)
 		err = db_migrate(r->db, migrations, lengthof(migrations), e);
 	if (err == OK)
@@ -555,12 +566,46 @@ registry_open(const char *path, const struct device_id *authority, struct regist
 		err = load_snapshots(r, e);
 	if (err == OK)
 		err = load_invites(r, e);
-	if (err == OK)
-		err = load_collected(r, e);
+	return err == OK ? load_collected(r, e) : err;
+}
+
+static struct registry *
+make(const struct device_id *authority)
+{
+	struct registry *r = mem_new(struct registry);
+
+	r->authority = authority_new(authority);
+	return r;
+}
+
+enum err
+registry_open(const char *path, const struct device_id *authority, struct registry **ret, bool *ret_first,
+    struct error *e)
+{
+	struct registry *r = make(authority);
+	bool rescued = false;
+	struct error why;
+	enum err err = db_rescue_is_due(path) ? fail(&why, ERR_CORRUPT, "database server.db is damaged")
+					      : open_whole(r, path, &why);
+
+	if (err == ERR_CORRUPT) {
+		log_warn("%s; it is made anew", why.text);
+		registry_close(r);
+		r = make(authority);
+		err = db_rescue(path, migrations, lengthof(migrations), copies, lengthof(copies), &why);
+		if (err == ERR_CORRUPT)
+			error_wrap(&why, err, "server.db is damaged: restore a backup");
+		if (err == OK)
+			err = open_whole(r, path, &why);
+		rescued = err == OK;
+	}
 	if (err != OK) {
 		registry_close(r);
+		if (e != NULL)
+			*e = why;
 		return err;
 	}
+	r->rescued = rescued;
 	*ret_first = authority_statement(r->authority).len == 0;
 	*ret = r;
 	return OK;

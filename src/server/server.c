@@ -103,6 +103,8 @@ open_parts(struct server *s, bool *ret_first, struct error *e)
 		r = fs_open_dir(s->home->dir, REL("server-maps"), &s->maps_dir, e);
 	if (r == OK && *ret_first)
 		r = found(s, e);
+	if (r == OK && s->registry->rescued)
+		r = server_rescue(s, e);
 	return r;
 }
 

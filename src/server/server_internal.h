@@ -12,6 +12,7 @@
  *   server_intake.c   an announced snapshot on its way to become the head (server_intake.h has its other files)
  *   server_sink.c     where its chunks go
  *   server_source.c   where chunks and nodes come from when members ask
+ *   server_rescue.c   after damage of server.db
  *   server_gc.c       space comes back; the store is checked
  *   server_api.c      commands of the administrator
  */
@@ -166,6 +167,9 @@ struct server_source *server_source_new(struct server *s);
 void server_source_free(struct server_source *x);
 const struct source *server_source_ops(struct server_source *x);
 struct node_source server_source_nodes(struct server *s);       /* of the store, unrestricted: for our own walks */
+
+/* After damage: which objects belong to which share, from the manifests.  Blocking: only while starting. */
+enum err server_rescue(struct server *s, struct error *e) must_check;
 
 /* -- collection and checking -- */
 void server_gc_want(struct server *s);          /* as soon as it can be */
