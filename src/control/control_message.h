@@ -74,8 +74,8 @@ void control_done_encode(const struct error *e, int status, struct buf *body);
 enum err control_done_decode(
     struct bytes body, struct error *ret, int *ret_status, struct error *e) must_check;
 /* Text that the daemon composed for people (a note, an error): hostile bytes in it are escaped
- * already, so the backslash stays; what cannot be seen or moves a cursor becomes '?'.  "" if
- * absent.  Returns OUT, cut to N > 0 bytes. */
+ * already, so the backslash stays; what cannot be seen or moves a cursor becomes '?'.  "" if absent.
+ * Returns OUT, cut to N > 0 bytes. */
 const char *control_text(struct bytes record, const char *name, char *out, size_t n);
 
 /* Exit statuses of the command line. */

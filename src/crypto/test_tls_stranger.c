@@ -1,5 +1,4 @@
-/* Who is let in and who is not: the other end is OpenSSL itself over memory BIOs, and does as it
- * likes. */
+/* Who is let in and who is not: the other end is OpenSSL itself over memory BIOs, and does as it likes. */
 #include "crypto/test_tls_pair.h"
 
 #include <openssl/err.h>

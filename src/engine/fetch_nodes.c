@@ -114,6 +114,13 @@ add_child(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error
 	return OK;
 }
 
+/* What our own disk says is never about the source. */
+static enum err
+of_disk(enum err r)
+{
+	return r == ERR_CORRUPT || r == ERR_PROTO ? ERR_IO : r;
+}
+
 static enum err
 own_node(struct batch *b, const struct node_ref *ref, struct bytes node, struct error *e)
 {
@@ -121,7 +128,7 @@ own_node(struct batch *b, const struct node_ref *ref, struct bytes node, struct 
 	enum err r = node_children((enum hash_kind)ref->kind, node, add_child, b, e);
 
 	if (r == OK && f->o.on_node != NULL)
-		r = f->o.on_node(f->o.ctx, (enum hash_kind)ref->kind, &ref->id, e);
+		r = of_disk(f->o.on_node(f->o.ctx, (enum hash_kind)ref->kind, &ref->id, e));
 	return r;
 }
 
@@ -141,7 +148,8 @@ keep_arrived(struct batch *b, const struct arrived *a, struct error *e)
 		return fail(e, ERR_CORRUPT, "a node of the manifest does not match its name");
 	r = own_node(b, &a->ref, node, e);
 	if (r == OK)
-		r = chunk_store_put_node(f->o.nodes, (enum hash_alg)id.alg, (enum hash_kind)a->ref.kind, node, NULL, e);
+		r = of_disk(chunk_store_put_node(f->o.nodes, (enum hash_alg)id.alg, (enum hash_kind)a->ref.kind, node, NULL,
+		    e));
 	return r;
 }
 
@@ -275,16 +283,20 @@ work_check(void *ctx, struct error *e)
 	struct tree_entry en;
 	enum err r;
 
-	/* Once: a stranger's tree takes the time of its nodes, not of what they multiply to. */
-	tree_walk_once(w);
 	while ((r = tree_walk_next(w, &step, &path, &en, e)) == OK) {
+		if (step != TREE_ENTER)
+			continue;
+		entries++;
+		if (en.type == TREE_FILE)
+			bytes += en.size;
+		if (entries > f->entries)
+			break;
 	}
-	if (r != ERR_NOTFOUND)
+	if (r != OK && r != ERR_NOTFOUND)
 		return r;
-	tree_walk_totals(w, &entries, &bytes);
 	if (entries != f->entries || bytes != f->bytes)
 		return fail(e, ERR_PROTO, "the snapshot declares other totals than its tree has");
-	return chunk_store_commit(f->o.nodes, e);
+	return of_disk(chunk_store_commit(f->o.nodes, e));
 }
 
 static void
@@ -438,7 +450,8 @@ on_node(struct fetch_nodes *f, struct node_request *q, struct session_event *ev)
 	if ((ev->header.flags & FRAME_MISSING) || q->got >= q->n) {
 		block_free(ev->block);
 		(void)fail(&e, ERR_CORRUPT, "the source no longer has the whole manifest of this snapshot");
-		remove_request(f, q);
+		if (ev->end)
+			remove_request(f, q); /* else more of it may come, until finish cancels it */
 		finish(f, ERR_CORRUPT, &e);
 		return;
 	}

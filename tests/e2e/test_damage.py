@@ -6,10 +6,11 @@ WEFT_SEED=N flips again what a failure printed.
 import random
 import shutil
 import struct
+import time
 
 import pytest
 
-from weft import DONE, PARTLY, PATIENCE, SEED, Net, assert_same, flip, hidden_left, make_tree, wait_until
+from weft import (DONE, PARTLY, PATIENCE, SEED, Net, assert_same, flip, hidden_left, make_tree, noise, wait_until, write)
 
 PACK_HEAD, RECORD_HEAD, HASH = 48, 56, 32
 CHUNK, COMMIT = 1, 5
@@ -120,7 +121,7 @@ def test_the_server_finds_damage_in_its_pack_names_it_and_fetches_it_again(world
     world.get()
 
 
-@pytest.mark.parametrize("part", [p for p in PARTS if "byte" not in p])
+@pytest.mark.parametrize("part", PARTS)
 def test_a_get_that_meets_damage_on_the_server_waits_for_the_repair(world, rng, part):
     pack = pack_of(world.server, "store")
     flip_while_stopped(world.server, pack, rng, PARTS[part](rng, pack))
@@ -146,3 +147,145 @@ def test_damage_is_repaired_when_the_publisher_comes_back(world, rng):
     assert command.returncode == DONE, err
     assert_same(world.src, world.dest)
     world.wait_until_whole()
+
+
+# -- indexes and databases ------------------------------------------------------------------------------------------------
+
+class Keeper:
+    """A file of a node's home, to be spoilt again and again and brought back."""
+
+    def __init__(self, node, name):
+        self.node, self.path = node, node.home / name
+        self.stop()
+        self.files = {p: p.read_bytes() for p in self.all()}
+
+    def all(self):
+        return [p for p in self.path.parent.glob(self.path.name + "*") if not p.name.endswith(".lock")]
+
+    def stop(self):
+        assert self.node.stop() in (0, 1), self.node.tail()
+
+    def bring_back(self):
+        self.stop()
+        for p in self.all():
+            p.unlink()
+        for p, data in self.files.items():
+            p.write_bytes(data)
+            p.chmod(0o600)
+
+    def starts(self):
+        """Or its last line names the file, and what to do."""
+        self.node.start(wait=False)
+        try:
+            self.node.wait_for_socket()
+            return True
+        except AssertionError:
+            assert self.node.process.wait() == 1, self.node.tail()
+            said = self.node.tail().splitlines()[-1]
+            assert f"{self.path.name} is damaged" in said, said
+            return False
+
+
+def pages_with(path, text):
+    """The numbers of the pages of a database in which TEXT occurs."""
+    data = path.read_bytes()
+    return [i for i in range(len(data) // 4096) if text in data[i * 4096:(i + 1) * 4096]]
+
+
+def test_a_damaged_database_of_the_server_is_named_or_made_anew(world, rng):
+    """Whatever byte it is: the server starts and all is as it was, or it says that a backup is needed."""
+    kept = Keeper(world.server, "server.db")
+    size = kept.path.stat().st_size
+    refused = 0
+    for at in (20, rng.randrange(100), *(rng.randrange(size) for _ in range(10))):
+        print(f"  server.db: byte {flip(kept.path, rng, at)}")
+        if kept.starts():
+            publish_and_get(world, rng, kept)
+        else:
+            refused += 1
+            assert "backup" in world.server.tail().splitlines()[-1]
+        kept.bring_back()
+    assert refused >= 1
+    assert kept.starts()
+
+
+def test_a_changed_right_or_name_in_the_servers_database_is_never_believed(world, rng):
+    """What SQLite itself takes for any other value."""
+    kept = Keeper(world.server, "server.db")
+    for text in (b"publisher", b"tree"):
+        for page in pages_with(kept.path, text):
+            at = page * 4096 + kept.path.read_bytes()[page * 4096:].index(text)
+            flip(kept.path, rng, at)
+            if kept.starts():  # of an index, or the page was not in use
+                assert {d["name"] for d in world.server.json("devices")} == {"spine", "publisher", "reader"}
+                assert [s["share"] for s in world.server.json("shares")] == ["tree"]
+            kept.bring_back()
+    assert kept.starts()
+
+
+def test_a_damaged_database_of_an_agent_is_named_or_made_anew(world, rng):
+    """What it knew of files is found again by looking at them."""
+    for node in (world.publisher, world.reader):
+        kept = Keeper(node, "state.db")
+        size = kept.path.stat().st_size
+        for at in (20, *(rng.randrange(size) for _ in range(8))):
+            print(f"  {node.name}'s state.db: byte {flip(kept.path, rng, at)}")
+            if kept.starts():
+                publish_and_get(world, rng, kept)
+            else:
+                assert "weft join" in node.tail().splitlines()[-1]
+            kept.bring_back()
+        assert kept.starts()
+
+
+def does_or_says_why(kept, node, *arguments):
+    """NODE does it.  If the damage is in the way, somebody says so, and after a restart of whom it is the damage of, it is done.
+    False: it does not start again, and says why."""
+    command = node.begin(*arguments)
+    end = time.monotonic() + 5  # what waits, waits for the restart
+    while command.poll() is None and (time.monotonic() < end or not kept.node.says("is damaged")):
+        time.sleep(0.05)
+    if command.poll() is None or command.returncode not in (DONE, PARTLY):
+        assert kept.node.says(f"{kept.path.name} is damaged"), command.communicate()
+        kept.stop()
+        if not kept.starts():
+            command.communicate(timeout=PATIENCE)
+            return False
+        if kept.node is node:
+            node.wait_for_link()
+        _, err = command.communicate(timeout=PATIENCE)
+        command = node.begin(*arguments)
+    _, err = command.communicate(timeout=PATIENCE)
+    # What was received and is not known any more is the user's, as far as we can tell.
+    assert command.returncode == DONE or "--overwrite" in err, err
+    return True
+
+
+def publish_and_get(world, rng, kept):
+    write(world.src / "new", noise(rng, 1000))
+    for agent in (world.publisher, world.reader):
+        agent.wait_for_link()
+    if does_or_says_why(kept, world.publisher, "publish", world.src, "--share", "tree") and \
+            does_or_says_why(kept, world.reader, "get", "tree", world.dest):
+        if does_or_says_why(kept, world.reader, "get", "tree", world.dest, "--overwrite"):
+            assert_same(world.src, world.dest)
+
+
+@pytest.mark.parametrize("which", ["publisher", "reader"])
+def test_an_agent_whose_database_is_beyond_use_joins_again(world, rng, which):
+    """The same device; what was published and received is recognized."""
+    world.get()
+    node = getattr(world, which)
+    kept = Keeper(node, "state.db")
+    flip(kept.path, rng, 30)
+    assert not kept.starts()
+    for p in kept.all():
+        p.unlink()
+    node.run("join", world.invite(), "--name", which)
+    assert kept.starts()
+    node.wait_for_link()
+    write(world.src / "new", noise(rng, 1000))
+    world.publisher.run("publish", world.src, "--share", "tree")
+    got = world.reader.json("get", "tree", world.dest)
+    assert got["in_way"] == 0 and got["bytes_fetched"] == 1000
+    assert_same(world.src, world.dest)
