@@ -358,7 +358,7 @@ listener_new(struct loop *loop, size_t max, void (*on_conn)(void *ctx, struct co
 	l->on_conn = on_conn;
 	l->ctx = ctx;
 	l->max_origin = max;
-	l->max_callers = LISTENER_CALLERS;
+	l->max_callers = min_of(max_of(max / 2, (size_t)1), (size_t)LISTENER_CALLERS);
 	l->callers_end = &l->callers;
 	l->handshake_ms = LISTENER_HANDSHAKE_MS;
 	return l;

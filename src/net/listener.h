@@ -3,8 +3,8 @@
  *
  * At most MAX connections at once, those in their TLS handshake included, and so many from one
  * address (of IPv6: from one /64); beyond that new ones are closed at once.  A connection that does
- * not finish its handshake within LISTENER_HANDSHAKE_MS is closed; and when LISTENER_CALLERS are in
- * theirs, one that needs more than LISTENER_CALLER_MS makes way for the next.
+ * not finish its handshake within LISTENER_HANDSHAKE_MS is closed; and when LISTENER_CALLERS, or
+ * half of MAX, are in theirs, one that needs more than LISTENER_CALLER_MS makes way for the next.
  *
  * Threads    the loop's.
  * Errors     ERR_EXISTS when somebody listens there already, ERR_USAGE for an address that is none,
