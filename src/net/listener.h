@@ -18,7 +18,7 @@ struct listener;
 
 enum {
 	LISTENER_HANDSHAKE_MS = 10 * 1000,
-	LISTENER_CALLERS = 1024,   /* in their handshake at once: 40 KiB each */
+	LISTENER_CALLERS = 1024,   /* in their handshake at once: 48 KiB each */
 	LISTENER_CALLER_MS = 1000, /* ... which the oldest has when there are so many */
 	LISTENER_ADDRESS = 129,    /* "host:port" with NUL */
 };
