@@ -42,6 +42,6 @@ bytes_compare(struct bytes a, struct bytes b)
 static inline struct bytes
 bytes_slice(struct bytes b, size_t from, size_t n)
 {
-	return BYTES(
-	    from > 0 ? b.at + from : b.at, n); /* nothing is added to an empty view's NULL */
+	/* nothing is added to an empty view's NULL */
+	return BYTES(from > 0 ? b.at + from : b.at, n);
 }

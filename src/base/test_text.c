@@ -218,8 +218,8 @@ a_strangers_bytes_cannot_move_the_cursor(void **state)
 		{ BYTES_LIT("\x1b[2J\x7f"), "\\x1b[2J\\x7f" },
 		{ BYTES_LIT("\xff\xc3"), "\\xff\\xc3" },
 		{ BYTES_LIT("\xc2\x9b"), "\\xc2\\x9b" }, /* C1: an escape in one */
-		{ BYTES_LIT("a\xe2\x80\xaetxt"),
-		    "a\\xe2\\x80\\xaetxt" }, /* right-to-left override */
+		/* right-to-left override */
+		{ BYTES_LIT("a\xe2\x80\xaetxt"), "a\\xe2\\x80\\xaetxt" },
 		{ BYTES_LIT("\\x41"), "\\x5cx41" },
 	};
 	char out[100];

@@ -23,14 +23,14 @@ enum control_kind {
 	CONTROL_ROW = 2,      /* data: record */
 	CONTROL_PROGRESS = 3, /* record: job, phase, done, total (sizes), files_done, files_total,
 				 rate, eta, sources */
-	CONTROL_NOTE =
-	    4, /* record: text: a line for people on stderr (a skipped file, a file in the way) */
+	/* record: text: a line for people on stderr (a skipped file, a file in the way) */
+	CONTROL_NOTE = 4,
 	CONTROL_DONE = 5, /* record: code (enum err), text, status (exit status) */
 };
 enum {
 	CONTROL_VERSION = 1,
-	CONTROL_FRAME_MAX =
-	    256 * 1024, /* body: the longest request is 64 arguments of paths of 4 KiB */
+	/* body: the longest request is 64 arguments of paths of 4 KiB */
+	CONTROL_FRAME_MAX = 256 * 1024,
 	CONTROL_ARGS_MAX = 64,
 	CONTROL_HEADER = 5,
 	CONTROL_NAME_MAX = 31, /* verb, and name of an argument: a-z, 0-9, '-' */
@@ -74,8 +74,8 @@ void control_done_encode(const struct error *e, int status, struct buf *body);
 enum err control_done_decode(
     struct bytes body, struct error *ret, int *ret_status, struct error *e) must_check;
 /* Text that the daemon composed for people (a note, an error): hostile bytes in it are escaped
- * already, so the backslash stays; what cannot be seen or moves a cursor becomes '?'.  "" if absent.
- * Returns OUT, cut to N > 0 bytes. */
+ * already, so the backslash stays; what cannot be seen or moves a cursor becomes '?'.  "" if
+ * absent.  Returns OUT, cut to N > 0 bytes. */
 const char *control_text(struct bytes record, const char *name, char *out, size_t n);
 
 /* Exit statuses of the command line. */

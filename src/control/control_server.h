@@ -37,8 +37,8 @@ enum err control_server_open(struct loop *l, const char *socket_path, control_ha
 void control_server_close(struct control_server *s); /* NULL is fine */
 
 void control_call_row(struct control_call *c, struct bytes record);
-void control_call_progress(
-    struct control_call *c, struct bytes record); /* dropped when the reader is slow */
+/* dropped when the reader is slow */
+void control_call_progress(struct control_call *c, struct bytes record);
 void control_call_note(struct control_call *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* STATUS -1: from the code (control_exit_status).  E is NULL for OK. Frees C. */

@@ -66,9 +66,11 @@ malformed_requests_are_refused(void **state)
 		struct bytes bytes;
 		enum err want;
 	} cases[] = {
-		{ BYTES_LIT(""), ERR_PROTO }, { BYTES_LIT("\1"), ERR_PROTO },
+		{ BYTES_LIT(""), ERR_PROTO },
+		{ BYTES_LIT("\1"), ERR_PROTO },
 		{ BYTES_LIT("\2\3get\0"), ERR_USAGE }, /* another version */
-		{ BYTES_LIT("\1\3get\0"), OK }, { BYTES_LIT("\1\0\0"), ERR_PROTO }, /* no verb */
+		{ BYTES_LIT("\1\3get\0"), OK },
+		{ BYTES_LIT("\1\0\0"), ERR_PROTO }, /* no verb */
 		{ BYTES_LIT("\1\3GET\0"), ERR_PROTO },
 		{ BYTES_LIT("\1\3get\0x"), ERR_PROTO }, /* too long */
 		{ BYTES_LIT("\1\3get\1"), ERR_PROTO },  /* too short */
@@ -79,8 +81,8 @@ malformed_requests_are_refused(void **state)
 			    "b"),
 		    ERR_PROTO },                         /* longer than there is */
 		{ BYTES_LIT("\1\3get\101"), ERR_PROTO }, /* 65 arguments */
-		{ BYTES_LIT("\1\40aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\0"),
-		    ERR_PROTO }, /* a verb of 32 */
+		/* a verb of 32 */
+		{ BYTES_LIT("\1\40aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\0"), ERR_PROTO },
 	};
 
 	(void)state;

@@ -106,8 +106,8 @@ every_cut_and_every_wrong_byte_is_refused_or_read_within_bounds(void **state)
 
 	(void)state;
 	for (size_t n = 0; n < whole.len; n++) {
-		auto_free uint8_t *cut =
-		    mem_alloc(n + 1); /* on the heap: the sanitizer sees a read beyond */
+		/* on the heap: the sanitizer sees a read beyond */
+		auto_free uint8_t *cut = mem_alloc(n + 1);
 		memcpy(cut, whole.at, n);
 		bool between = false;
 		struct record_field f;

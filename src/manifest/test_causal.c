@@ -383,8 +383,8 @@ a_leaf_ends_when_it_knows_128_devices(void **state)
 	leaf_head(&b);
 	for (uint8_t i = 0; i < 128; i++) {
 		struct device_id d = device(i);
-		leaf_entry(&b, (char)(i + 1 + (i >= '.' - 1) + (i >= '/' - 2)), i,
-		    &d); /* neither "." nor "/" */
+		/* neither "." nor "/" */
+		leaf_entry(&b, (char)(i + 1 + (i >= '.' - 1) + (i >= '/' - 2)), i, &d);
 		if (i % 64 == 63)
 			assert_true(b.len < 8192);
 	}

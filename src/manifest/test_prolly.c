@@ -214,8 +214,8 @@ few_changes_share_almost_all_nodes(void **state)
 
 	rng_seed(&rng, 7);
 	build(&n, &rows);
-	assert_in_range(
-	    n.kept.len, 70, 160); /* 20,000 entries of 68 bytes at 16 KiB and one level above */
+	/* 20,000 entries of 68 bytes at 16 KiB and one level above */
+	assert_in_range(n.kept.len, 70, 160);
 	for (int i = 0; i < ROUNDS; i++) {
 		auto_(rows_clear) struct rows after = { 0 };
 		array_reserve(&after.v, rows.v.len + 1);

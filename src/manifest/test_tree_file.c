@@ -93,8 +93,8 @@ one_changed_chunk_of_a_large_file_costs_a_node_a_level(void **state)
 		assert_ok(tree_file_builder_finish(b, &en, &unit_error));
 		extra += n.kept.len - before;
 	}
-	assert_in_range(extra, 10,
-	    35); /* 112 nodes in a level and one above: two each, three where a boundary moves */
+	/* 112 nodes in a level and one above: two each, three where a boundary moves */
+	assert_in_range(extra, 10, 35);
 }
 
 static void

@@ -291,8 +291,8 @@ trees_are_walked_as_deep_as_paths_may_be(void **state)
 
 	memset(longest, 'n', RELPATH_NAME_MAX);
 	longest[RELPATH_NAME_MAX] = 0;
-	assert_int_equal(
-	    walk_nested(longest, 128, false, &asked), ERR_NOTFOUND); /* 128 * 256 - 1 = 32767 */
+	/* 128 * 256 - 1 = 32767 */
+	assert_int_equal(walk_nested(longest, 128, false, &asked), ERR_NOTFOUND);
 	assert_int_equal(walk_nested(longest, 129, false, &asked), ERR_PROTO);
 	assert_non_null(strstr(unit_error.text, "32768 bytes"));
 }

@@ -88,8 +88,8 @@ struct tree_iter;
 struct tree_iter *tree_iter_new(struct node_source source, const struct hash_id *root);
 void tree_iter_free(struct tree_iter *it);
 DEFINE_FREE_P(tree_iter)
-enum err tree_iter_next(struct tree_iter *it, struct tree_entry *ret,
-    struct error *e) must_check; /* ERR_NOTFOUND: end */
+/* ERR_NOTFOUND: end */
+enum err tree_iter_next(struct tree_iter *it, struct tree_entry *ret, struct error *e) must_check;
 enum err tree_find(struct node_source source, const struct hash_id *root, struct bytes name,
     struct buf *value, struct tree_item *items, struct tree_entry *ret, struct error *e) must_check;
 /* Follows PATH from ROOT; "" gives a directory entry for the root itself with size and entries 0.

@@ -19,10 +19,10 @@ struct version_vector {
 	v;
 };
 void version_vector_clear(struct version_vector *vv);
-uint64_t version_vector_get(
-    const struct version_vector *vv, const struct device_id *d); /* 0 if absent */
-void version_vector_raise(
-    struct version_vector *vv, const struct device_id *d, uint64_t seq); /* to the larger */
+/* 0 if absent */
+uint64_t version_vector_get(const struct version_vector *vv, const struct device_id *d);
+/* to the larger */
+void version_vector_raise(struct version_vector *vv, const struct device_id *d, uint64_t seq);
 void version_vector_copy(struct version_vector *to, const struct version_vector *from);
 /* To the larger of both; may grow beyond VERSION_VECTOR_MAX, which no commit takes. */
 void version_vector_merge(struct version_vector *to, const struct version_vector *from);

@@ -80,10 +80,12 @@ enum err fs_mkdir(int dir, struct relpath p, uint32_t mode, struct error *e) mus
 enum err fs_mkdirs(int dir, struct relpath p, uint32_t mode, struct error *e) must_check;
 enum err fs_unlink(int dir, struct relpath p, struct error *e) must_check;
 enum err fs_rmdir(int dir, struct relpath p, struct error *e) must_check;
-enum err fs_rename(int from_dir, struct relpath from, int to_dir, struct relpath to,
-    struct error *e) must_check; /* replaces */
-enum err fs_rename_new(int from_dir, struct relpath from, int to_dir, struct relpath to,
-    struct error *e) must_check; /* RENAME_NOREPLACE: ERR_EXISTS when TO is taken */
+/* replaces */
+enum err fs_rename(
+    int from_dir, struct relpath from, int to_dir, struct relpath to, struct error *e) must_check;
+/* RENAME_NOREPLACE: ERR_EXISTS when TO is taken */
+enum err fs_rename_new(
+    int from_dir, struct relpath from, int to_dir, struct relpath to, struct error *e) must_check;
 enum err fs_symlink(int dir, struct relpath p, struct bytes target, struct error *e) must_check;
 /* Empties RET first. */
 enum err fs_readlink(int dir, struct relpath p, struct buf *ret, struct error *e) must_check;
