@@ -1,6 +1,6 @@
 /*
- * The key within a stranger's certificate: refused by OpenSSL or by us, or a point of the curve that
- * encodes to bytes which decode to the same.  (The certificate around it is OpenSSL's, and the
+ * The key within a stranger's certificate: refused by OpenSSL or by us, or a point of the curve
+ * that encodes to bytes which decode to the same.  (The certificate around it is OpenSSL's, and the
  * handshake proves who holds the key.)
  */
 #include <openssl/err.h>

@@ -1,4 +1,5 @@
-/* Bytes to frames: each header is refused, or encodes to the same bytes; each raw payload is split without a gap. */
+/* Bytes to frames: each header is refused, or encodes to the same bytes; each raw payload is split
+ * without a gap. */
 #include "base/mem.h"
 #include "base/reader.h"
 #include "fuzz/fuzz.h"

@@ -1,4 +1,5 @@
-/* A text: refused with a reason, or an invite that formats to a text which parses to the same; and as an address. */
+/* A text: refused with a reason, or an invite that formats to a text which parses to the same; and
+ * as an address. */
 #include "base/mem.h"
 #include "base/text.h"
 #include "crypto/hash.h"
@@ -36,7 +37,8 @@ try_address(const char *text)
 		fuzz_require(*c > ' ' && *c < 0x7f && *c != '/' && *c != '[' && *c != ']');
 }
 
-/* The bytes with the sum that they should have, as text: so that what lies behind the sum is reached. */
+/* The bytes with the sum that they should have, as text: so that what lies behind the sum is
+ * reached. */
 static void
 try_bytes(const uint8_t *data, size_t size)
 {

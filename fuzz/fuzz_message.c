@@ -1,4 +1,5 @@
-/* A type and a payload: refused, or it encodes to a payload that means the same, and that one to itself. */
+/* A type and a payload: refused, or it encodes to a payload that means the same, and that one to
+ * itself. */
 #include "base/mem.h"
 #include "base/reader.h"
 #include "fuzz/fuzz.h"

@@ -1,8 +1,10 @@
 /*
- * A script for one connection: what the owner of a session does, and what a stranger sends it.  Whatever comes: states in
- * their order, each request one end, memory within the limits, nothing after the end.
+ * A script for one connection: what the owner of a session does, and what a stranger sends it.
+ * Whatever comes: states in their order, each request one end, memory within the limits, nothing
+ * after the end.
  *
- * First byte: who the other is (guest, member), which side dialed.  Then steps: a byte that says what, and its operands.
+ * First byte: who the other is (guest, member), which side dialed.  Then steps: a byte that says
+ * what, and its operands.
  */
 #include "base/mem.h"
 #include "base/reader.h"
@@ -12,8 +14,8 @@
 enum { OWNERS = 64 };
 
 struct script {
-	struct session *s,
-	    *other; /* other: an honest one, whose words the script may send as well */
+	/* other: an honest one, whose words the script may send as well */
+	struct session *s, *other;
 	struct reader r;
 	uint64_t now;
 	bool guest, closed;

@@ -1,6 +1,6 @@
 /*
- * DATA frames against a unit: only leaves that match are told, in their places; and serve, asked for any runs, gives frames
- * that are accepted.
+ * DATA frames against a unit: only leaves that match are told, in their places; and serve, asked
+ * for any runs, gives frames that are accepted.
  */
 #include "base/mem.h"
 #include "base/reader.h"
@@ -68,7 +68,8 @@ fill(const struct content *c, const struct serve_frame *f, struct block *b)
 	b->len = f->payload;
 }
 
-/* The frames of any runs; each is spoiled if the script says so, and then either refused or told truly. */
+/* The frames of any runs; each is spoiled if the script says so, and then either refused or told
+ * truly. */
 static void
 serve_all(struct content *c, struct reader *r)
 {

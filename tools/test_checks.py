@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Plant violations in a small tree and see that the checks find each of them.  usage: test_checks.py TOOLS_DIR"""
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
 TOOLS = pathlib.Path(sys.argv[1]).resolve()
-RULES = "base:\nshop: base\n<curses.h: base\n"
+RULES = "base:\nshop: base\n<curses.h: base\n<>: stdio.h sys/*\n"
 failed = 0
 
 
@@ -44,13 +45,26 @@ def symbols(what, files, status, says=""):
         expect(what, [TOOLS / "check_symbols.sh", root, root / "build"], status, says)
 
 
+def banned(name):
+    """A call of NAME does not compile, and the message says what to use."""
+    with tempfile.TemporaryDirectory() as d:
+        path = pathlib.Path(d, "a.c")
+        path.write_text(f"void a(char *b); void a(char *b) {{ (void){name}(b); }}\n")
+        expect(f"the banned {name}", ["cc", "-Werror=implicit-function-declaration", "-include", TOOLS.parent / "src/base/banned.h",
+                                      "-c", path, "-o", pathlib.Path(d, "a.o")], 1, "banned_use_")
+
+
 layers("what is allowed", {
     "src/base/a.c": '#include <curses.h>\n#include "base/a.h"\n',
     "src/shop/b.c": '#include <stdio.h>\n# include "base/a.h"\n',
-    "src/shop/test_b.c": '#include "tests/check.h"\n',
+    "src/shop/test_b.c": '#include "tests/check.h"\n#include <cmocka.h>\n#include <sys/stat.h>\n',
 }, 0)
 layers("a module above", {"src/base/a.c": '\n#include "shop/b.h"\n'}, 1, "src/base/a.c:2: base may not include shop/b.h")
-layers("a closed door", {"src/shop/b.h": "#include <curses.h>\n"}, 1, "src/shop/b.h:1: shop may not include curses.h")
+layers("a closed door", {"src/shop/b.h": "#include <curses.h>\n"}, 1,
+       "src/shop/b.h:1: shop may not include curses.h, only base may")
+layers("a library without a door", {"src/base/a.c": "#include <curl/curl.h>\n"}, 1,
+       "src/base/a.c:1: curl/curl.h has no door in tools/layers.txt")
+layers("the library of tests from the program", {"src/base/a.c": "#include <cmocka.h>\n"}, 1, "cmocka.h has no door")
 layers("a path not from src", {"src/shop/b.c": '#include "b.h"\n'}, 1, "shop may not include b.h")
 layers("a way out", {"src/shop/b.c": '#include "../tests/check.h"\n'}, 1, "may not include")
 layers("tests from the program", {"src/shop/b.c": '#include "tests/check.h"\n'}, 1, "may not include tests/check.h")
@@ -72,6 +86,9 @@ symbols("what a longer header owns", {
 }, 1, "till.c exports till_drawer_n")
 symbols("a word of the file", {"src/shop/till.h": "", "src/shop/till_drawer.c": "int drawer_n;\n"}, 0)
 symbols("nothing built", {"src/shop/till.h": ""}, 1, "is it built?")
+
+for function in re.findall(r"^#define (\w+) +banned_use_", (TOOLS.parent / "src/base/banned.h").read_text(), flags=re.M):
+    banned(function)
 
 print("all checks find what was planted" if not failed else f"{failed} wrong")
 sys.exit(failed > 0)

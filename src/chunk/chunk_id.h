@@ -38,12 +38,11 @@ chunk_id_leaf_len(uint32_t chunk_len, uint32_t leaf)
 	return chunk_len - from < CHUNK_LEAF ? chunk_len - from : CHUNK_LEAF;
 }
 /* Hashes the leaves of a whole chunk and names it.  RET_LEAVES may be NULL. */
-void chunk_id_of(enum hash_alg alg, struct bytes chunk, struct leaf_list *ret_leaves,
-    struct hash_id *ret);
+void chunk_id_of(
+    enum hash_alg alg, struct bytes chunk, struct leaf_list *ret_leaves, struct hash_id *ret);
 /* The name that a leaf list implies. */
-void chunk_id_of_leaves(enum hash_alg alg, uint32_t chunk_len, const struct leaf_list *l,
-    struct hash_id *ret);
+void chunk_id_of_leaves(
+    enum hash_alg alg, uint32_t chunk_len, const struct leaf_list *l, struct hash_id *ret);
 /* Does LEAVES belong to the chunk ID of CHUNK_LEN bytes? */
-bool chunk_id_leaves_match(const struct hash_id *id, uint32_t chunk_len,
-    const struct leaf_list *l);
+bool chunk_id_leaves_match(const struct hash_id *id, uint32_t chunk_len, const struct leaf_list *l);
 bool chunk_id_matches(const struct hash_id *id, struct bytes chunk);

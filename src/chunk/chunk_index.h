@@ -26,8 +26,8 @@ struct chunk_index_pack {
 	uint64_t number;
 	uint64_t bytes;   /* how far the index knows the file */
 	uint64_t objects; /* of which the index says that they lie here */
-	uint64_t raw, packed,
-	    live;    /* their bytes: as they are, packed, and of their whole records */
+	/* their bytes: as they are, packed, and of their whole records */
+	uint64_t raw, packed, live;
 	bool doomed; /* nothing in it counts any more: its file may be deleted */
 };
 
@@ -53,18 +53,20 @@ enum err chunk_index_totals(
     struct chunk_index *x, struct chunk_index_pack *ret, struct error *e) must_check;
 
 enum err chunk_index_begin(struct chunk_index *x, struct error *e) must_check;
-enum err chunk_index_commit(
-    struct chunk_index *x, struct error *e) must_check; /* on failure rolled back */
+/* on failure rolled back */
+enum err chunk_index_commit(struct chunk_index *x, struct error *e) must_check;
 void chunk_index_rollback(struct chunk_index *x);
 
 /* In a transaction.  Each says (RET may be NULL) whether it changed anything. */
+/* not when the id is there already */
 enum err chunk_index_add(struct chunk_index *x, const struct chunk_place *p, bool *ret_added,
-    struct error *e) must_check; /* not when the id is there already */
+    struct error *e) must_check;
 /* The object lies at P, wherever it was before. */
 enum err chunk_index_replace(
     struct chunk_index *x, const struct chunk_place *p, struct error *e) must_check;
+/* not when it lies elsewhere */
 enum err chunk_index_remove(struct chunk_index *x, const struct chunk_place *p, bool *ret_removed,
-    struct error *e) must_check; /* not when it lies elsewhere */
+    struct error *e) must_check;
 enum err chunk_index_move(struct chunk_index *x, const struct chunk_place *from,
     const struct chunk_place *to, bool *ret_moved,
     struct error *e) must_check; /* not when it does not lie at FROM */

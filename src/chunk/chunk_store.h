@@ -79,8 +79,8 @@ enum err chunk_store_get_leaves(struct chunk_store *s, const struct hash_id *id,
     uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves,
     struct error *e) must_check;
 /* Node bytes appended to OUT, verified. */
-enum err chunk_store_get_node(struct chunk_store *s, const struct hash_id *id, struct buf *out,
-    struct error *e) must_check;
+enum err chunk_store_get_node(
+    struct chunk_store *s, const struct hash_id *id, struct buf *out, struct error *e) must_check;
 bool chunk_store_has(struct chunk_store *s, const struct hash_id *id);
 /* Which of N ids (STRIDE bytes apart) are here: HAVE[i] is set to true or false. */
 enum err chunk_store_has_many(struct chunk_store *s, const struct hash_id *ids, size_t n,
@@ -90,17 +90,17 @@ struct chunk_store_stats {
 	uint64_t objects, raw_bytes, packed_bytes, packs, pack_bytes, dead_bytes;
 };
 /* As of the last commit. */
-enum err chunk_store_stats(struct chunk_store *s, struct chunk_store_stats *ret,
-    struct error *e) must_check;
+enum err chunk_store_stats(
+    struct chunk_store *s, struct chunk_store_stats *ret, struct error *e) must_check;
 
 /* -- garbage collection: one at a time, and not together with a check (ERR_AGAIN) -- */
 
 enum err chunk_store_gc_begin(struct chunk_store *s, struct error *e) must_check;
-enum err chunk_store_gc_mark(struct chunk_store *s, const struct hash_id *id,
-    struct error *e) must_check;
+enum err chunk_store_gc_mark(
+    struct chunk_store *s, const struct hash_id *id, struct error *e) must_check;
 /* Ends the collection, also when it fails.  RET_FREED_BYTES may be NULL. */
-enum err chunk_store_gc_sweep(struct chunk_store *s, uint64_t *ret_freed_bytes,
-    struct error *e) must_check;
+enum err chunk_store_gc_sweep(
+    struct chunk_store *s, uint64_t *ret_freed_bytes, struct error *e) must_check;
 void chunk_store_gc_abort(struct chunk_store *s); /* without a collection, nothing */
 
 /* -- checking -- */

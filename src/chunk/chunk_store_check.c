@@ -2,8 +2,8 @@
  * The check walks the packs one after the other, as they lie on the disk, and verifies every object
  * of which the index says that it lies there.  When the index counts more objects in a pack than
  * the walk has met, heads of records (or that of the file) are damaged; then the objects of such
- * packs are looked at through the index, once for all packs together: of those that the walk did not
- * meet the good ones are copied to the newest pack, the bad ones reported.
+ * packs are looked at through the index, once for all packs together: of those that the walk did
+ * not meet the good ones are copied to the newest pack, the bad ones reported.
  */
 #include <inttypes.h>
 

@@ -54,7 +54,7 @@ chunk_store_commit_clear(struct chunk_store *s)
 {
 	rows_clear(&s->fresh);
 	rows_clear(&s->leaving);
-	array_each(f, &s->full)
+	array_each (f, &s->full)
 		cleanup_close(&f->fd);
 	array_clear(&s->full);
 }
@@ -131,7 +131,7 @@ take_batch(struct chunk_store *s, struct batch *b, struct error *e)
 		return r;
 	b->n_full = s->full.len;
 	b->packs = mem_array(struct chunk_store_full, b->n_full + 1);
-	array_each(f, &s->full)
+	array_each (f, &s->full)
 		b->packs[b->n++] = *f;
 	if (s->writer.fd >= 0)
 		b->packs[b->n++] = (struct chunk_store_full){ .fd = s->writer.fd,
@@ -222,7 +222,7 @@ undo_batch(struct chunk_store *s)
 
 	s->fresh = s->leaving;
 	s->leaving = (struct chunk_store_rows){ 0 };
-	array_each(row, &newer.rows)
+	array_each (row, &newer.rows)
 		rows_add(&s->fresh, row);
 	rows_clear(&newer);
 }
@@ -305,7 +305,7 @@ write_again(struct chunk_store *s, struct chunk_store_row *row, struct error *e)
 static void
 abandon_packs(struct chunk_store *s, uint64_t first)
 {
-	array_each(f, &s->full)
+	array_each (f, &s->full)
 		if (f->number < first) {
 			cleanup_close(&f->fd);
 			f->fd = -1;
@@ -374,7 +374,8 @@ chunk_store_commit_turn(struct chunk_store *s, struct error *e)
 	enum err r = heal_if_broken(s, e);
 	if (r == OK)
 		r = next_pack(s, e);
-	s->appended++; /* something to commit: the pack that was finished, even if no other could be begun */
+	/* Something to commit: the pack that was finished, even if no other could be begun. */
+	s->appended++;
 	pthread_mutex_unlock(&s->lock);
 	enum err c = chunk_store_commit(s, r == OK ? e : NULL);
 	return r == OK ? c : r;

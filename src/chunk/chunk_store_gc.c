@@ -2,8 +2,8 @@
  * Garbage collection.
  *
  * Terms.  Marked: the caller said keep.  Touched: put again, or found by has, while the collection
- * runs.  New: lies at or behind the place where the newest pack ended when the collection began.  An
- * object that is none of the three is dead.
+ * runs.  New: lies at or behind the place where the newest pack ended when the collection began.
+ * An object that is none of the three is dead.
  *
  * Marks are eight bytes each in a nameless file (a store of 10 TB has 40 million objects: 320 MB
  * there, next to nothing in memory).  The sweep sorts them and walks the index beside them, both in
@@ -14,9 +14,9 @@
  * put that comes later does not find the row and stores the object anew.
  *
  * Then space is given back: packs without live objects are deleted, of packs at most half alive the
- * living are copied to the newest pack, committed, and then the old one is deleted.  The newest pack
- * is no exception: when it is to go, another one is begun first.  Every pack is walked before it is
- * deleted, so a wrong count cannot lose an object.
+ * living are copied to the newest pack, committed, and then the old one is deleted.  The newest
+ * pack is no exception: when it is to go, another one is begun first.  Every pack is walked before
+ * it is deleted, so a wrong count cannot lose an object.
  */
 #include <inttypes.h>
 
@@ -25,8 +25,8 @@
 #include "chunk/chunk_store_inner.h"
 
 enum {
-	HALF = 2,             /* packs of which at most one part in so many is alive are given back */
-	SCAN = 1024,          /* rows looked at together, and deleted in one transaction */
+	HALF = 2,    /* packs of which at most one part in so many is alive are given back */
+	SCAN = 1024, /* rows looked at together, and deleted in one transaction */
 	TOUCH_BITS = 1 << 22, /* half a MiB */
 	PACKS = 64,           /* rows of packs read together */
 };
@@ -264,8 +264,7 @@ give_back_packs(struct chunk_store *s, uint64_t share, uint64_t *freed, struct e
 		for (size_t i = 0; i < n; i++) {
 			const struct chunk_index_pack *p = &packs[i];
 			after = p->number;
-			if (p->number >= newest ||
-			    p->live > (share > 0 ? p->bytes / share : 0))
+			if (p->number >= newest || p->live > (share > 0 ? p->bytes / share : 0))
 				continue;
 			r = give_back(s, p, freed, &now);
 			if (r == ERR_NOSPACE)

@@ -75,8 +75,8 @@ struct chunk_store {
 	enum chunk_store_task task;
 	struct chunk_place gc_from; /* what lies here or beyond was put after gc_begin */
 	struct mark_set gc_marks;
-	struct bitset
-	    gc_touched; /* hashed: may spare a dead object until the next time, never the reverse */
+	/* hashed: may spare a dead object until the next time, never the reverse */
+	struct bitset gc_touched;
 };
 
 /* -- chunk_store.c -- */

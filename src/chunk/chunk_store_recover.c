@@ -60,7 +60,8 @@ compare_numbers(const void *number, const void *of)
 	return (a > b) - (a < b);
 }
 
-/* Of N structs that begin with a number, in ascending order, that of NUMBER; NULL if there is none. */
+/* Of N structs that begin with a number, in ascending order, that of NUMBER; NULL if there is none.
+ */
 static const void *
 find_number(const void *at, size_t n, size_t size, uint64_t number)
 {

@@ -18,5 +18,5 @@ enum codec { CODEC_RAW = 0, CODEC_ZSTD = 1 };
  */
 enum codec codec_pack(struct bytes b, struct buf *out);
 /* Exactly N bytes to TO, or ERR_CORRUPT. */
-enum err codec_unpack(enum codec c, struct bytes packed, void *to, size_t n,
-    struct error *e) must_check;
+enum err codec_unpack(
+    enum codec c, struct bytes packed, void *to, size_t n, struct error *e) must_check;

@@ -17,8 +17,8 @@ enum {
 	PACK_VERSION = 1,
 	PACK_SALT = 16,
 	PACK_HEAD = 48, /* of the file */
-	PACK_RECORD_HEAD =
-	    56, /* of each record; leaf hashes (chunks only) and packed content follow */
+	/* of each record; leaf hashes (chunks only) and packed content follow */
+	PACK_RECORD_HEAD = 56,
 	PACK_NODE_MAX = 256 * 1024,
 	PACK_RECORD_MAX = PACK_RECORD_HEAD + CHUNK_LEAVES_MAX * HASH_BYTES + CHUNK_MAX,
 };

@@ -134,8 +134,8 @@ pack_writer_append(struct pack_writer *w, const struct pack_record *r,
 bool
 pack_writer_peek(const struct pack_writer *w, uint64_t off, void *to, size_t n)
 {
-	uint64_t at =
-	    off - w->written; /* wraps, to what is far too large, for what is in the file */
+	/* wraps, to what is far too large, for what is in the file */
+	uint64_t at = off - w->written;
 
 	if (at > w->ahead.len || n > w->ahead.len - at)
 		return false;

@@ -88,8 +88,8 @@ each_damaged_object_is_named_once_and_forgotten(void **state)
 	uint64_t packs = test_store_stats(t).packs;
 	for (uint64_t n = 1; n <= packs; n++) {
 		int fd = test_store_open_pack(t, n);
-		test_store_flip(fd,
-		    70000); /* inside the first or second object: the big ones fill a pack by two */
+		/* inside the first or second object: the big ones fill a pack by two */
+		test_store_flip(fd, 70000);
 		close(fd);
 	}
 	check_ok(chunk_store_check(t->s, note, &told, &bad, &e), e);

@@ -226,8 +226,8 @@ packs_more_than_half_alive_are_left_alone(void **state)
 
 struct busy {
 	struct test_store *t;
-	uint64_t
-	    kept; /* objects below this are marked by everybody and must be there at every moment */
+	/* objects below this are marked by everybody and must be there at every moment */
+	uint64_t kept;
 	atomic_bool stop;
 	pthread_t reader, writer;
 };

@@ -424,8 +424,8 @@ leftovers_in_the_packs_directory_do_no_harm(void **state)
 	test_store_put(t, 0, 10);
 	test_store_commit(t);
 	close_store(t);
-	close(
-	    open(empty, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); /* a crash just after it was made */
+	/* a crash just after it was made */
+	close(open(empty, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	close(open(other, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	assert_int_equal(mkdir(dir, 0700), 0);
 	test_store_open(t);

@@ -30,8 +30,8 @@ check_clocks(struct doctor *d, struct bytes record)
 		doctor_say(d, "clock", state, NULL, "within %s of the server's", how);
 	else
 		doctor_say(d, "clock", state,
-		    "let NTP keep both (timedatectl set-ntp true): the server refuses who is half a "
-		    "day off",
+		    "let NTP keep both (timedatectl set-ntp true): the server refuses who is "
+		    "half a day off",
 		    "%s %s the server's", how, ahead ? "ahead of" : "behind");
 }
 

@@ -1,10 +1,11 @@
 /*
  * device_key: key pairs and the names that follow from them.
  *
- * A device makes its key itself and never sends the private half.  A public key is an algorithm byte and its
- * bytes: ECDSA P-256 is KEY_P256 with the 33-byte compressed point.  A device id is the SHA-256 of those 34
- * bytes; as text base32 in groups of 13 with dashes (52 characters + 3 dashes), parsed in any case and grouping.
- * An authority is the same kind of key; everything takes either.
+ * A device makes its key itself and never sends the private half.  A public key is an algorithm
+ * byte and its bytes: ECDSA P-256 is KEY_P256 with the 33-byte compressed point.  A device id is
+ * the SHA-256 of those 34 bytes; as text base32 in groups of 13 with dashes (52 characters + 3
+ * dashes), parsed in any case and grouping.  An authority is the same kind of key; everything takes
+ * either.
  *
  * Signatures are ECDSA over SHA-256, raw r || s, 64 bytes, behind an algorithm byte.
  *

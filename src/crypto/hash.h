@@ -1,9 +1,10 @@
 /*
- * hash: identities of everything.  An id is an algorithm byte and 32 bytes, so that the algorithm can change
- * without touching whoever carries ids.
+ * hash: identities of everything.  An id is an algorithm byte and 32 bytes, so that the algorithm
+ * can change without touching whoever carries ids.
  *
- * Every kind of object has its own prefix byte, hashed first, so bytes of one kind never pass for another
- * (docs/format-ids.md).  SHA-256 (FIPS 180-4) is the default; SHA-512/256 exists so that agility is tested.
+ * Every kind of object has its own prefix byte, hashed first, so bytes of one kind never pass for
+ * another (docs/format-ids.md).  SHA-256 (FIPS 180-4) is the default; SHA-512/256 exists so that
+ * agility is tested.
  *
  * Threads    any.
  */
@@ -20,16 +21,16 @@ enum hash_alg { HASH_SHA256 = 1, HASH_SHA512_256 = 2 };
 #define HASH_DEFAULT HASH_SHA256
 
 enum hash_kind {
-	HASH_LEAF = 0,        /* 0 | bytes of the leaf                       (without a name of its own) */
-	HASH_CHUNK = 1,       /* 1 | length u64 | leaf hashes */
-	HASH_TREE = 2,        /* 2 | node bytes: directory node of the content tree */
-	HASH_FILE = 3,        /* 3 | node bytes: chunk-list node */
-	HASH_CAUSAL = 4,      /* 4 | node bytes: node of the causal tree */
-	HASH_COMMIT = 5,      /* 5 | commit bytes with its signature */
-	HASH_STATEMENT = 6,   /* 6 | statement bytes with its signature */
-	HASH_SHARE = 7,       /* 7 | body of the share's first statement: the share id */
-	HASH_DEVICE = 8,      /* reserved; a device id is the plain SHA-256 of its public key bytes */
-	HASH_SIGNED = 9,      /* 9 | domain text | 0 | body: what a signature signs */
+	HASH_LEAF = 0, /* 0 | bytes of the leaf                       (without a name of its own) */
+	HASH_CHUNK = 1,     /* 1 | length u64 | leaf hashes */
+	HASH_TREE = 2,      /* 2 | node bytes: directory node of the content tree */
+	HASH_FILE = 3,      /* 3 | node bytes: chunk-list node */
+	HASH_CAUSAL = 4,    /* 4 | node bytes: node of the causal tree */
+	HASH_COMMIT = 5,    /* 5 | commit bytes with its signature */
+	HASH_STATEMENT = 6, /* 6 | statement bytes with its signature */
+	HASH_SHARE = 7,     /* 7 | body of the share's first statement: the share id */
+	HASH_DEVICE = 8,    /* reserved; a device id is the plain SHA-256 of its public key bytes */
+	HASH_SIGNED = 9,    /* 9 | domain text | 0 | body: what a signature signs */
 };
 
 enum { HASH_BYTES = 32, HASH_ID_BYTES = 33, HASH_ID_TEXT = 54 /* base32 and NUL */ };
@@ -64,10 +65,11 @@ bool hash_id_parse(const char *text, struct hash_id *ret);
 /* First characters, for people: 10 characters and NUL. */
 const char *hash_id_short(const struct hash_id *id, char out[static 11]);
 
-/* H(kind | parts...).  Made for small objects too: some 50 ns above the bare hash, the context is per thread. */
+/* H(kind | parts...).  Made for small objects too: some 50 ns above the bare hash, the context is
+ * per thread. */
 void hash_object(enum hash_alg alg, enum hash_kind kind, struct bytes a, struct hash_id *ret);
-void hash_object2(enum hash_alg alg, enum hash_kind kind, struct bytes a, struct bytes b,
-    struct hash_id *ret);
+void hash_object2(
+    enum hash_alg alg, enum hash_kind kind, struct bytes a, struct bytes b, struct hash_id *ret);
 /* H(0 | bytes) without the algorithm byte. */
 void hash_leaf(enum hash_alg alg, struct bytes leaf, uint8_t out[static HASH_BYTES]);
 /* Plain SHA-256 of two parts. */

@@ -322,8 +322,8 @@ a_close_is_told_from_a_line_that_was_cut(void **state)
 	connect_pair(p);
 	assert_ok(tls_write(p->client.tls, BYTES_LIT("last words"), &unit_error));
 	carry(p->client.tls, p->server.tls, SIZE_MAX);
-	assert_int_equal(
-	    drain(p->server.tls, &got), ERR_AGAIN); /* if the line ends now, something is missing */
+	/* if the line ends now, something is missing */
+	assert_int_equal(drain(p->server.tls, &got), ERR_AGAIN);
 	tls_shutdown(p->client.tls);
 	assert_true(tls_output(p->client.tls).len > 0);
 	carry(p->client.tls, p->server.tls, SIZE_MAX);

@@ -1,4 +1,5 @@
-/* Who is let in and who is not: the other end is OpenSSL itself over memory BIOs, and does as it likes. */
+/* Who is let in and who is not: the other end is OpenSSL itself over memory BIOs, and does as it
+ * likes. */
 #include "crypto/test_tls_pair.h"
 
 #include <openssl/err.h>

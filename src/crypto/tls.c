@@ -15,7 +15,8 @@
 enum {
 	RECORD_MAX = 16 * 1024,    /* plaintext in a record */
 	RECORD_EXTRA = 5 + 1 + 16, /* header, type, tag */
-	/* Beyond TLS_OUT_MAX, for what tls_write did not ask for: handshake, alerts, key updates. */
+	/* Beyond TLS_OUT_MAX, for what tls_write did not ask for: handshake, alerts, key updates.
+	 */
 	OUT_SLACK = 32 * 1024,
 };
 

@@ -50,8 +50,8 @@ make_certificate(EVP_PKEY *pkey)
 	return take_ptr(x);
 }
 
-/* OpenSSL reads the key as well, and knows the curve: an x with a wrong y, which has the id of the x
- * with the right one, goes no further than here. */
+/* OpenSSL reads the key as well, and knows the curve: an x with a wrong y, which has the id of the
+ * x with the right one, goes no further than here. */
 static bool
 key_of_certificate(X509 *x, struct public_key *ret)
 {

@@ -27,8 +27,8 @@ struct db {
 /* Fills *E from what SQLite said to D; RC is the extended code.  Returns our code. */
 #define db_fail(d, rc, what, e) db_fail_at((d), (rc), (what), HERE, (e))
 enum err db_fail_at(struct db *d, int rc, const char *what, const char *where, struct error *e);
-/* As if SQLite had met what a fault point asks for: a full disk, somebody else's lock, a failed read
- * or write. */
+/* As if SQLite had met what a fault point asks for: a full disk, somebody else's lock, a failed
+ * read or write. */
 #define db_fail_fault(d, sys, what, e) db_fail_fault_at((d), (sys), (what), HERE, (e))
 enum err db_fail_fault_at(
     struct db *d, int sys, const char *what, const char *where, struct error *e);

@@ -76,14 +76,17 @@ enum err dest_discard(const char *path, int64_t job, int job_dir, struct error *
 /* Removes trash older than 30 days. */
 void dest_expire_trash(const char *path, int64_t now_ns);
 
-/* weft verify: re-hashes what is on disk under ROOT (both kinds) against its snapshot; names every
- * difference. */
+/* weft verify: re-hashes what is on disk under ROOT (both kinds) against its snapshot; names every entry
+ * of the snapshot that is not here as it was.  Files that the snapshot does not have are no difference.
+ * A directory that is gone as a whole, and a file that was published alone, have the path "".
+ * ERR_NOTFOUND: PATH is not in the snapshot. */
 struct dest_verify_opts {
 	const struct root *root;
 	struct node_source nodes;
 	struct relpath path; /* "" for all */
 	atomic_bool *cancel;
-	/* WHAT: "missing", "size differs", "content differs", "mode differs", "time differs" ... */
+	/* WHAT: "missing", "another type of file", "size differs", "content differs", "target differs",
+	 * "mode differs", "time differs" (of a file), or why it cannot be read. */
 	void (*on_difference)(void *ctx, struct relpath path, const char *what);
 	void (*on_progress)(void *ctx, uint64_t files, uint64_t bytes);
 	void *ctx;

@@ -104,6 +104,15 @@ in_way(const struct subject *s, struct dest_file *f)
 	dest_note(s->p->d, s->pair->path, (enum dest_why)f->why, NULL);
 }
 
+static void
+replace_or_leave(const struct subject *s, struct dest_file *f, bool ours)
+{
+	if (ours || same_target(s, s->pair->old))
+		f->action = DEST_REPLACE;
+	else
+		in_way(s, f);
+}
+
 /* What is ours and unchanged is told apart without being read. */
 static bool
 is_known_same(const struct subject *s)
@@ -146,53 +155,45 @@ judge_file(const struct subject *s, struct dest_file *f, struct error *e)
 	if (same) {
 		f->action = set_or_keep(s);
 		f->adopted = 1;
-	} else if (ours || old || same_target(s, pair->old)) {
-		f->action = DEST_REPLACE;
 	} else {
-		in_way(s, f);
+		replace_or_leave(s, f, ours || old);
 	}
 	return OK;
 }
 
+/* A symlink, or a directory whose mode and time are then looked at. */
 static void
-judge_symlink(const struct subject *s, struct dest_file *f)
+judge_other(const struct subject *s, struct dest_file *f)
 {
-	if (same_target(s, s->pair->new))
-		f->action = DEST_KEEP;
-	else if (is_ours(s) || same_target(s, s->pair->old))
-		f->action = DEST_REPLACE;
-	else
-		in_way(s, f);
-}
-
-static void
-judge_dir(const struct subject *s, struct dest_file *f)
-{
-	if (s->st.type == FS_DIR)
+	if (f->type == TREE_DIR && s->st.type == FS_DIR)
 		f->action = set_or_keep(s);
-	else if (is_ours(s) || same_target(s, s->pair->old))
-		f->action = DEST_REPLACE;
+	else if (f->type == TREE_SYMLINK && same_target(s, s->pair->new))
+		f->action = DEST_KEEP;
 	else
-		in_way(s, f);
+		replace_or_leave(s, f, is_ours(s));
 }
 
-/* Looks: ERR_NOTFOUND when nothing stands there. */
+/* *RET_THERE: something stands there. */
 static enum err
-look(struct dest_planner *p, const struct dest_pair *pair, struct subject *s, struct error *e)
+look(struct dest_planner *p, const struct dest_pair *pair, struct subject *s, bool *ret_there,
+    struct error *e)
 {
 	struct error why;
 
+	*ret_there = false;
 	*s = (struct subject){
 		.p = p, .pair = pair, .level = dest_level_top(p), .name = dest_name_of(pair->path)
 	};
+	if (s->level->fd < 0)
+		return OK;
 	enum err r = dest_level_known(p, s->level, BYTES(s->name.text, s->name.len), &s->known, e);
-
 	if (r != OK)
 		return r;
 	r = fs_stat_at(s->level->fd, s->name, &s->st, &why);
 	if (r != OK && why.sys == EACCES && dest_level_open_up(s->level))
 		r = fs_stat_at(s->level->fd, s->name, &s->st, &why);
-	return r == OK ? OK : dest_fail(e, &why);
+	*ret_there = r == OK;
+	return r == OK || r == ERR_NOTFOUND ? OK : dest_fail(e, &why);
 }
 
 enum err
@@ -201,14 +202,11 @@ dest_judge(
 {
 	const struct dest_level *l = dest_level_top(p);
 	struct subject s;
+	bool there;
 
 	f->action = l->blocked ? DEST_SKIP : DEST_MAKE;
-	if (l->fd < 0)
-		return OK;
-	enum err r = look(p, pair, &s, e);
-	if (r == ERR_NOTFOUND)
-		return OK;
-	if (r != OK)
+	enum err r = look(p, pair, &s, &there, e);
+	if (r != OK || !there)
 		return r;
 	f->was = dest_stat_of(&s.st);
 	/* Goes when nothing of the user's is in it. */
@@ -216,10 +214,8 @@ dest_judge(
 		f->action = DEST_REPLACE;
 	else if (f->type == TREE_FILE)
 		return judge_file(&s, f, e);
-	else if (f->type == TREE_SYMLINK)
-		judge_symlink(&s, f);
 	else
-		judge_dir(&s, f);
+		judge_other(&s, f);
 	return OK;
 }
 
@@ -228,14 +224,11 @@ dest_judge_gone(struct dest_planner *p, const struct dest_pair *pair, struct des
     bool *ret_ours, struct error *e)
 {
 	struct subject s;
+	bool there;
 
 	*ret_ours = false;
-	if (dest_level_top(p)->fd < 0)
-		return OK;
-	enum err r = look(p, pair, &s, e);
-	if (r == ERR_NOTFOUND)
-		return OK;
-	if (r != OK)
+	enum err r = look(p, pair, &s, &there, e);
+	if (r != OK || !there)
 		return r;
 	g->was = dest_stat_of(&s.st);
 	g->mode = s.st.mode;

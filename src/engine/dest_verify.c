@@ -1,3 +1,8 @@
+/*
+ * Is everything of the snapshot here as it was?  What the snapshot does not have is the user's and no
+ * difference; so the times of directories, which change with whatever is put into them, say nothing.
+ */
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -8,13 +13,16 @@
 struct verifier {
 	const struct dest_verify_opts *o;
 	int dir;
+	char *as; /* name in dir of a file that was published alone; owned, or NULL */
 	uint8_t *room;
-	uint64_t files, bytes, differences;
+	uint64_t entries, files, bytes, differences;
 };
 
 static void
 differ(struct verifier *v, struct relpath path, const char *what)
 {
+	if (v->as != NULL)
+		path = (struct relpath){ "", 0 };
 	v->differences++;
 	if (v->o->on_difference != NULL)
 		v->o->on_difference(v->o->ctx, path, what);
@@ -54,14 +62,16 @@ verify_entry(struct verifier *v, struct relpath path, const struct tree_entry *e
 	};
 	auto_buf struct buf target = BUF(TREE_LINK_MAX);
 	struct fs_stat st;
+	struct error why;
 
-	enum err r = fs_stat_at(v->dir, path, &st, e);
-	if (r == ERR_NOTFOUND) {
-		differ(v, path, "missing");
+	v->entries++;
+	enum err r = fs_stat_at(v->dir, path, &st, &why);
+	if (r != OK) {
+		/* Where a directory was, something else may stand, or none that lets us in. */
+		bool is_gone = r == ERR_NOTFOUND || why.sys == ENOTDIR || why.sys == ELOOP;
+		differ(v, path, is_gone ? "missing" : why.text);
 		return OK;
 	}
-	if (r != OK)
-		return r;
 	if (st.type != types[en->type]) {
 		differ(v, path, "another type of file");
 		return OK;
@@ -74,9 +84,11 @@ verify_entry(struct verifier *v, struct relpath path, const struct tree_entry *e
 	}
 	if ((st.mode & 0777) != en->mode)
 		differ(v, path, "mode differs");
+	if (en->type == TREE_DIR)
+		return OK;
 	if (st.mtime_ns != en->mtime_ns)
 		differ(v, path, "time differs");
-	return en->type == TREE_FILE ? verify_file(v, path, en, &st, e) : OK;
+	return verify_file(v, path, en, &st, e);
 }
 
 static bool
@@ -128,13 +140,43 @@ verify_all(struct verifier *v, struct error *e)
 			return fail(e, ERR_CANCELED, "stopped");
 		if (!is_beneath(pair.path, v->o->path))
 			continue;
-		r = verify_entry(v, pair.path, pair.new, e);
+		struct relpath there = pair.path;
+		if (v->as != NULL)
+			there = (struct relpath){ v->as, strlen(v->as) };
+		r = verify_entry(v, there, pair.new, e);
 		if (r != OK)
 			return r;
 		if (v->o->on_progress != NULL)
 			v->o->on_progress(v->o->ctx, v->files, v->bytes);
 	}
+	if (r == ERR_NOTFOUND && v->entries == 0 && v->o->path.len > 0)
+		return fail(e, r, "%s is not in the snapshot", v->o->path.text);
 	return r == ERR_NOTFOUND ? OK : r;
+}
+
+/* A root that is a file was published alone. */
+static enum err
+open_single(struct verifier *v, struct error *e)
+{
+	auto_free char *real = realpath(v->o->root->path, NULL);
+	char *slash = real != NULL ? strrchr(real, '/') : NULL;
+
+	if (slash == NULL)
+		return fail_sys(e, errno, "find %s", v->o->root->path);
+	v->as = str_dup(slash + 1);
+	*slash = '\0';
+	return fs_open_root(slash > real ? real : "/", &v->dir, e);
+}
+
+static enum err
+open_root(struct verifier *v, struct error *e)
+{
+	struct error why = { 0 };
+	enum err r = fs_open_root(v->o->root->path, &v->dir, &why);
+
+	if (r != OK && why.sys == ENOTDIR && v->o->root->kind == ROOT_PUBLISH)
+		r = open_single(v, &why);
+	return r == OK ? OK : dest_fail(e, &why);
 }
 
 enum err
@@ -142,16 +184,21 @@ dest_verify(const struct dest_verify_opts *o, uint64_t *ret_files, uint64_t *ret
     uint64_t *ret_differences, struct error *e)
 {
 	struct verifier v = { .o = o, .dir = -1 };
-	enum err r = fs_open_root(o->root->path, &v.dir, e);
+	struct error why;
+	enum err r = open_root(&v, &why);
 
+	if (r == ERR_NOTFOUND) {
+		differ(&v, (struct relpath){ "", 0 }, "missing");
+		r = OK;
+	} else if (r == OK) {
+		v.room = mem_alloc(CHUNK_MAX);
+		r = verify_all(&v, &why);
+		free(v.room);
+	}
+	free(v.as);
+	cleanup_close(&v.dir);
 	if (r != OK)
-		return r;
-	v.room = mem_alloc(CHUNK_MAX);
-	r = verify_all(&v, e);
-	free(v.room);
-	(void)close(v.dir);
-	if (r != OK)
-		return r;
+		return dest_fail(e, &why);
 	*ret_files = v.files;
 	*ret_bytes = v.bytes;
 	*ret_differences = v.differences;

@@ -9,40 +9,12 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "engine/engine_internal.h"
-#include "platform/clock.h"
+#include "engine/engine_publish.h"
 
-#define PUBLISH_PHASES(X) X(RESOLVE) X(CREATE) X(BASE) X(SCAN) X(COMMIT) X(ANNOUNCE) X(SERVE) X(END)
-enum publish_phase {
-#define X(name) PUBLISH_##name,
-	PUBLISH_PHASES(X)
-#undef X
-};
-static const char *const phase_names[] = { "scan", "scan", "scan", "scan", "scan", "upload", "upload", "upload" };
+enum { TRIES_MAX = 4 };
 
-enum { PUBLISH_DRY_RUN = 1, TRIES_MAX = 4 };
-
-struct publish {
-	struct engine_job job; /* first */
-	struct engine_ask ask;
-	struct engine_work work;
-	enum publish_phase phase;
-	char *path, *share, *label;
-	uint32_t flags;
-	struct hash_id share_id, policy_id;
-	struct commit base;          /* head to build upon; share none: there is none */
-	struct buf base_bytes;
-	uint64_t base_number;
-	struct fetch_nodes *fetch;
-	struct root root;
-	struct scan_progress scanned;
-	struct scan_result result;
-	struct commit commit;
-	struct buf commit_bytes;
-	uint64_t number, held, held_first;
-	bool held_known;
-	unsigned tries;
-};
+static const char *const phase_names[] = { "scan", "scan", "scan", "scan", "scan", "upload",
+	"upload", "upload" };
 
 static void step(struct engine_job *job);
 static void stop(struct engine_job *job);
@@ -64,12 +36,6 @@ static const struct engine_job_kind kind = {
 static const struct bytes no_row = { NULL, 0 };
 
 static bool
-has_base(const struct publish *p)
-{
-	return p->base_number > 0;
-}
-
-static bool
 is_dry(const struct publish *p)
 {
 	return (p->flags & PUBLISH_DRY_RUN) != 0;
@@ -85,7 +51,8 @@ fail_or_wait(struct publish *p, enum err r, const struct error *e)
 }
 
 static bool
-ask(struct publish *p, struct message *m, void (*on_answer)(struct engine_ask *a, const struct message *m, const struct error *e))
+ask(struct publish *p, struct message *m,
+    void (*on_answer)(struct engine_ask *a, const struct message *m, const struct error *e))
 {
 	struct error e;
 
@@ -153,7 +120,7 @@ on_resolved(struct engine_ask *a, const struct message *m, const struct error *e
 		r = (own = *e).code;
 	if (r == OK) {
 		p->job.row.share = p->share_id;
-		p->phase = has_base(p) ? PUBLISH_BASE : PUBLISH_SCAN;
+		p->phase = engine_publish_has_base(p) ? PUBLISH_BASE : PUBLISH_SCAN;
 	} else if (r == ERR_NOTFOUND && p->phase == PUBLISH_RESOLVE) {
 		p->phase = is_dry(p) ? PUBLISH_SCAN : PUBLISH_CREATE;
 	} else {
@@ -205,59 +172,17 @@ static void
 fetch_base(struct publish *p)
 {
 	struct engine *en = p->job.engine;
-	const struct fetch_nodes_opts o = {
-		.loop = en->loop, .nodes = en->nodes, .commit = &p->base, .on_done = on_base, .ctx = p
-	};
+	const struct fetch_nodes_opts o = { .loop = en->loop,
+		.nodes = en->nodes,
+		.commit = &p->base,
+		.on_done = on_base,
+		.ctx = p };
 
 	engine_job_begin(&p->job);
 	p->fetch = fetch_nodes_start(&o, en->link.ready ? en->link.peer : NULL);
 }
 
 /* -- SCAN -- */
-
-static void
-note(void *ctx, struct relpath path, const char *why)
-{
-	engine_job_note_thread(&((struct publish *)ctx)->job, path, why);
-}
-
-static uint64_t
-next_seq(const struct publish *p)
-{
-	return has_base(p) ? version_vector_get(&p->base.vv, device_key_id(p->job.engine->home->key)) + 1 : 1;
-}
-
-static enum err
-work_scan(struct engine_work *w, struct error *e)
-{
-	struct publish *p = container_of(w, struct publish, work);
-	struct engine *en = w->engine;
-	enum err r;
-
-	if (p->root.path == NULL && hash_id_is_none(&p->share_id)) {
-		p->root.path = str_dup(p->path); /* a dry run for a share that is not there: nothing is known of it */
-	} else if (p->root.path == NULL) {
-		r = state_root_get(en->state, ROOT_PUBLISH, &p->share_id, p->share, p->path, "", &p->root, e);
-		if (r != OK)
-			return r;
-	}
-	memset(&p->scanned, 0, sizeof p->scanned);
-	const struct scan_opts o = {
-		.path = p->path,
-		.state = en->state,
-		.nodes = en->nodes,
-		.root = &p->root,
-		.base = has_base(p) ? &p->base : NULL,
-		.device = *device_key_id(en->home->key),
-		.seq = next_seq(p),
-		.dry_run = is_dry(p),
-		.cancel = &p->job.cancel,
-		.progress = &p->scanned,
-		.on_note = note,
-		.ctx = p,
-	};
-	return scan_run(&o, &p->result, e);
-}
 
 static void
 result_row(struct publish *p, struct buf *row, bool unchanged, bool waited)
@@ -291,8 +216,8 @@ result_row(struct publish *p, struct buf *row, bool unchanged, bool waited)
 static bool
 is_unchanged(const struct publish *p)
 {
-	return has_base(p) && hash_id_equal(&p->result.content, &p->base.content) &&
-	    (p->label[0] == 0 || strcmp(p->label, p->base.label) == 0);
+	return engine_publish_has_base(p) && hash_id_equal(&p->result.content, &p->base.content) &&
+	       (p->label[0] == 0 || strcmp(p->label, p->base.label) == 0);
 }
 
 static void
@@ -314,91 +239,6 @@ done_scan(struct engine_work *w, enum err r, const struct error *e)
 }
 
 /* -- COMMIT -- */
-
-static void
-fill_commit(struct publish *p, const struct snapshot_map *map)
-{
-	struct engine *en = p->job.engine;
-	struct commit *c = &p->commit;
-
-	commit_clear(c);
-	*c = (struct commit){
-		.share = p->share_id,
-		.policy = p->policy_id,
-		.epoch = authority_epoch(en->authority),
-		.content = p->result.content,
-		.causal = p->result.causal,
-		.entries = p->result.entries,
-		.bytes = p->result.bytes,
-		.chunks = snapshot_map_chunks(map),
-		.chunk_bytes = snapshot_map_bytes(map),
-		.seq = next_seq(p),
-		.hlc = (uint64_t)(clock_wall_ns() / 1000000) << 16,
-	};
-	if (has_base(p)) {
-		c->n_parents = 1;
-		c->parents[0] = p->base.id;
-		version_vector_copy(&c->vv, &p->base.vv);
-		if (c->hlc <= p->base.hlc) /* our clock is behind: order must not depend on it */
-			c->hlc = p->base.hlc + 1;
-	}
-	version_vector_raise(&c->vv, device_key_id(en->home->key), c->seq);
-	snprintf(c->label, sizeof c->label, "%s", p->label);
-}
-
-/* The commit of the run before this one, if it says what was found now: the server goes on with it where it was. */
-static bool
-is_same_commit(const struct publish *p, const struct commit *c)
-{
-	const struct hash_id none = { 0 };
-
-	return hash_id_equal(&c->share, &p->share_id) && hash_id_equal(&c->policy, &p->policy_id) &&
-	    hash_id_equal(&c->content, &p->result.content) && c->seq == next_seq(p) && strcmp(c->label, p->label) == 0 &&
-	    hash_id_equal(c->n_parents > 0 ? &c->parents[0] : &none, has_base(p) ? &p->base.id : &none);
-}
-
-static bool
-take_up_commit(struct publish *p)
-{
-	struct chunk_store *nodes = p->job.engine->nodes;
-
-	buf_reset(&p->commit_bytes);
-	commit_clear(&p->commit);
-	return !hash_id_is_none(&p->job.row.snapshot) &&
-	    chunk_store_get_node(nodes, &p->job.row.snapshot, &p->commit_bytes, NULL) == OK &&
-	    commit_decode(buf_bytes(&p->commit_bytes), &p->commit, NULL) == OK && is_same_commit(p, &p->commit);
-}
-
-static enum err
-work_commit(struct engine_work *w, struct error *e)
-{
-	struct publish *p = container_of(w, struct publish, work);
-	struct engine *en = w->engine;
-	struct snapshot_map *map = NULL;
-
-	if (take_up_commit(p))
-		return OK;
-	enum err r = snapshot_map_open(en->maps_dir, engine_nodes(en), &p->result.content, 0, &p->job.cancel, &map, e);
-	if (r != OK)
-		return r;
-	fill_commit(p, map);
-	snapshot_map_free(map);
-	buf_reset(&p->commit_bytes);
-	r = commit_sign(&p->commit, en->home->key, &p->commit_bytes, e);
-	if (r == OK)
-		r = chunk_store_put_node(en->nodes, (enum hash_alg)p->commit.id.alg, HASH_COMMIT,
-		    buf_bytes(&p->commit_bytes), NULL, e);
-	if (r == OK)
-		r = chunk_store_commit(en->nodes, e);
-	if (r == OK)
-		r = engine_source_own(en, &p->commit, e);
-	if (r != OK)
-		return r;
-	p->root.snapshot = p->commit.id;
-	p->root.content = p->commit.content;
-	p->root.time_ns = clock_wall_ns();
-	return state_root_update(en->state, &p->root, e);
-}
 
 static void
 done_commit(struct engine_work *w, enum err r, const struct error *e)
@@ -463,7 +303,8 @@ announce(struct publish *p)
 {
 	struct message m = { .type = FRAME_ANNOUNCE };
 
-	m.announce = (struct msg_announce){ .share = p->share_id, .commit = buf_bytes(&p->commit_bytes) };
+	m.announce =
+	    (struct msg_announce){ .share = p->share_id, .commit = buf_bytes(&p->commit_bytes) };
 	ask(p, &m, on_announced);
 }
 
@@ -484,7 +325,8 @@ on_withdrawn(struct publish *p, struct bytes why)
 {
 	struct error e;
 
-	(void)fail(&e, ERR_CONFLICT, "the snapshot was withdrawn: %.*s", (int)why.len, (const char *)why.at);
+	(void)fail(&e, ERR_CONFLICT, "the snapshot was withdrawn: %.*s", (int)why.len,
+	    (const char *)why.at);
 	p->job.row.snapshot = (struct hash_id){ 0 };
 	engine_job_begin(&p->job);
 	again(p, &e);
@@ -511,7 +353,8 @@ engine_publish_progress(struct engine *en, const struct msg_progress *m)
 		} else if (m->state == SNAPSHOT_WITHDRAWN && p->phase == PUBLISH_SERVE) {
 			on_withdrawn(p, m->text);
 		} else if (m->text.len > 0) {
-			snprintf(j->row.text, sizeof j->row.text, "%.*s", (int)m->text.len, (const char *)m->text.at);
+			snprintf(j->row.text, sizeof j->row.text, "%.*s", (int)m->text.len,
+			    (const char *)m->text.at);
 			engine_job_note(j, j->row.text);
 		}
 		return;
@@ -536,10 +379,10 @@ step(struct engine_job *job)
 		fetch_base(p);
 		return;
 	case PUBLISH_SCAN:
-		run(p, work_scan, done_scan);
+		run(p, engine_publish_work_scan, done_scan);
 		return;
 	case PUBLISH_COMMIT:
-		run(p, work_commit, done_commit);
+		run(p, engine_publish_work_commit, done_commit);
 		return;
 	case PUBLISH_ANNOUNCE:
 		announce(p);
@@ -636,8 +479,8 @@ check(const struct publish *p, struct error *e)
 	if (p->path[0] != '/')
 		return fail(e, ERR_USAGE, "name the directory or file to publish");
 	if (!statement_name_ok(p->share))
-		return fail(e, ERR_USAGE, "--share '%s': 1 to %d bytes of text without '/' and '@'", p->share,
-		    STATEMENT_NAME_MAX);
+		return fail(e, ERR_USAGE, "--share '%s': 1 to %d bytes of text without '/' and '@'",
+		    p->share, STATEMENT_NAME_MAX);
 	if (strlen(p->label) > COMMIT_LABEL_MAX)
 		return fail(e, ERR_USAGE, "--label: at most %d bytes", COMMIT_LABEL_MAX);
 	return OK;
@@ -657,7 +500,8 @@ void
 engine_publish(struct engine *en, struct control_call *call, const struct control_request *r)
 {
 	struct publish *p = new_publish(en);
-	const char *path = control_arg(r, "path"), *share = control_arg(r, "share"), *label = control_arg(r, "label");
+	const char *path = control_arg(r, "path"), *share = control_arg(r, "share"),
+		   *label = control_arg(r, "label");
 	struct engine_job *same;
 	struct error e;
 
@@ -667,9 +511,11 @@ engine_publish(struct engine *en, struct control_call *call, const struct contro
 	p->flags = control_flag(r, "dry-run") ? PUBLISH_DRY_RUN : 0;
 	enum err err = check(p, &e);
 	if (err == OK && !en->joined)
-		err = fail(&e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
+		err = fail(
+		    &e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
 	if (err == OK && (same = find_same(en, p)) != NULL)
-		err = fail(&e, ERR_EXISTS, "job %lld is publishing to %s: wait for it, or `weft cancel %lld`",
+		err = fail(&e, ERR_EXISTS,
+		    "job %lld is publishing to %s: wait for it, or `weft cancel %lld`",
 		    (long long)same->row.id, p->share, (long long)same->row.id);
 	if (err != OK) {
 		control_call_done(call, &e, -1);

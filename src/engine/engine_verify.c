@@ -11,12 +11,13 @@
 struct verify {
 	struct engine_work work;
 	struct engine *en;
-	struct control_call *call;   /* NULL: the command line has gone */
+	struct control_call *call; /* NULL: the command line has gone */
 	atomic_bool cancel;
 	char share[STATEMENT_NAME_MAX + 1];
-	char *path;                  /* absolute, or "" */
-	const struct root *root;     /* being verified */
+	char *path;              /* "", in the share, or absolute: on this machine */
+	const struct root *root; /* being verified */
 	uint64_t roots, files, bytes, differences, started_ms;
+	struct error why; /* the last root that does not have path */
 };
 
 struct posted_row {
@@ -51,7 +52,8 @@ on_difference(void *ctx, struct relpath path, const char *what)
 {
 	struct verify *v = ctx;
 	struct posted_row *p = mem_new(struct posted_row);
-	auto_free char *full = str_printf("%s/%s", v->root->path, path.text);
+	const char *root = v->root->path;
+	auto_free char *full = path.len > 0 ? str_printf("%s/%s", root, path.text) : str_dup(root);
 
 	p->v = v;
 	p->row = BUF(RECORD_MAX);
@@ -61,14 +63,14 @@ on_difference(void *ctx, struct relpath path, const char *what)
 	loop_post(v->en->loop, send_row, p);
 }
 
-/* PATH beneath (or equal to) ROOT's directory, as a path inside it. */
+/* PATH in the share, or beneath (or equal to) ROOT's directory, as a path inside it. */
 static bool
 inside(const struct root *root, const char *path, struct relpath *ret)
 {
 	size_t n = strlen(root->path);
 
-	if (path[0] == 0)
-		return relpath_parse("", 0, ret, NULL) == OK;
+	if (path[0] != '/')
+		return relpath_parse(path, strlen(path), ret, NULL) == OK;
 	if (strncmp(root->path, path, n) != 0 || (path[n] != 0 && path[n] != '/'))
 		return false;
 	const char *rest = path[n] == '/' ? path + n + 1 : path + n;
@@ -82,7 +84,8 @@ verify_root(void *ctx, const struct root *root, struct error *e)
 	struct relpath path;
 	uint64_t files = 0, bytes = 0, differences = 0;
 
-	if (strcmp(root->share_name, v->share) != 0 || hash_id_is_none(&root->snapshot) || !inside(root, v->path, &path))
+	if (strcmp(root->share_name, v->share) != 0 || hash_id_is_none(&root->snapshot) ||
+	    !inside(root, v->path, &path))
 		return OK;
 	v->root = root;
 	const struct dest_verify_opts o = {
@@ -93,12 +96,22 @@ verify_root(void *ctx, const struct root *root, struct error *e)
 		.on_difference = on_difference,
 		.ctx = v,
 	};
-	enum err r = dest_verify(&o, &files, &bytes, &differences, e);
+	struct error why;
+	enum err r = dest_verify(&o, &files, &bytes, &differences, &why);
+	if (r == ERR_NOTFOUND) {
+		/* One of several may have been published or received without it. */
+		v->why = why;
+		return OK;
+	}
+	if (r != OK) {
+		*e = why;
+		return r;
+	}
 	v->roots++;
 	v->files += files;
 	v->bytes += bytes;
 	v->differences += differences;
-	return r;
+	return OK;
 }
 
 static enum err
@@ -107,9 +120,13 @@ work_verify(struct engine_work *w, struct error *e)
 	struct verify *v = (struct verify *)w;
 	enum err r = state_roots(v->en->state, verify_root, v, e);
 
+	if (r == OK && v->roots == 0 && v->why.code != OK) {
+		*e = v->why;
+		return e->code;
+	}
 	if (r == OK && v->roots == 0)
-		return fail(e, ERR_NOTFOUND, "nothing of %s%s%s is on this machine", v->share, v->path[0] ? " under " : "",
-		    v->path);
+		return fail(e, ERR_NOTFOUND, "nothing of %s%s%s is on this machine", v->share,
+		    v->path[0] ? " under " : "", v->path);
 	return r;
 }
 

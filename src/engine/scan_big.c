@@ -41,6 +41,7 @@ struct scan_big {
 	struct block *block;
 	size_t used, have; /* of block */
 	uint64_t read_to;  /* offset */
+	uint64_t bytes;    /* read, holes left out */
 	uint64_t data_to;  /* up to here there is data; beyond, nobody has looked */
 	struct scan_cutter cutter;
 	bool broken; /* what failed is not the file but what we make of it */
@@ -248,6 +249,7 @@ fill(struct scan *s, struct scan_big *b, int fd, const struct fs_stat *st, struc
 		return r;
 	b->have += n;
 	b->read_to += n;
+	b->bytes += n;
 	if (s->o->progress != NULL)
 		atomic_fetch_add(&s->o->progress->bytes_read, n);
 	return OK;
@@ -298,7 +300,7 @@ reset(struct scan_big *b)
 	tree_file_builder_reset(b->list);
 	b->block = b->blocks;
 	b->used = b->have = 0;
-	b->hole = b->at = b->read_to = b->data_to = 0;
+	b->hole = b->at = b->read_to = b->bytes = b->data_to = 0;
 	b->cutter = (struct scan_cutter){ 0 };
 	b->broken = false;
 }
@@ -363,7 +365,7 @@ scan_big_read(
 	}
 	if (r == OK) {
 		s->res.files_read++;
-		s->res.bytes_read += en->size;
+		s->res.bytes_read += s->big->bytes;
 		return scan_batch_set(s->batch, &f->st, f->racy, scan_file_fingerprint(en), e);
 	}
 	if (r == ERR_CANCELED || s->big->broken) {

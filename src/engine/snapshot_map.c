@@ -139,6 +139,7 @@ struct build {
 	struct snapshot_map *m;
 	struct node_source source;
 	const atomic_bool *cancel; /* may be NULL */
+	struct map seen;           /* nodes of lists */
 	uint64_t steps;
 };
 
@@ -203,6 +204,7 @@ add_file(struct build *b, const struct tree_entry *en, struct error *e)
 	auto_(tree_items_free_p) struct tree_items *items = tree_items_new(b->source, en);
 	struct tree_item item;
 
+	tree_items_once(items, &b->seen);
 	for (;;) {
 		enum err r = tree_items_next(items, &item, e);
 		if (r == ERR_NOTFOUND)
@@ -224,6 +226,8 @@ add_tree(struct build *b, const struct hash_id *content, struct error *e)
 	struct relpath path;
 	enum tree_step step;
 
+	/* A chunk counts where it is met first, so nothing has to be gone into twice. */
+	tree_walk_once(w);
 	for (;;) {
 		enum err r = tree_walk_next(w, &step, &path, &en, e);
 		if (r == ERR_NOTFOUND)
@@ -265,6 +269,7 @@ fill(struct snapshot_map *m, struct node_source source, const struct hash_id *co
 		r = make_table(m, FIND_LEAST, e);
 	if (r == OK)
 		r = add_tree(&b, content, e);
+	map_clear(&b.seen);
 	if (r != OK)
 		return r;
 	summarise(m);

@@ -223,6 +223,33 @@ state_statement_del(struct state *s, const struct hash_id *id, struct error *e)
 }
 
 enum err
+state_each_row(struct db_row *row,
+    enum err (*on_row)(void *ctx, struct db_row *row, struct error *e), void *ctx, struct error *e)
+{
+	enum err r;
+
+	while ((r = db_row_next(row, e)) == OK) {
+		r = on_row(ctx, row, e);
+		if (r != OK)
+			return r;
+	}
+	return r == ERR_NOTFOUND ? OK : r;
+}
+
+struct telling {
+	enum err (*on_statement)(void *ctx, struct bytes b, struct error *e);
+	void *ctx;
+};
+
+static enum err
+tell_statement(void *ctx, struct db_row *row, struct error *e)
+{
+	const struct telling *t = ctx;
+
+	return t->on_statement(t->ctx, db_row_bytes(row, 0), e);
+}
+
+enum err
 state_statements(struct state *s,
     enum err (*on_statement)(void *ctx, struct bytes b, struct error *e), void *ctx,
     struct error *e)
@@ -231,14 +258,9 @@ state_statements(struct state *s,
 	auto_row struct db_row *row = NULL;
 	enum err r = db_query(s->db, SQL_ALL, &row, e, NULL);
 
-	while (r == OK) {
-		r = db_row_next(row, e);
-		if (r == ERR_NOTFOUND)
-			return OK;
-		if (r == OK)
-			r = on_statement(ctx, db_row_bytes(row, 0), e);
-	}
-	return r;
+	struct telling t = { on_statement, ctx };
+
+	return r == OK ? state_each_row(row, tell_statement, &t, e) : r;
 }
 
 /* -- nodes of shares -- */

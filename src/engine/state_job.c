@@ -106,15 +106,19 @@ state_job_prune(struct state *s, unsigned keep, struct error *e)
 	    s->db, SQL_PRUNE, e, "iii", (int64_t)JOB_DONE, (int64_t)JOB_FAILED, (int64_t)keep);
 }
 
+struct telling {
+	enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e);
+	void *ctx;
+};
+
 static enum err
-tell_job(struct db_row *row,
-    enum err (*on_job)(void *ctx, const struct job_row *j, struct error *e), void *ctx,
-    struct error *e)
+tell_job(void *ctx, struct db_row *row, struct error *e)
 {
+	const struct telling *t = ctx;
 	auto_(job_row_clear) struct job_row job = { 0 };
 	enum err r = read_job(row, &job, e);
 
-	return r == OK ? on_job(ctx, &job, e) : r;
+	return r == OK ? t->on_job(t->ctx, &job, e) : r;
 }
 
 enum err
@@ -122,15 +126,9 @@ state_jobs(struct state *s, enum err (*on_job)(void *ctx, const struct job_row *
     void *ctx, struct error *e)
 {
 	static const char SQL_ALL[] = "SELECT " COLUMNS " FROM job ORDER BY id";
+	struct telling t = { on_job, ctx };
 	auto_row struct db_row *row = NULL;
 	enum err r = db_query(s->db, SQL_ALL, &row, e, NULL);
 
-	while (r == OK) {
-		r = db_row_next(row, e);
-		if (r == ERR_NOTFOUND)
-			return OK;
-		if (r == OK)
-			r = tell_job(row, on_job, ctx, e);
-	}
-	return r;
+	return r == OK ? state_each_row(row, tell_job, &t, e) : r;
 }

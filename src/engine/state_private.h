@@ -25,5 +25,9 @@ enum err state_hash_column(
     struct db_row *row, int col, struct hash_id *ret, struct error *e) must_check;
 /* The only row of a query that has one: OK, or ERR_NOTFOUND and WHAT in the text. */
 enum err state_one_row(struct db_row *row, const char *what, struct error *e) must_check;
+/* Tells ON_ROW of every row. */
+enum err state_each_row(struct db_row *row,
+    enum err (*on_row)(void *ctx, struct db_row *row, struct error *e), void *ctx,
+    struct error *e) must_check;
 /* Ends a statement that changed something and told of one row: only now it is known to be done. */
 enum err state_row_done(struct db_row *row, struct error *e) must_check;

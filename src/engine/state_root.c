@@ -114,14 +114,19 @@ state_root_del(struct state *s, int64_t id, struct error *e)
 	return r;
 }
 
+struct telling {
+	enum err (*on_root)(void *ctx, const struct root *r, struct error *e);
+	void *ctx;
+};
+
 static enum err
-tell_root(struct db_row *row, enum err (*on_root)(void *ctx, const struct root *r, struct error *e),
-    void *ctx, struct error *e)
+tell_root(void *ctx, struct db_row *row, struct error *e)
 {
+	const struct telling *t = ctx;
 	auto_(root_clear) struct root root = { 0 };
 	enum err r = read_root(row, &root, e);
 
-	return r == OK ? on_root(ctx, &root, e) : r;
+	return r == OK ? t->on_root(t->ctx, &root, e) : r;
 }
 
 enum err
@@ -129,15 +134,9 @@ state_roots(struct state *s, enum err (*on_root)(void *ctx, const struct root *r
     void *ctx, struct error *e)
 {
 	static const char SQL_ALL[] = "SELECT " COLUMNS " FROM root ORDER BY id";
+	struct telling t = { on_root, ctx };
 	auto_row struct db_row *row = NULL;
 	enum err r = db_query(s->db, SQL_ALL, &row, e, NULL);
 
-	while (r == OK) {
-		r = db_row_next(row, e);
-		if (r == ERR_NOTFOUND)
-			return OK;
-		if (r == OK)
-			r = tell_root(row, on_root, ctx, e);
-	}
-	return r;
+	return r == OK ? state_each_row(row, tell_root, &t, e) : r;
 }

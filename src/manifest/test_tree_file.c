@@ -260,6 +260,66 @@ a_list_of_another_algorithm_is_refused(void **state)
 	assert_lie(&n, &other, 710, "says algorithm 1");
 }
 
+/* Items in the order in which they are given once; how many. */
+static uint64_t
+read_once(struct nodes *n, const struct tree_entry *en, struct map *seen)
+{
+	auto_(tree_items_free_p) struct tree_items *it = tree_items_new(nodes_source(n), en);
+	struct tree_item got;
+	uint64_t count = 0;
+	enum err r;
+
+	tree_items_once(it, seen);
+	while ((r = tree_items_next(it, &got, &unit_error)) == OK)
+		count++;
+	assert_int_equal(r, ERR_NOTFOUND);
+	return count;
+}
+
+static void
+what_stands_often_in_lists_is_read_once(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	auto_(map_clear) struct map seen = { 0 };
+	auto_(tree_file_builder_free_p) struct tree_file_builder *b =
+	    tree_file_builder_new(HASH_DEFAULT, nodes_sink(&n));
+	struct tree_item same = { .id = any_id(7), .len = CHUNK_MAX };
+	struct tree_entry tape = { .name = BYTES_LIT("f"), .type = TREE_FILE }, all;
+
+	all = build(&n, b, 5000);
+	assert_int_equal(read_once(&n, &all, &seen), 5000);
+	assert_int_equal(read_once(&n, &all, &seen), 0);
+	/* a million times the same chunk is a few nodes, each of them many times */
+	tree_file_builder_reset(b);
+	for (size_t i = 0; i < 1000000; i++)
+		assert_ok(tree_file_builder_add(b, &same, &unit_error));
+	assert_ok(tree_file_builder_finish(b, &tape, &unit_error));
+	assert_in_range(read_once(&n, &tape, &seen), 1, 20000);
+	assert_int_equal(read_once(&n, &tape, &seen), 0);
+	/* what is in an entry is always given */
+	tree_file_builder_reset(b);
+	all = build(&n, b, 60);
+	assert_int_equal(read_once(&n, &all, &seen), 60);
+	assert_int_equal(read_once(&n, &all, &seen), 60);
+}
+
+static void
+a_changed_list_gives_once_what_is_new(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	auto_(map_clear) struct map seen = { 0 };
+	auto_(tree_file_builder_free_p) struct tree_file_builder *b =
+	    tree_file_builder_new(HASH_DEFAULT, nodes_sink(&n));
+	struct tree_entry en = build(&n, b, 20000);
+
+	assert_int_equal(read_once(&n, &en, &seen), 20000);
+	tree_file_builder_reset(b);
+	en = build(&n, b, 20001); /* one more at the end */
+	assert_in_range(read_once(&n, &en, &seen), 1, 4000);
+}
+
 int
 main(void)
 {
@@ -271,6 +331,8 @@ main(void)
 		cmocka_unit_test(levels_that_lie_are_refused),
 		cmocka_unit_test(sizes_of_children_are_refused_when_they_are_absurd),
 		cmocka_unit_test(a_list_of_another_algorithm_is_refused),
+		cmocka_unit_test(what_stands_often_in_lists_is_read_once),
+		cmocka_unit_test(a_changed_list_gives_once_what_is_new),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -319,6 +319,127 @@ a_symlink_and_something_beneath_its_name_cannot_be_written_down(void **state)
 	/* And bytes that have the name twice are no node: test_node.c. */
 }
 
+/* COUNT files, enough to be remembered. */
+static struct hash_id
+many_files(struct nodes *n, size_t count, uint64_t *ret_size)
+{
+	auto_(prolly_builder_free_p) struct prolly_builder *b =
+	    prolly_builder_new(HASH_TREE, HASH_DEFAULT, nodes_sink(n));
+	struct hash_id root;
+
+	*ret_size = 0;
+	for (size_t i = 0; i < count; i++) {
+		char name[20];
+		struct tree_item item;
+		snprintf(name, sizeof name, "f%06zu", i);
+		struct tree_entry en = file_entry(name, &item, i);
+		add_entry(b, &en);
+		*ret_size += en.size;
+	}
+	assert_ok(prolly_builder_finish(b, &root, &unit_error));
+	return root;
+}
+
+/* DIR under two names, LEVELS times over. */
+static struct tree_entry
+doubled(struct nodes *n, struct tree_entry dir, unsigned levels)
+{
+	for (unsigned i = 0; i < levels; i++) {
+		struct tree_entry both[] = { dir, dir };
+		both[0].name = BYTES_LIT("a");
+		both[1].name = BYTES_LIT("b");
+		struct hash_id root = make_dir(n, both, 2);
+		dir = dir_entry("a", &root, 2 + 2 * dir.entries, 2 * dir.size);
+	}
+	return dir;
+}
+
+static void
+what_stands_often_in_a_tree_is_walked_once(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	uint64_t size = 0, entries = 0, bytes = 0;
+	struct hash_id files = many_files(&n, 1000, &size);
+	struct tree_entry all = doubled(&n, dir_entry("a", &files, 1000, size), 21);
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &all.root);
+	auto_buf struct buf text = BUF(1 << 20);
+
+	tree_walk_once(w);
+	tree_walk_expect(w, all.entries, all.size);
+	assert_int_equal(steps(w, NULL, &text), ERR_NOTFOUND);
+	assert_int_equal(unit_error.code, OK);
+	assert_true(text.len < 200 * 1000); /* of 2 billion entries */
+	assert_true(n.asked < 200);
+	tree_walk_totals(w, &entries, &bytes);
+	assert_int_equal(entries, all.entries);
+	assert_int_equal(bytes, all.size);
+}
+
+/* A remembered directory under "a", and again under "b" with what is given added to it. */
+static enum err
+told_twice(uint64_t more_entries, uint64_t more_size, unsigned deeper, size_t name)
+{
+	auto_(nodes_clear) struct nodes n = { 0 };
+	uint64_t size = 0;
+	char long_name[RELPATH_NAME_MAX + 1];
+	struct hash_id files = many_files(&n, 300, &size);
+	struct tree_entry first = dir_entry("a", &files, 300, size), again = first;
+
+	memset(long_name, 'n', sizeof long_name);
+	again.entries += more_entries;
+	again.size += more_size;
+	for (unsigned i = 0; i < deeper; i++) {
+		again.name = BYTES(long_name, name);
+		struct hash_id root = make_dir(&n, &again, 1);
+		again = dir_entry("b", &root, again.entries + 1, again.size);
+	}
+	again.name = BYTES_LIT("b");
+	struct hash_id root = make_dir(&n, (struct tree_entry[]){ first, again }, 2);
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
+	auto_buf struct buf text = BUF(16 << 20);
+	tree_walk_once(w);
+	return steps(w, NULL, &text);
+}
+
+static void
+what_is_walked_once_is_checked_wherever_it_stands(void **state)
+{
+	(void)state;
+	assert_int_equal(told_twice(0, 0, 0, 1), ERR_NOTFOUND);
+	assert_int_equal(told_twice(1, 0, 0, 1), ERR_PROTO);
+	assert_int_equal(told_twice(0, 1, 0, 1), ERR_PROTO);
+	/* "b", the names between, and a file */
+	assert_int_equal(told_twice(0, 0, RELPATH_DEPTH_MAX - 2, 1), ERR_NOTFOUND);
+	assert_int_equal(told_twice(0, 0, RELPATH_DEPTH_MAX - 1, 1), ERR_PROTO);
+	/* "b/", 127 names of 255 and their slashes are 32,514 bytes, and "f000000" is 7 */
+	assert_int_equal(told_twice(0, 0, 127, 255), ERR_NOTFOUND);
+	assert_int_equal(told_twice(0, 0, 128, 255), ERR_PROTO);
+	assert_int_equal(told_twice(0, 0, 129, 252), ERR_NOTFOUND); /* 2 + 129 * 253 + 7 = 32,646 */
+	assert_int_equal(told_twice(0, 0, 128, 254), ERR_NOTFOUND); /* 32,649 */
+}
+
+/* The same walk in full says the same of each of these trees. */
+static void
+a_skipped_directory_is_not_remembered(void **state)
+{
+	(void)state;
+	auto_(nodes_clear) struct nodes n = { 0 };
+	uint64_t size = 0;
+	struct hash_id files = many_files(&n, 300, &size);
+	struct tree_entry d = dir_entry("d", &files, 301, size); /* a lie */
+	struct hash_id holds = make_dir(&n, &d, 1);
+	struct tree_entry top[] = { dir_entry("a", &holds, 302, size),
+		dir_entry("b", &holds, 302, size) };
+	struct hash_id root = make_dir(&n, top, 2);
+	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
+	auto_buf struct buf text = BUF(1 << 20);
+
+	tree_walk_once(w);
+	assert_int_equal(steps(w, "a/d", &text), ERR_PROTO);
+	check_says(unit_error.text, "\"b/d\"");
+}
+
 int
 main(void)
 {
@@ -331,6 +452,9 @@ main(void)
 		cmocka_unit_test(totals_do_not_overflow),
 		cmocka_unit_test(trees_are_walked_as_deep_as_paths_may_be),
 		cmocka_unit_test(a_symlink_and_something_beneath_its_name_cannot_be_written_down),
+		cmocka_unit_test(what_stands_often_in_a_tree_is_walked_once),
+		cmocka_unit_test(what_is_walked_once_is_checked_wherever_it_stands),
+		cmocka_unit_test(a_skipped_directory_is_not_remembered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

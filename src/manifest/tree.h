@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "base/map.h"
 #include "chunk/chunk_id.h"
 #include "manifest/node.h"
 #include "manifest/prolly.h"
@@ -79,6 +80,12 @@ struct tree_items;
 struct tree_items *tree_items_new(struct node_source source, const struct tree_entry *en);
 void tree_items_free(struct tree_items *it);
 DEFINE_FREE_P(tree_items)
+/*
+ * Before the first item: nodes of lists whose ids are in SEEN (kept) are passed over, the others
+ * added to it.  For whoever wants to know which chunks there are: a few nodes can stand for 2^50
+ * items.  What is passed over counts with the length that is declared for it.
+ */
+void tree_items_once(struct tree_items *it, struct map *seen);
 /* OK; ERR_NOTFOUND at the end, by which the lengths have been checked to sum up to the size. */
 enum err tree_items_next(struct tree_items *it, struct tree_item *ret, struct error *e) must_check;
 
@@ -110,6 +117,14 @@ enum err tree_walk_next(struct tree_walk *w, enum tree_step *ret_step, struct re
     struct tree_entry *ret, struct error *e) must_check;
 /* The directory just entered is not descended into, and there is no TREE_LEAVE for it. */
 void tree_walk_skip(struct tree_walk *w);
+/*
+ * Before the first step: of directories with the same root, which have the same beneath them, only
+ * the first is gone into; the others are entered and not left.  A few nodes that name each other
+ * often can stand for 2^32 entries, so whoever wants to know only what there is, and not every path
+ * to it, walks like this: the time follows from the nodes.  All that a walk checks is checked.
+ * (Small directories are gone into each time.)
+ */
+void tree_walk_once(struct tree_walk *w);
 /* Before the first step: what a commit says about the whole.  Checked like what a directory says.
  */
 void tree_walk_expect(struct tree_walk *w, uint64_t entries, uint64_t bytes);

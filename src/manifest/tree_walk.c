@@ -1,4 +1,5 @@
 #include "base/array.h"
+#include "base/map.h"
 #include "manifest/tree_iter.h"
 #include "manifest/tree_path.h"
 
@@ -7,11 +8,23 @@
  */
 enum { WARM_MAX = 16 };
 
+/* Directories that a walk remembers have at least so many entries beneath: so it remembers few (of
+ * 10 million files some ten thousand), and what it forgets is short. */
+enum { KNOWN_LEAST = 256 };
+
+/* How much there is beneath a directory, and how far down it goes. */
+struct extent {
+	uint64_t entries, bytes;
+	size_t height;  /* names in the deepest path */
+	size_t longest; /* bytes of the longest one */
+};
+
 struct level {
 	struct tree_iter *entries;
 	struct tree_entry dir; /* name: borrowed from the path */
 	size_t path_len;
-	uint64_t seen, bytes; /* of what dir declares */
+	struct extent seen; /* of what dir declares */
+	bool partial;       /* something beneath was skipped */
 };
 
 struct tree_walk {
@@ -19,6 +32,8 @@ struct tree_walk {
 	ARRAY(struct level) levels;
 	bool into;  /* the entry given last is a directory to go into */
 	bool exact; /* the totals of the whole are declared too */
+	bool once;
+	struct map known; /* root of a directory to its struct extent, when once */
 	struct tree_entry last;
 	struct tree_path path;
 };
@@ -60,10 +75,19 @@ tree_walk_expect(struct tree_walk *w, uint64_t entries, uint64_t bytes)
 }
 
 void
+tree_walk_once(struct tree_walk *w)
+{
+	w->once = true;
+}
+
+void
 tree_walk_free(struct tree_walk *w)
 {
 	if (w == NULL)
 		return;
+	map_each (slot, &w->known)
+		free(slot->ptr);
+	map_clear(&w->known);
 	array_each (l, &w->levels)
 		tree_iter_free(l->entries);
 	array_clear(&w->levels);
@@ -77,23 +101,70 @@ count(struct level *l, const struct tree_entry *en, struct error *e)
 	uint64_t entries = 1 + (en->type == TREE_DIR ? en->entries : 0);
 	uint64_t bytes = en->type == TREE_SYMLINK ? 0 : en->size;
 
-	if (entries > l->dir.entries - l->seen || bytes > l->dir.size - l->bytes)
+	if (entries > l->dir.entries - l->seen.entries || bytes > l->dir.size - l->seen.bytes)
 		return fail(e, ERR_PROTO, "more beneath a directory than it declares");
-	l->seen += entries;
-	l->bytes += bytes;
+	l->seen.entries += entries;
+	l->seen.bytes += bytes;
+	return OK;
+}
+
+/* An entry with NAME bytes of name and so much beneath it reaches so far below L. */
+static void
+reach(struct level *l, size_t name, const struct extent *beneath)
+{
+	size_t path = beneath->height > 0 ? name + 1 + beneath->longest : name;
+
+	l->seen.height = max_of(l->seen.height, 1 + beneath->height);
+	l->seen.longest = max_of(l->seen.longest, path);
+}
+
+/* The directory has been walked elsewhere: would it pass here too? */
+static enum err
+check_known(const struct tree_walk *w, const struct tree_entry *en, const struct extent *known,
+    struct error *e)
+{
+	if (en->entries != known->entries || en->size != known->bytes)
+		return fail(e, ERR_PROTO, "a directory declares other totals than elsewhere");
+	if (w->levels.len + known->height > RELPATH_DEPTH_MAX ||
+	    w->path.len + 1 + known->longest > RELPATH_MAX)
+		return fail(e, ERR_PROTO, "paths beneath it are too deep or too long here");
 	return OK;
 }
 
 static enum err
 enter(struct tree_walk *w, struct level *top, struct tree_entry *en, struct error *e)
 {
+	static const struct extent nothing = { 0 };
+	const struct extent *known = NULL;
 	enum err r = tree_path_push(&w->path, en->name, w->levels.len, e);
 
 	if (r == OK)
 		r = count(top, en, e);
-	w->into = r == OK && en->type == TREE_DIR;
+	if (r == OK && w->once && en->type == TREE_DIR)
+		known = map_ptr(&w->known, hash_id_bytes(&en->root));
+	if (known != NULL)
+		r = check_known(w, en, known, e);
+	if (r == OK)
+		reach(top, en->name.len, known != NULL ? known : &nothing);
+	w->into = r == OK && en->type == TREE_DIR && known == NULL;
 	w->last = *en;
 	return r;
+}
+
+/* What has been found beneath the directory that ends counts for the one above, and is
+ * remembered. */
+static void
+tell_above(struct tree_walk *w, const struct level *top)
+{
+	struct level *above = &w->levels.at[w->levels.len - 2];
+
+	above->partial |= top->partial;
+	reach(above, top->dir.name.len, &top->seen);
+	if (!w->once || top->partial || top->seen.entries < KNOWN_LEAST)
+		return;
+	struct map_slot *slot = map_put(&w->known, hash_id_bytes(&top->dir.root), NULL);
+	if (slot->ptr == NULL)
+		slot->ptr = mem_dup(&top->seen, sizeof top->seen);
 }
 
 /* ERR_NOTFOUND when it is the root that ends. */
@@ -102,10 +173,12 @@ leave(struct tree_walk *w, struct level *top, struct tree_entry *ret, struct err
 {
 	bool root = w->levels.len == 1;
 
-	if ((!root || w->exact) && (top->seen != top->dir.entries || top->bytes != top->dir.size))
+	if ((!root || w->exact) &&
+	    (top->seen.entries != top->dir.entries || top->seen.bytes != top->dir.size))
 		return fail(e, ERR_PROTO, "less beneath a directory than it declares");
 	if (root)
 		return ERR_NOTFOUND;
+	tell_above(w, top);
 	*ret = top->dir;
 	tree_iter_free(top->entries);
 	w->levels.len--;
@@ -145,12 +218,13 @@ tree_walk_next(struct tree_walk *w, enum tree_step *ret_step, struct relpath *re
 void
 tree_walk_skip(struct tree_walk *w)
 {
+	w->levels.at[w->levels.len - 1].partial |= w->into;
 	w->into = false;
 }
 
 void
 tree_walk_totals(const struct tree_walk *w, uint64_t *ret_entries, uint64_t *ret_bytes)
 {
-	*ret_entries = w->levels.at[0].seen;
-	*ret_bytes = w->levels.at[0].bytes;
+	*ret_entries = w->levels.at[0].seen.entries;
+	*ret_bytes = w->levels.at[0].seen.bytes;
 }

@@ -172,7 +172,7 @@ class World(Net):
         self.places_received.append(dest)
         self.ask(self.server, "ungrant", name, "reader")
         self.forget(name)
-        self.round += 1
+        self.update()
 
     def large(self):
         """Files of many chunks, the same one twice, holes, rules, what is there already, what is written again."""
@@ -202,6 +202,7 @@ class World(Net):
         self.ask(self.publisher, "publish", src, "--share", name)
         self.receive(name, src, dest)
         self.forget(name)
+        self.update()
         shutil.rmtree(src)
         shutil.rmtree(dest)
         self.places_received.remove(dest)
@@ -253,10 +254,17 @@ class World(Net):
             raise Broken(f"rm {what}: {err}")
 
     def remove(self):
-        """The oldest snapshot but three is forgotten, and its space collected."""
-        kept = sorted(s["snapshot"] for s in self.server.json("snapshots", "tree"))
-        for number in kept[:-3] or kept[:1] if len(kept) > 1 else []:
-            self.forget(f"tree@{number}")
+        """A share and the oldest snapshot are forgotten, and most of what the store holds is collected."""
+        self.update()
+        name = f"waste{self.round}"
+        for i in range(20):
+            write(self.base / name / str(i), noise(self.rng, 200_000))
+        self.ask(self.publisher, "publish", self.base / name, "--share", name)
+        shutil.rmtree(self.base / name)
+        self.forget(name)
+        # A withdrawn one has no number.
+        self.forget(f"tree@{min(s['snapshot'] for s in self.server.json('snapshots', 'tree') if 'snapshot' in s)}")
+        self.update()  # which waits for the collection
         self.ask(self.server, "verify", "tree")
 
     def older(self):
