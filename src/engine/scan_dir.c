@@ -127,6 +127,8 @@ read_rules(struct scan_dir *d, struct error *e)
 		return OK;
 	struct error why = { 0 };
 	enum err r = fs_read_file(d->fd, fs_rel(rules_name), &text, &why);
+	if (r == ERR_IO)
+		return error_set(e, r, why.sys, why.where, "%s", why.text); /* its path is in it */
 	if (r == OK)
 		r = ignore_rules_parse(buf_bytes(&text), &d->rules, &why);
 	if (r != OK)
