@@ -3,7 +3,8 @@
 
 Every frame type has a section "### NAME (number)"; its table has exactly the message's fields, "| tag | `name` | kind | ...", with
 "required" in the row when it is.  Rows of ROWS have sections of their own.  Every limit stands in the table of limits with its
-value, and every error with its number.
+value, and every error with its number.  Which request has which answer, and what a greeting and a guest may send, is what
+src/session/rules.c says.
 """
 import pathlib
 import re
@@ -60,6 +61,41 @@ for name, value in limits().items():
 for name in re.findall(r"^\| `(LIMIT_\w+)`", doc, flags=re.M):
     if name not in limits():
         bad.append(f"the limit {name} is no more")
+
+
+
+def rules():
+    """Of src/session/rules.c: frame -> (role, states in which it may arrive, answer)."""
+    text = (root / "src/session/rules.c").read_text()
+    row = r"\[FRAME_(\w+)\] = \{ ROLE_(\w+), ([^,}]*)(?:, FRAME_(\w+))? \}"
+    return {name: (role, set(re.findall(r"IN\((\w+)\)", states)), answer)
+            for name, role, states, answer in re.findall(row, text)}
+
+
+def names_in(cell):
+    return set(re.findall(r"\b[A-Z][A-Z_]+\b", cell))
+
+
+def table(head):
+    """Rows of the table with that head, as lists of cells."""
+    body = doc.partition(head)[2].partition("\n\n")[0]
+    return [[c.strip() for c in line.strip("|").split("|")] for line in body.splitlines()[2:]]
+
+
+said = rules()
+if set(said) != set(frames):
+    bad.append(f"src/session/rules.c and src/proto/frame.h differ by {set(said) ^ set(frames)}")
+answers = {cells[0]: cells[1].split(",")[0] for cells in table("| request | answer |")}
+for name, (role, _, answer) in said.items():
+    if role == "REQUEST" and answers.pop(name, None) != answer:
+        bad.append(f"the table of answers does not have {answer} for {name}")
+bad += [f"the table of answers has {name}, which is no request" for name in answers]
+for cells in table("| state | the other may send |"):
+    may = {name for name, (_, states, _) in said.items() if cells[0].upper() in states}
+    if cells[0] in ("greeting", "guest") and names_in(cells[1]) != may:
+        bad.append(f"in the state {cells[0]} the document allows {names_in(cells[1])}, the code {may}")
+if {"HELLO"} != {name for name, (_, states, _) in said.items() if "READY" not in states}:
+    bad.append("in the state ready not everything but HELLO is allowed")
 
 print("\n".join(bad))
 sys.exit(1 if bad else 0)
