@@ -118,6 +118,17 @@ attach(struct db *d, const char *path, struct error *e)
 	return say_damaged(r, "its head", &why, e);
 }
 
+/* The old file is let go, and all of the new one goes from its log into the file: only that is
+ * renamed, and nobody hears of a close that could not do it. */
+static enum err
+finish(struct db *d, struct error *e)
+{
+	static const char SQL_DETACH[] = "DETACH old";
+	enum err r = db_run(d, SQL_DETACH, e, NULL);
+
+	return r == OK ? db_checkpoint(d, e) : r;
+}
+
 static enum err
 copy_all(const char *path, const char *from, const char *const *migrations, unsigned n,
     const struct db_copy *copies, size_t n_copies, struct error *e)
@@ -131,7 +142,7 @@ copy_all(const char *path, const char *from, const char *const *migrations, unsi
 		r = attach(d, from, e);
 	for (size_t i = 0; r == OK && i < n_copies; i++)
 		r = copy_one(d, &copies[i], e);
-	return r;
+	return r == OK ? finish(d, e) : r;
 }
 
 /* What the log of the old file still held has been read with it. */
