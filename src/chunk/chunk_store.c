@@ -104,7 +104,8 @@ open_once(
 	return OK;
 }
 
-/* Damage in the index that is met only while it is read is marked: the second time it is rebuilt. */
+/* Damage in the index that is met only while it is read is marked: the second time it is rebuilt.
+ */
 enum err
 chunk_store_open(
     const char *path, const struct chunk_store_opts *o, struct chunk_store **ret, struct error *e)

@@ -58,8 +58,8 @@ bool db_rescue_is_due(const char *path);
 struct db_copy {
 	const char *sql;  /* a named constant */
 	const char *what; /* for people */
-	bool
-	    must; /* without this there is nothing to rescue; else it is left out where it is damaged */
+	/* without this there is nothing to rescue; else it is left out where it is damaged */
+	bool must;
 };
 /* Makes the damaged file at PATH, which nobody has open, anew from what can be read of it, and
  * removes the mark.  On failure everything is as it was. */
