@@ -245,7 +245,8 @@ count_missing(struct dest *d)
 	d->summary.bytes_missing = missing;
 }
 
-/* The plan is made from what is on the disk now; of an earlier plan only what it has staged counts. */
+/* The plan is made from what is on the disk now; of an earlier plan only what it has staged counts.
+ */
 static enum err
 new_plan(struct dest *d, struct dest_arrays *old, struct error *e)
 {

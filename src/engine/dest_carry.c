@@ -1,10 +1,10 @@
 /*
- * After a restart the plan is made anew, as the user may have changed anything meanwhile.  Entries and
- * chunks of a snapshot have the same numbers in every plan of it, and staged files are named by them:
- * what the earlier plan staged for the same place counts.
+ * After a restart the plan is made anew, as the user may have changed anything meanwhile.  Entries
+ * and chunks of a snapshot have the same numbers in every plan of it, and staged files are named by
+ * them: what the earlier plan staged for the same place counts.
  *
- * What was flushed counts without a look at its bytes.  A chunk that was written and not yet flushed
- * is read, and counts if it is what it should be.
+ * What was flushed counts without a look at its bytes.  A chunk that was written and not yet
+ * flushed is read, and counts if it is what it should be.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"

@@ -1,6 +1,6 @@
 /*
- * Modes and times of directories, deepest first: placing into a directory changes its time, and closing
- * one ends placing.
+ * Modes and times of directories, deepest first: placing into a directory changes its time, and
+ * closing one ends placing.
  */
 #include <errno.h>
 

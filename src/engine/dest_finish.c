@@ -1,7 +1,7 @@
 /*
- * The stage made whole: chunks that stand in several files are copied from where they were received, and
- * what has no bytes from outside is made: directories, symlinks, empty files.  Then all of it is dressed
- * and flushed.  Done again after a crash it does the same.
+ * The stage made whole: chunks that stand in several files are copied from where they were
+ * received, and what has no bytes from outside is made: directories, symlinks, empty files.  Then
+ * all of it is dressed and flushed.  Done again after a crash it does the same.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"

@@ -1,14 +1,15 @@
 /*
  * What stands on the disk, and whose is it?
  *
- * "Ours" is what we wrote and the user has not touched: a file whose stat is the recorded one, a symlink
- * with the target of the previous snapshot, a directory that the previous snapshot had.  A file that we
- * wrote and that has another stat, but still the bytes of the previous snapshot, counts as ours too:
- * nothing of the user's is lost by it.  Everything else is the user's and stays, unless its content is
- * what is wanted (then it is adopted) or --overwrite was said (then it goes to the trash).
+ * "Ours" is what we wrote and the user has not touched: a file whose stat is the recorded one, a
+ * symlink with the target of the previous snapshot, a directory that the previous snapshot had.  A
+ * file that we wrote and that has another stat, but still the bytes of the previous snapshot,
+ * counts as ours too: nothing of the user's is lost by it.  Everything else is the user's and
+ * stays, unless its content is what is wanted (then it is adopted) or --overwrite was said (then it
+ * goes to the trash).
  *
- * Two things must say that a file of ours holds what is wanted before it is believed unread: the print
- * recorded with its stat, and the previous snapshot.
+ * Two things must say that a file of ours holds what is wanted before it is believed unread: the
+ * print recorded with its stat, and the previous snapshot.
  */
 #include <errno.h>
 

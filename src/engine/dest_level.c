@@ -1,8 +1,9 @@
 /*
  * The directory that is being planned, and those above it.
  *
- * What we wrote into a directory is read from state a page at a time, in name order, which is the order
- * in which entries come: a directory of a million files costs as much memory as one of a hundred.
+ * What we wrote into a directory is read from state a page at a time, in name order, which is the
+ * order in which entries come: a directory of a million files costs as much memory as one of a
+ * hundred.
  */
 #include <errno.h>
 

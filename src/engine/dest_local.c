@@ -1,6 +1,7 @@
 /*
- * What is on this machine already: the older version of a file, a moved or copied one, the same chunk
- * anywhere that this node knows.  A place is a hint; places gives only bytes that it has verified.
+ * What is on this machine already: the older version of a file, a moved or copied one, the same
+ * chunk anywhere that this node knows.  A place is a hint; places gives only bytes that it has
+ * verified.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"

@@ -1,6 +1,7 @@
 /*
- * Two walks in manifest order, advanced in step.  Manifest order of paths is bytewise with '/' before
- * every other byte: a directory comes before what is in it, and all of that before its next sibling.
+ * Two walks in manifest order, advanced in step.  Manifest order of paths is bytewise with '/'
+ * before every other byte: a directory comes before what is in it, and all of that before its next
+ * sibling.
  */
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,9 +1,9 @@
 /*
- * The plan: both trees side by side, and beside them the disk.  For each entry of the wanted tree what
- * is to be done, for each chunk where it is received, and what of the previous tree goes.
+ * The plan: both trees side by side, and beside them the disk.  For each entry of the wanted tree
+ * what is to be done, for each chunk where it is received, and what of the previous tree goes.
  *
- * What is in a directory that is not there yet is staged as it will be, so that the directory is moved
- * into place as one: its `top` is the outermost such directory.
+ * What is in a directory that is not there yet is staged as it will be, so that the directory is
+ * moved into place as one: its `top` is the outermost such directory.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"
@@ -37,7 +37,8 @@ find_chunk(struct dest_planner *p, const struct hash_id *id)
 	return at;
 }
 
-/* The first place of a chunk is where it is received; a further one is copied from there in the end. */
+/* The first place of a chunk is where it is received; a further one is copied from there in the
+ * end. */
 static enum err
 add_chunk(struct dest_planner *p, uint32_t number, const struct tree_item *item, uint64_t off,
     struct error *e)

@@ -1,10 +1,11 @@
 /*
- * What is there now, in state: for each file that we put in place, set or adopted, its stat, what content
- * it stands for, and where its chunks lie; so that the next get knows what is ours, and others can be
- * served from here.  What was kept has its row already.
+ * What is there now, in state: for each file that we put in place, set or adopted, its stat, what
+ * content it stands for, and where its chunks lie; so that the next get knows what is ours, and
+ * others can be served from here.  What was kept has its row already.
  *
- * In transactions of BATCH files; the root's snapshot changes in the last one.  Whoever plans between two
- * of them, after a crash and a cancel, believes a row only if the root's snapshot agrees (dest_judge.c).
+ * In transactions of BATCH files; the root's snapshot changes in the last one.  Whoever plans
+ * between two of them, after a crash and a cancel, believes a row only if the root's snapshot
+ * agrees (dest_judge.c).
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"
@@ -77,8 +78,8 @@ record_file(
 	return r == OK ? record_places(rec, en, row.id, e) : r;
 }
 
-/* Put there by us or set; or found there with the wanted content.  What the user changed while we placed
- * it is the user's. */
+/* Put there by us or set; or found there with the wanted content.  What the user changed while we
+ * placed it is the user's. */
 static bool
 is_recorded(const struct dest_file *f)
 {

@@ -1,9 +1,9 @@
 /*
- * Staged files.  Entry I waits in the stage under its number, XXX/XXX, or, in a directory that is made
- * anew, under its own name beneath tXXX, the number of that directory.
+ * Staged files.  Entry I waits in the stage under its number, XXX/XXX, or, in a directory that is
+ * made anew, under its own name beneath tXXX, the number of that directory.
  *
- * A small file is made, written, dressed and closed in one go; bigger ones are preallocated and kept open
- * while leaves come, in several jobs at once: the lock guards the open ones.
+ * A small file is made, written, dressed and closed in one go; bigger ones are preallocated and
+ * kept open while leaves come, in several jobs at once: the lock guards the open ones.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -71,8 +71,8 @@ dest_stage_make(struct dest *d, uint32_t i,
 		else if (tries < TRIES && r == ERR_EXISTS)
 			r = fs_unlink(d->stage, path, &why);
 		if (r != OK && is_odd_name(&why) && f->top != DEST_NONE && f->type != TREE_DIR) {
-			f->top =
-			    DEST_NONE; /* placing it will say so, if nobody needs its chunks before */
+			/* placing it will say so, if nobody needs its chunks before */
+			f->top = DEST_NONE;
 			r = OK;
 		}
 		if (r != OK)

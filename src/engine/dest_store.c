@@ -1,5 +1,6 @@
 /*
- * The plan on disk: five arrays of one generation, and the file "plan" that says which, and of what.
+ * The plan on disk: five arrays of one generation, and the file "plan" that says which, and of
+ * what.
  *
  * A new plan is written beside the one it follows, and counts from the moment in which "plan" is
  * replaced; so a crash at any time leaves one of the two, whole.  The mark ties it to its stage: a

@@ -1,9 +1,9 @@
 /*
- * Into place, in an order in which a crash at any moment leaves every file whole, the old one or the new
- * one, and a second run finishes the first:
+ * Into place, in an order in which a crash at any moment leaves every file whole, the old one or
+ * the new one, and a second run finishes the first:
  *
- *   1 finish    the stage is made whole: every file with its mode and time, flushed.  From here on the
- *               plan says PLACING, and is gone on with as it is
+ *   1 finish    the stage is made whole: every file with its mode and time, flushed.  From here on
+ *               the plan says PLACING, and is gone on with as it is
  *   2 clear     what the wanted snapshot lacks goes, if it is still as we left it
  *   3 place     what is new goes into place, what is only set is set, in manifest order
  *   4 dress     modes and times of directories, deepest first; everything flushed

@@ -1,6 +1,6 @@
 /*
- * Leaves arrive in several jobs at once.  Each writes its own bytes and sets its own bit; the lock guards
- * the list of what is not flushed yet.
+ * Leaves arrive in several jobs at once.  Each writes its own bytes and sets its own bit; the lock
+ * guards the list of what is not flushed yet.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"
@@ -48,8 +48,8 @@ dest_take_leaf(struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b, st
 	return r;
 }
 
-/* The bytes first, then the note that they are there.  What a flush that failed was to save may be lost
- * although a later one succeeds: it counts as never taken. */
+/* The bytes first, then the note that they are there.  What a flush that failed was to save may be
+ * lost although a later one succeeds: it counts as never taken. */
 enum err
 dest_take_flush(struct dest *d, struct error *e)
 {

@@ -1,6 +1,7 @@
 /*
- * Is everything of the snapshot here as it was?  What the snapshot does not have is the user's and no
- * difference; so the times of directories, which change with whatever is put into them, say nothing.
+ * Is everything of the snapshot here as it was?  What the snapshot does not have is the user's and
+ * no difference; so the times of directories, which change with whatever is put into them, say
+ * nothing.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -167,7 +167,8 @@ on_tick(void *ctx)
 void
 engine_part_closed(struct engine *en)
 {
-	if (!en->closing || en->pending > 0 || en->jobs.len > 0 || en->link.peer != NULL || en->visitors.len > 0)
+	if (!en->closing || en->pending > 0 || en->jobs.len > 0 || en->link.peer != NULL ||
+	    en->visitors.len > 0)
 		return;
 	void (*on_closed)(void *ctx) = en->on_closed;
 	void *ctx = en->on_closed_ctx;

@@ -1,5 +1,6 @@
 /*
- * engine: an agent: its home, its link to the server, its jobs, and the answers to the command line.
+ * engine: an agent: its home, its link to the server, its jobs, and the answers to the command
+ * line.
  *
  * Threads  the loop's.
  */
@@ -13,11 +14,12 @@
 struct engine;
 struct engine_opts {
 	struct loop *loop;
-	struct home *home;          /* kept */
-	struct tls_ctx *tls;        /* kept */
-	const char *name, *site;    /* NULL: the host's name; none */
-	const char *listen;         /* NULL: 7470 or any free port; "none": no listening (a server listens itself) */
-	bool is_server;             /* our upstream is ourselves, through loopback */
+	struct home *home;       /* kept */
+	struct tls_ctx *tls;     /* kept */
+	const char *name, *site; /* NULL: the host's name; none */
+	/* NULL: 7470 or any free port; "none": no listening (a server listens itself) */
+	const char *listen;
+	bool is_server;              /* our upstream is ourselves, through loopback */
 	const char *const *upstream; /* is_server: addresses; else from the joined state */
 	size_t n_upstream;
 	/* May be NULL: adds to the record of `status` what else runs in this process (a server). */
@@ -31,7 +33,9 @@ void engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx);
 /* Verbs: leave publish get pause resume cancel shares snapshots devices jobs status verify. */
 bool engine_has_verb(const char *verb);
 void engine_call(struct engine *en, struct control_call *call, const struct control_request *r);
-/* Enrols with the server of an invite; also without listening or a daemon (weft join).  ON_DONE once, from the loop. */
+/* Enrols with the server of an invite; also without listening or a daemon (weft join).  ON_DONE
+ * once, from the loop. */
 void engine_join(struct engine *en, const char *invite, const char *name, const char *site,
-    void (*on_done)(void *ctx, enum err r, const struct error *e, const char *server_name), void *ctx);
+    void (*on_done)(void *ctx, enum err r, const struct error *e, const char *server_name),
+    void *ctx);
 uint16_t engine_port(const struct engine *en);

@@ -1,5 +1,6 @@
 /*
- * Commands that ask and list.  What is here is answered at once; what the server knows is asked of it, page by page.
+ * Commands that ask and list.  What is here is answered at once; what the server knows is asked of
+ * it, page by page.
  */
 #include <stdio.h>
 
@@ -33,9 +34,9 @@ rights_text(uint32_t rights)
 static const char *
 policy_text(uint8_t policy)
 {
-	static const char *const names[] = {
-		[POLICY_CENTRAL] = "central", [POLICY_HYBRID] = "hybrid", [POLICY_SERVERLESS] = "serverless"
-	};
+	static const char *const names[] = { [POLICY_CENTRAL] = "central",
+		[POLICY_HYBRID] = "hybrid",
+		[POLICY_SERVERLESS] = "serverless" };
 
 	return policy < lengthof(names) && names[policy] != NULL ? names[policy] : "?";
 }
@@ -63,9 +64,9 @@ share_row(struct bytes b, struct buf *out)
 static void
 snapshot_row(struct bytes b, struct buf *out)
 {
-	static const char *const states[] = {
-		[SNAPSHOT_ANNOUNCED] = "announced", [SNAPSHOT_HEAD] = "kept", [SNAPSHOT_WITHDRAWN] = "withdrawn"
-	};
+	static const char *const states[] = { [SNAPSHOT_ANNOUNCED] = "announced",
+		[SNAPSHOT_HEAD] = "kept",
+		[SNAPSHOT_WITHDRAWN] = "withdrawn" };
 	struct row_snapshot r;
 	char id[HASH_ID_TEXT];
 
@@ -73,7 +74,8 @@ snapshot_row(struct bytes b, struct buf *out)
 		return;
 	if (r.number > 0)
 		record_int(out, "snapshot", r.number);
-	record_text(out, "state", r.state < lengthof(states) && states[r.state] != NULL ? states[r.state] : "?");
+	record_text(out, "state",
+	    r.state < lengthof(states) && states[r.state] != NULL ? states[r.state] : "?");
 	record_bytes(out, "label", r.label);
 	record_int(out, "entries", r.entries);
 	record_size(out, "bytes", r.bytes);
@@ -142,7 +144,8 @@ ask_page(struct listing *l, struct bytes after)
 	struct message m = { .type = FRAME_QUERY };
 	struct error e;
 
-	m.query = (struct msg_query){ .kind = l->kind, .share = bytes_str(l->share), .after = after };
+	m.query =
+	    (struct msg_query){ .kind = l->kind, .share = bytes_str(l->share), .after = after };
 	if (engine_link_ask(l->en, &l->ask, &m, &e) == OK)
 		return;
 	control_call_done(l->call, &e, -1);
@@ -317,8 +320,8 @@ send_status(struct engine *en, struct control_call *call)
 
 /* -- the table -- */
 
-static const char *const verbs[] = { "leave", "publish", "get", "pause", "resume", "cancel", "shares", "snapshots",
-	"devices", "jobs", "status", "verify" };
+static const char *const verbs[] = { "leave", "publish", "get", "pause", "resume", "cancel",
+	"shares", "snapshots", "devices", "jobs", "status", "verify" };
 
 bool
 engine_has_verb(const char *verb)
@@ -340,7 +343,8 @@ engine_call(struct engine *en, struct control_call *call, const struct control_r
 		engine_publish(en, call, r);
 	} else if (strcmp(verb, "get") == 0) {
 		engine_get(en, call, r);
-	} else if (strcmp(verb, "pause") == 0 || strcmp(verb, "resume") == 0 || strcmp(verb, "cancel") == 0) {
+	} else if (strcmp(verb, "pause") == 0 || strcmp(verb, "resume") == 0 ||
+		   strcmp(verb, "cancel") == 0) {
 		engine_job_control(en, call, r);
 	} else if (strcmp(verb, "shares") == 0) {
 		list(en, call, QUERY_SHARES, NULL);
@@ -357,7 +361,9 @@ engine_call(struct engine *en, struct control_call *call, const struct control_r
 	} else if (strcmp(verb, "verify") == 0) {
 		engine_verify(en, call, r);
 	} else if (strcmp(verb, "leave") == 0 && control_arg(r, "device") != NULL) {
-		(void)fail(&e, ERR_USAGE, "only the server ends another device's membership: `weft leave DEVICE` on its machine and home");
+		(void)fail(&e, ERR_USAGE,
+		    "only the server ends another device's membership: `weft leave DEVICE` on its "
+		    "machine and home");
 		control_call_done(call, &e, -1);
 	} else if (strcmp(verb, "leave") == 0) {
 		engine_join_leave(en, call);

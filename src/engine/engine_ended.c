@@ -1,8 +1,9 @@
 /*
- * Jobs that are over.  The last few are kept, for whoever went away before the end: `weft jobs` shows how it came out.
+ * Jobs that are over.  The last few are kept, for whoever went away before the end: `weft jobs`
+ * shows how it came out.
  *
- * A job's row says that it is over before its files are removed, and its directory goes last; so a crash in between is seen at
- * the next start, and what was left is removed then.
+ * A job's row says that it is over before its files are removed, and its directory goes last; so a
+ * crash in between is seen at the next start, and what was left is removed then.
  */
 #include <stdio.h>
 
@@ -31,7 +32,8 @@ engine_ended_left_something(struct engine *en, const struct job_row *row)
 	char name[24];
 
 	snprintf(name, sizeof name, "%lld", (long long)row->id);
-	return row->state == JOB_CANCELED || fs_stat_at(en->jobs_dir, fs_rel(name), &st, NULL) == OK;
+	return row->state == JOB_CANCELED ||
+	       fs_stat_at(en->jobs_dir, fs_rel(name), &st, NULL) == OK;
 }
 
 void

@@ -1,6 +1,7 @@
 /*
- * What an agent keeps of manifests comes back too: once a day, and after every GC_JOBS transfers, nodes that no directory of
- * this machine stands for are forgotten, and maps, which are made again when they are needed.  Only while no job runs.
+ * What an agent keeps of manifests comes back too: once a day, and after every GC_JOBS transfers,
+ * nodes that no directory of this machine stands for are forgotten, and maps, which are made again
+ * when they are needed.  Only while no job runs.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -18,7 +19,7 @@ struct gc {
 	struct engine_work work;
 	struct engine *en;
 	ARRAY(struct kept) kept;
-	struct hash_id share;    /* of the snapshot being marked */
+	struct hash_id share; /* of the snapshot being marked */
 	unsigned rows;
 	uint64_t freed;
 };
@@ -137,7 +138,8 @@ done_gc(struct engine_work *w, enum err r, const struct error *e)
 	engine_job_all_next(en);
 }
 
-/* Steps of jobs wait while it runs (engine_job_next looks at gc_running): what they are about to use must not go. */
+/* Steps of jobs wait while it runs (engine_job_next looks at gc_running): what they are about to
+ * use must not go. */
 void
 engine_gc_tick(struct engine *en)
 {

@@ -1,9 +1,10 @@
 /*
- * A get: RESOLVE which snapshot, its NODES, PLAN what DEST needs, COPY what is on the disk, FETCH the rest, SWITCH.
+ * A get: RESOLVE which snapshot, its NODES, PLAN what DEST needs, COPY what is on the disk, FETCH
+ * the rest, SWITCH.
  *
- * The snapshot is settled by the first answer and kept in the row, so a restart goes on with the same one.  Each step can be
- * left and entered again: nodes that are here are not asked for, the plan is read back, leaves that were flushed are not
- * fetched.
+ * The snapshot is settled by the first answer and kept in the row, so a restart goes on with the
+ * same one.  Each step can be left and entered again: nodes that are here are not asked for, the
+ * plan is read back, leaves that were flushed are not fetched.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -19,7 +20,8 @@ enum get_phase {
 	GET_PHASES(X)
 #undef X
 };
-static const char *const phase_names[] = { "plan", "plan", "plan", "copy", "fetch", "switch", "switch" };
+static const char *const phase_names[] = { "plan", "plan", "plan", "copy", "fetch", "switch",
+	"switch" };
 
 enum { SOURCES_SHOWN = 16, GET_OVERWRITE = 1, REPAIR_RETRY_MS = 3000 };
 
@@ -113,7 +115,8 @@ take_snapshot(struct get *g, const struct msg_snapshot *m, struct error *e)
 		if (statements[i].len == 0)
 			continue;
 		r = authority_accept(en->authority, statements[i], NULL, e);
-		if (r != OK && !(i == 2 && r == ERR_DENIED)) /* an older head than we know is fine */
+		/* an older head than we know is fine */
+		if (r != OK && !(i == 2 && r == ERR_DENIED))
 			return error_wrap(e, r, "the server's answer does not hold");
 	}
 	if (m->state != SNAPSHOT_HEAD)
@@ -168,7 +171,8 @@ resolve(struct get *g)
 	struct message m = { .type = FRAME_RESOLVE };
 	struct error e;
 
-	m.resolve = (struct msg_resolve){ .share = bytes_str(g->share), .selector = bytes_str(g->selector) };
+	m.resolve = (struct msg_resolve){ .share = bytes_str(g->share),
+		.selector = bytes_str(g->selector) };
 	g->ask.on_answer = on_resolved;
 	enum err r = engine_link_ask(g->job.engine, &g->ask, &m, &e);
 	if (r == OK) {
@@ -219,13 +223,15 @@ fetch_closed(void *ctx)
 	engine_job_end(&((struct get *)ctx)->job);
 }
 
-/* The server has been told, or has noticed by itself: it fetches what it lost from the publisher. */
+/* The server has been told, or has noticed by itself: it fetches what it lost from the publisher.
+ */
 static void
 wait_for_repair(struct get *g)
 {
 	char text[ERROR_TEXT];
 
-	snprintf(text, sizeof text, "%s is damaged in the server's store: waiting until it has it again from its publisher",
+	snprintf(text, sizeof text,
+	    "%s is damaged in the server's store: waiting until it has it again from its publisher",
 	    g->share);
 	engine_job_wait(&g->job, REPAIR_RETRY_MS, text);
 }
@@ -276,7 +282,8 @@ open_root(struct get *g, struct error *e)
 	struct engine *en = g->job.engine;
 
 	root_clear(&g->root);
-	return state_root_get(en->state, ROOT_GET, &g->commit.share, g->job.share_name, g->path, g->subpath, &g->root, e);
+	return state_root_get(en->state, ROOT_GET, &g->commit.share, g->job.share_name, g->path,
+	    g->subpath, &g->root, e);
 }
 
 static enum err
@@ -295,8 +302,8 @@ work_plan(struct engine_work *w, struct error *e)
 		r = record_nodes(g, e);
 	}
 	if (r == OK && g->map == NULL)
-		r = snapshot_map_open(en->maps_dir, engine_nodes(en), &g->commit.content, g->unit_size, &g->job.cancel, &g->map,
-		    e);
+		r = snapshot_map_open(en->maps_dir, engine_nodes(en), &g->commit.content,
+		    g->unit_size, &g->job.cancel, &g->map, e);
 	if (r == OK)
 		r = open_root(g, e);
 	if (r == OK && g->job_dir < 0) {
@@ -388,12 +395,14 @@ add_sources(struct get *g)
 
 	for (size_t i = 0; i < n; i++) {
 		size_t at = 0;
-		while (at < g->n_sources && !device_id_equal(&g->sources[at].device, &here[i].device))
+		while (
+		    at < g->n_sources && !device_id_equal(&g->sources[at].device, &here[i].device))
 			at++;
 		if (at == SOURCES_SHOWN)
 			continue;
 		if (at == g->n_sources)
-			g->sources[g->n_sources++] = (struct download_source){ .device = here[i].device };
+			g->sources[g->n_sources++] =
+			    (struct download_source){ .device = here[i].device };
 		g->sources[at].bytes += here[i].bytes;
 	}
 }
@@ -435,10 +444,13 @@ on_liar(void *ctx, struct peer *p, uint32_t unit)
 	struct get *g = ctx;
 	struct message m = { .type = FRAME_REPORT };
 
-	m.report = (struct msg_report){
-		.share = g->commit.share, .snapshot = g->commit.id, .unit = unit, .who = *peer_device(p)
-	};
-	log_warn("%s: wrong bytes three times in unit %u; the server is told and will repair its store", g->share, unit);
+	m.report = (struct msg_report){ .share = g->commit.share,
+		.snapshot = g->commit.id,
+		.unit = unit,
+		.who = *peer_device(p) };
+	log_warn(
+	    "%s: wrong bytes three times in unit %u; the server is told and will repair its store",
+	    g->share, unit);
 	if (session_send(peer_session(p), &m, NULL) == OK)
 		peer_flush(p);
 }
@@ -529,7 +541,9 @@ done_switch(struct engine_work *w, enum err r, const struct error *e)
 		finish_row(g, &row);
 		source_rows(g);
 		engine_job_finish(&g->job, OK, NULL, buf_bytes(&row));
-	} else if (r == ERR_AGAIN) { /* something is missing after all: a staged file was damaged meanwhile */
+	} else if (
+	    r ==
+	    ERR_AGAIN) { /* something is missing after all: a staged file was damaged meanwhile */
 		g->phase = GET_FETCH;
 	} else {
 		work_failed(g, r, e);
@@ -568,7 +582,8 @@ step(struct engine_job *job)
 	}
 }
 
-/* The downloads end at once; work in the pool sees the cancel flag.  A question under way is answered or lost. */
+/* The downloads end at once; work in the pool sees the cancel flag.  A question under way is
+ * answered or lost. */
 static void
 stop(struct engine_job *job)
 {
@@ -699,7 +714,8 @@ check(const struct get *g, struct error *e)
 	if (strlen(g->selector) > LIMIT_SELECTOR)
 		return fail(e, ERR_USAGE, "the name of the snapshot is too long");
 	if (relpath_parse(g->subpath, strlen(g->subpath), &sub, e) != OK)
-		return fail(e, ERR_USAGE, "--path %s: a path inside the share, without '..'", g->subpath);
+		return fail(
+		    e, ERR_USAGE, "--path %s: a path inside the share, without '..'", g->subpath);
 	return OK;
 }
 
@@ -708,7 +724,8 @@ static struct engine_job *
 find_same(struct engine *en, const struct get *g)
 {
 	array_each (j, &en->jobs) {
-		if ((*j)->kind == &kind && !(*j)->over && strcmp(((struct get *)*j)->path, g->path) == 0)
+		if ((*j)->kind == &kind && !(*j)->over &&
+		    strcmp(((struct get *)*j)->path, g->path) == 0)
 			return *j;
 	}
 	return NULL;
@@ -728,9 +745,11 @@ engine_get(struct engine *en, struct control_call *call, const struct control_re
 	g->flags = control_flag(r, "overwrite") ? GET_OVERWRITE : 0;
 	enum err err = check(g, &e);
 	if (err == OK && !en->joined)
-		err = fail(&e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
+		err = fail(
+		    &e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
 	if (err == OK && (same = find_same(en, g)) != NULL)
-		err = fail(&e, ERR_EXISTS, "job %lld is receiving into %s: wait for it, or `weft cancel %lld`",
+		err = fail(&e, ERR_EXISTS,
+		    "job %lld is receiving into %s: wait for it, or `weft cancel %lld`",
 		    (long long)same->row.id, g->path, (long long)same->row.id);
 	if (err != OK) {
 		control_call_done(call, &e, -1);

@@ -1,6 +1,7 @@
 /*
- * The life of a job: a row in state, steps that start one thing at a time, people who watch.  What is asked of it meanwhile
- * (pause, cancel, stop) is done when what is under way has ended, so every step finds the job at rest.
+ * The life of a job: a row in state, steps that start one thing at a time, people who watch.  What
+ * is asked of it meanwhile (pause, cancel, stop) is done when what is under way has ended, so every
+ * step finds the job at rest.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -39,7 +40,8 @@ done_save(struct engine_work *w, enum err r, const struct error *e)
 		log_error("keep a job: %s", e->text);
 	if (j != NULL) {
 		j->row.id = s->row.id;
-		send_progress(j); /* at once: whoever is interrupted now can say which job goes on */
+		/* at once: whoever is interrupted now can say which job goes on */
+		send_progress(j);
 		if (r != OK)
 			engine_job_finish(j, r, e, (struct bytes){ NULL, 0 });
 		engine_job_end(j);
@@ -244,7 +246,8 @@ engine_job_tick(struct engine *en)
 	for (size_t i = 0; i < en->jobs.len; i++) {
 		struct engine_job *j = en->jobs.at[i];
 		send_progress(j);
-		if (j->waiting && j->retry_at_ms != 0 && now >= j->retry_at_ms && j->want == WANT_RUN)
+		if (j->waiting && j->retry_at_ms != 0 && now >= j->retry_at_ms &&
+		    j->want == WANT_RUN)
 			wake(j);
 	}
 }
@@ -275,7 +278,8 @@ remove_job(struct engine_job *j)
 		}
 	}
 	array_each (w, &j->watchers) {
-		answer_watcher(*w, j->why.code != OK ? &j->why : NULL, buf_bytes(&j->answer), status);
+		answer_watcher(
+		    *w, j->why.code != OK ? &j->why : NULL, buf_bytes(&j->answer), status);
 		free(*w);
 	}
 	array_clear(&j->watchers);
@@ -304,11 +308,13 @@ work_discard(struct engine_work *w, struct error *e)
 	if (r == OK)
 		r = fs_remove_tree(j->engine->jobs_dir, fs_rel(name), &why);
 	if (r != OK) { /* row and directory tell the next start of it */
-		log_warn("job %s left something, which is removed at the next start: %s", name, why.text);
+		log_warn("job %s left something, which is removed at the next start: %s", name,
+		    why.text);
 		return OK;
 	}
-	return j->row.state == JOB_CANCELED ? state_job_del(w->engine->state, j->row.id, e)
-					    : state_job_prune(w->engine->state, ENGINE_ENDED_KEPT, e);
+	return j->row.state == JOB_CANCELED
+		   ? state_job_del(w->engine->state, j->row.id, e)
+		   : state_job_prune(w->engine->state, ENGINE_ENDED_KEPT, e);
 }
 
 static void
@@ -350,7 +356,8 @@ pause_now(struct engine_job *j)
 	if (j->row.state == JOB_PAUSED)
 		return;
 	j->row.state = JOB_PAUSED;
-	snprintf(j->row.text, sizeof j->row.text, "paused; `weft resume %lld` goes on", (long long)j->row.id);
+	snprintf(j->row.text, sizeof j->row.text, "paused; `weft resume %lld` goes on",
+	    (long long)j->row.id);
 	engine_job_save(j);
 }
 
@@ -364,7 +371,8 @@ engine_job_next(struct engine_job *j)
 		cancel_now(j);
 		return;
 	case WANT_STOP:
-		(void)fail(&j->why, ERR_AGAIN, "the daemon is stopping; the transfer goes on when it runs again");
+		(void)fail(&j->why, ERR_AGAIN,
+		    "the daemon is stopping; the transfer goes on when it runs again");
 		j->over = true;
 		remove_job(j);
 		return;
@@ -411,7 +419,8 @@ engine_job_wait(struct engine_job *j, uint64_t retry_ms, const char *text)
 	engine_job_note(j, text);
 }
 
-/* A connection that is there cannot become ready: it was full, or is about to be told that it has ended. */
+/* A connection that is there cannot become ready: it was full, or is about to be told that it has
+ * ended. */
 uint64_t
 engine_job_retry_ms(const struct engine_job *j, enum err r)
 {
@@ -426,7 +435,8 @@ engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struc
 		return;
 	j->over = true;
 	j->row.state = r == OK ? JOB_DONE : JOB_FAILED;
-	snprintf(j->row.text, sizeof j->row.text, "%.*s", (int)sizeof j->row.text - 1, r == OK ? "" : e->text);
+	snprintf(j->row.text, sizeof j->row.text, "%.*s", (int)sizeof j->row.text - 1,
+	    r == OK ? "" : e->text);
 	if (r != OK)
 		log_warn("%s of %s: %s", j->kind->name, j->share_name, e->text);
 	if (r != OK)
@@ -447,7 +457,8 @@ engine_job_add(struct engine *en, struct engine_job *j)
 	j->started_ms = loop_now_ms(en->loop);
 	array_push(&en->jobs, j);
 	if (en->jobs.len > JOBS_MAX) {
-		(void)fail(&e, ERR_LIMIT, "%d transfers are under way: cancel some, or wait", JOBS_MAX);
+		(void)fail(
+		    &e, ERR_LIMIT, "%d transfers are under way: cancel some, or wait", JOBS_MAX);
 		engine_job_finish(j, ERR_LIMIT, &e, (struct bytes){ NULL, 0 });
 		return;
 	}
@@ -529,7 +540,8 @@ engine_job_share_lost(struct engine *en, const struct hash_id *share, const char
 /* -- pause, resume, cancel -- */
 
 static enum err
-find_asked(struct engine *en, const struct control_request *r, struct engine_job **ret, struct error *e)
+find_asked(
+    struct engine *en, const struct control_request *r, struct engine_job **ret, struct error *e)
 {
 	const char *text = control_arg(r, "job");
 	uint64_t id;
@@ -538,7 +550,8 @@ find_asked(struct engine *en, const struct control_request *r, struct engine_job
 		return fail(e, ERR_USAGE, "name the job by its number (`weft jobs` lists them)");
 	*ret = engine_job_find(en, (int64_t)id);
 	if (*ret == NULL || (*ret)->over)
-		return fail(e, ERR_NOTFOUND, "no job %s is under way (`weft jobs` lists them)", text);
+		return fail(
+		    e, ERR_NOTFOUND, "no job %s is under way (`weft jobs` lists them)", text);
 	return OK;
 }
 
@@ -573,10 +586,12 @@ engine_job_control(struct engine *en, struct control_call *call, const struct co
 static struct engine_job *
 load_job(struct engine *en, const struct job_row *row)
 {
-	struct engine_job *j = row->kind == ROOT_PUBLISH ? engine_publish_load(en, row) : engine_get_load(en, row);
+	struct engine_job *j =
+	    row->kind == ROOT_PUBLISH ? engine_publish_load(en, row) : engine_get_load(en, row);
 
 	if (j == NULL) {
-		log_error("job %lld cannot be read and is left alone; start it again", (long long)row->id);
+		log_error("job %lld cannot be read and is left alone; start it again",
+		    (long long)row->id);
 		return NULL;
 	}
 	j->row = *row;
@@ -590,8 +605,10 @@ static enum err
 load_row(void *ctx, const struct job_row *row, struct error *e)
 {
 	struct engine *en = ctx;
-	bool is_over = row->state != JOB_RUNNING && row->state != JOB_PAUSED && row->state != JOB_WAITING;
-	struct engine_job *j = !is_over || engine_ended_left_something(en, row) ? load_job(en, row) : NULL;
+	bool is_over =
+	    row->state != JOB_RUNNING && row->state != JOB_PAUSED && row->state != JOB_WAITING;
+	struct engine_job *j =
+	    !is_over || engine_ended_left_something(en, row) ? load_job(en, row) : NULL;
 	(void)e;
 
 	if (is_over)

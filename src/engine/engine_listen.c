@@ -1,7 +1,8 @@
 /*
- * Other nodes that come to us.  Both sides show their membership and check the other's against the authority they share; who is
- * no member of it is sent away.  A share with the policy `central` is never answered for here: its bytes come from the server
- * and nobody else, which the nodes themselves see to.
+ * Other nodes that come to us.  Both sides show their membership and check the other's against the
+ * authority they share; who is no member of it is sent away.  A share with the policy `central` is
+ * never answered for here: its bytes come from the server and nobody else, which the nodes
+ * themselves see to.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -51,8 +52,10 @@ check_member(struct engine *en, struct peer *p, const struct msg_hello *h, struc
 	}
 	if (r != OK)
 		return r;
-	if (authority_check_member(en->authority, peer_device(p), clock_wall_ns() / 1000000000, NULL) != OK)
-		return fail(e, ERR_DENIED, "you are no member of the server that this machine belongs to");
+	if (authority_check_member(
+		en->authority, peer_device(p), clock_wall_ns() / 1000000000, NULL) != OK)
+		return fail(
+		    e, ERR_DENIED, "you are no member of the server that this machine belongs to");
 	return OK;
 }
 
@@ -129,9 +132,13 @@ engine_listen(struct engine *en, struct error *e)
 	if (en->o.listen != NULL && strcmp(en->o.listen, "none") == 0)
 		return OK;
 	if (en->o.listen != NULL)
-		return listener_open(en->loop, en->o.listen, en->o.tls, VISITORS_MAX, on_conn, en, &en->listener, e);
-	enum err r = listener_open(en->loop, any, en->o.tls, VISITORS_MAX, on_conn, en, &en->listener, e);
-	return r == ERR_EXISTS ? listener_open(en->loop, ":0", en->o.tls, VISITORS_MAX, on_conn, en, &en->listener, e) : r;
+		return listener_open(
+		    en->loop, en->o.listen, en->o.tls, VISITORS_MAX, on_conn, en, &en->listener, e);
+	enum err r =
+	    listener_open(en->loop, any, en->o.tls, VISITORS_MAX, on_conn, en, &en->listener, e);
+	return r == ERR_EXISTS ? listener_open(en->loop, ":0", en->o.tls, VISITORS_MAX, on_conn, en,
+				     &en->listener, e)
+			       : r;
 }
 
 void

@@ -1,9 +1,11 @@
 /*
- * A publish: RESOLVE the share (or create it) and what to build upon, the BASE's manifest when it is another machine's, SCAN the
- * path, COMMIT what was found, ANNOUNCE it, and SERVE it until the server holds it all.
+ * A publish: RESOLVE the share (or create it) and what to build upon, the BASE's manifest when it
+ * is another machine's, SCAN the path, COMMIT what was found, ANNOUNCE it, and SERVE it until the
+ * server holds it all.
  *
- * A conflict (somebody else's snapshot became the head) begins again from RESOLVE with the same files.  When a file changes
- * under us before the server has it, the snapshot is withdrawn and the path is scanned again, three times; then it is said which.
+ * A conflict (somebody else's snapshot became the head) begins again from RESOLVE with the same
+ * files.  When a file changes under us before the server has it, the snapshot is withdrawn and the
+ * path is scanned again, three times; then it is said which.
  */
 #include <stdio.h>
 
@@ -268,7 +270,8 @@ run(struct publish *p, enum err (*work)(struct engine_work *w, struct error *e),
 
 /* -- ANNOUNCE, SERVE -- */
 
-/* Another snapshot became the head first, or a file changed before the server had it: once more from the top. */
+/* Another snapshot became the head first, or a file changed before the server had it: once more
+ * from the top. */
 static void
 again(struct publish *p, const struct error *e)
 {
@@ -531,7 +534,8 @@ engine_publish(struct engine *en, struct control_call *call, const struct contro
 	engine_job_add(en, &p->job);
 }
 
-/* A publish that was interrupted begins again: what was hashed is known, what the server holds is not sent again. */
+/* A publish that was interrupted begins again: what was hashed is known, what the server holds is
+ * not sent again. */
 struct engine_job *
 engine_publish_load(struct engine *en, const struct job_row *row)
 {

@@ -16,8 +16,8 @@ stand_on(struct publish *p, const struct commit *c, struct error *e)
 	return state_root_update(p->job.engine->state, &p->root, e);
 }
 
-/* What lies here is what somebody published: the directory stands for that snapshot, so that the next
- * scan compares with it, and what was kept for an older one can go. */
+/* What lies here is what somebody published: the directory stands for that snapshot, so that the
+ * next scan compares with it, and what was kept for an older one can go. */
 static enum err
 stand_on_base(struct publish *p, struct error *e)
 {
@@ -122,7 +122,8 @@ fill_commit(struct publish *p, const struct snapshot_map *map)
 	snprintf(c->label, sizeof c->label, "%s", p->label);
 }
 
-/* The commit of the run before this one, if it says what was found now: the server goes on with it where it was. */
+/* The commit of the run before this one, if it says what was found now: the server goes on with it
+ * where it was. */
 static bool
 is_same_commit(const struct publish *p, const struct commit *c)
 {

@@ -2,8 +2,8 @@
 #include "engine/engine_internal.h"
 
 static enum err
-get_node(void *ctx, const struct hash_id *share, const struct hash_id *snapshot, enum hash_kind kind,
-    const struct hash_id *id, struct buf *out, struct error *e)
+get_node(void *ctx, const struct hash_id *share, const struct hash_id *snapshot,
+    enum hash_kind kind, const struct hash_id *id, struct buf *out, struct error *e)
 {
 	struct engine *en = ctx;
 	(void)snapshot;
@@ -45,8 +45,9 @@ put_map(void *ctx, struct snapshot_map *m)
 }
 
 static enum err
-get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len, uint32_t first,
-    uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e)
+get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len,
+    uint32_t first, uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves,
+    struct error *e)
 {
 	struct engine *en = ctx;
 	(void)share;
@@ -57,9 +58,11 @@ get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, 
 struct source
 engine_source(struct engine *en)
 {
-	return (struct source){
-		.get_node = get_node, .get_map = get_map, .put_map = put_map, .get_leaves = get_leaves, .ctx = en
-	};
+	return (struct source){ .get_node = get_node,
+		.get_map = get_map,
+		.put_map = put_map,
+		.get_leaves = get_leaves,
+		.ctx = en };
 }
 
 /* -- what belongs to a share -- */
@@ -69,7 +72,8 @@ struct own {
 	const struct hash_id *share;
 };
 
-/* A node that the share has already has all its nodes below it too: they were recorded before it. */
+/* A node that the share has already has all its nodes below it too: they were recorded before it.
+ */
 static enum err
 own_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e)
 {

@@ -1,5 +1,6 @@
 /*
- * weft verify: every directory of this node that belongs to the share is re-hashed against its snapshot.
+ * weft verify: every directory of this node that belongs to the share is re-hashed against its
+ * snapshot.
  */
 #include <stdio.h>
 

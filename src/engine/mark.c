@@ -17,7 +17,8 @@ mark_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error
 }
 
 enum err
-mark_snapshot(struct mark *m, const struct hash_id *commit, struct hash_id *ret_content, struct error *e)
+mark_snapshot(
+    struct mark *m, const struct hash_id *commit, struct hash_id *ret_content, struct error *e)
 {
 	auto_buf struct buf bytes = BUF(COMMIT_MAX);
 	struct commit c = { 0 };

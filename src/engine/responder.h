@@ -31,8 +31,8 @@ struct responder_policy {
 };
 struct responder *responder_new(struct loop *l, struct peer *p, const struct source *src,
     const struct responder_policy *policy);
-/* Call when the peer closes.  Frees later, when its jobs are done: then ON_CLOSED (may be NULL), from
- * the loop; the source is used until then, the policy not any more.  NULL is fine. */
+/* Call when the peer closes.  Frees later, when its jobs are done: then ON_CLOSED (may be NULL),
+ * from the loop; the source is used until then, the policy not any more.  NULL is fine. */
 void responder_close(struct responder *r, void (*on_closed)(void *ctx), void *ctx);
 /* Hands in a SESSION_EV_REQUEST of type GET_NODES or GET_UNITS, and SESSION_EV_CANCEL. */
 void responder_request(struct responder *r, const struct session_event *ev);

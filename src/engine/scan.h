@@ -24,8 +24,8 @@ struct scan_opts {
 	const char *path; /* absolute; a directory, or a file (published as a tree of one entry) */
 	struct state *state;
 	struct chunk_store *nodes;
-	const struct root
-	    *root; /* ROOT_PUBLISH; root->content is what was published from here last */
+	/* ROOT_PUBLISH; root->content is what was published from here last */
+	const struct root *root;
 	const struct commit *base; /* head of the share to build upon; NULL for the first */
 	struct device_id device;   /* author, for dots */
 	uint64_t seq;              /* of the commit to come */
@@ -36,8 +36,8 @@ struct scan_opts {
 	struct scan_progress {
 		_Atomic uint64_t files, bytes_read, bytes_seen;
 	} * progress; /* may be NULL */
-	void (*on_note)(void *ctx, struct relpath path,
-	    const char *why); /* skipped; called on the scanning thread */
+	/* skipped; called on the scanning thread */
+	void (*on_note)(void *ctx, struct relpath path, const char *why);
 	void *ctx;
 };
 struct scan_result {

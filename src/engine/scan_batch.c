@@ -228,8 +228,8 @@ stat_op(enum op_kind kind, const struct fs_stat *st, bool racy, uint64_t content
 		.size = st->size,
 		.ino = st->ino,
 		.mtime_ns = st->mtime_ns,
-		.ctime_ns =
-		    racy ? 0 : st->ctime_ns, /* what no file has: it is read again next time */
+		/* what no file has: it is read again next time */
+		.ctime_ns = racy ? 0 : st->ctime_ns,
 		.content = content,
 	};
 }

@@ -44,8 +44,8 @@ run(struct scan_pool *p, struct scan_job *j, struct scan_worker *w)
 	j->run(j, w);
 	pthread_mutex_lock(&p->lock);
 	bool awaited = p->awaited == j;
-	atomic_store_explicit(
-	    &j->done, true, memory_order_release); /* J may be gone from here on */
+	/* J may be gone from here on */
+	atomic_store_explicit(&j->done, true, memory_order_release);
 	if (awaited)
 		pthread_cond_signal(&p->done);
 }

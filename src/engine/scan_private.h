@@ -34,9 +34,9 @@ enum {
 	SCAN_ITEMS = 2 * (SCAN_SMALL / CHUNK_MIN) + 2, /* chunks and holes of such a file */
 	SCAN_RING = 4096,
 	SCAN_LIST_ALL = 8 * 1024 * 1024, /* bytes of names held, of all directories on the way */
-	SCAN_LIST_MIN = 256 * 1024,       /* and of one, whatever the others hold */
-	SCAN_DIRS_OPEN = 64,              /* descriptors of directories on the way down */
-	SCAN_DIRS_PINNED = 128,           /* and of those that only wait for their files */
+	SCAN_LIST_MIN = 256 * 1024,      /* and of one, whatever the others hold */
+	SCAN_DIRS_OPEN = 64,             /* descriptors of directories on the way down */
+	SCAN_DIRS_PINNED = 128,          /* and of those that only wait for their files */
 	SCAN_THREADS_MAX = 16,
 	SCAN_TRIES = 4,         /* to read a file that changes meanwhile */
 	SCAN_BATCH = 4096,      /* operations of one transaction */

@@ -25,8 +25,8 @@ enum {
 	FIND_MAGIC = 0x46706d77,
 	FIND_LEAST = 1024, /* slots */
 	LOOK_EVERY = 4096, /* entries or chunks between two looks at CANCEL */
-	TRIM_EVERY =
-	    8192, /* chunks looked at between two trims: each may touch a page of the table */
+	/* chunks looked at between two trims: each may touch a page of the table */
+	TRIM_EVERY = 8192,
 	TRIM_SLOTS = 1 << 20, /* the same in walking through the table */
 	NAME_MAX_ = HASH_ID_TEXT + 80,
 };

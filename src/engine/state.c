@@ -8,8 +8,8 @@
 
 enum { CACHE_KIB = 4096 };
 
-/* What tells who we belong to must be whole.  What is known about files is found again by looking at
- * them: those that were published are read, those that were received compared. */
+/* What tells who we belong to must be whole.  What is known about files is found again by looking
+ * at them: those that were published are read, those that were received compared. */
 static const struct db_copy copies[] = {
 	{ "INSERT INTO setting SELECT * FROM old.setting", "the settings", true },
 	{ "INSERT INTO statement SELECT * FROM old.statement", "the statements", true },

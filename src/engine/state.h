@@ -29,10 +29,11 @@ enum err state_commit(struct state *s, struct error *e) must_check;
 void state_rollback(struct state *s);
 
 /* -- settings: "server.id", "server.addresses", "name", "site" ... -- */
-enum err state_get(struct state *s, const char *key, struct buf *ret,
-    struct error *e) must_check; /* ERR_NOTFOUND */
-enum err state_set(struct state *s, const char *key, struct bytes value,
-    struct error *e) must_check; /* len 0: delete */
+/* ERR_NOTFOUND */
+enum err state_get(struct state *s, const char *key, struct buf *ret, struct error *e) must_check;
+/* len 0: delete */
+enum err state_set(
+    struct state *s, const char *key, struct bytes value, struct error *e) must_check;
 
 /* -- statements: as received; the holder feeds them to its struct authority again at start -- */
 enum err state_statement_put(
@@ -64,8 +65,8 @@ enum err state_root_get(struct state *s, enum root_kind kind, const struct hash_
 enum err state_root_by_id(
     struct state *s, int64_t id, struct root *ret, struct error *e) must_check;
 enum err state_root_update(struct state *s, const struct root *r, struct error *e) must_check;
-enum err state_root_del(
-    struct state *s, int64_t id, struct error *e) must_check; /* with its files and places */
+/* with its files and places */
+enum err state_root_del(struct state *s, int64_t id, struct error *e) must_check;
 enum err state_roots(struct state *s,
     enum err (*on_root)(void *ctx, const struct root *r, struct error *e), void *ctx,
     struct error *e) must_check;
@@ -162,8 +163,8 @@ struct job_row {
 };
 enum { JOB_SPEC_MAX = 64 * 1024 };
 void job_row_clear(struct job_row *r);
-enum err state_job_put(
-    struct state *s, struct job_row *j, struct error *e) must_check; /* id 0: new, sets id */
+/* id 0: new, sets id */
+enum err state_job_put(struct state *s, struct job_row *j, struct error *e) must_check;
 enum err state_job_get(
     struct state *s, int64_t id, struct job_row *ret, struct error *e) must_check;
 enum err state_job_del(struct state *s, int64_t id, struct error *e) must_check;

@@ -52,8 +52,8 @@ state_dir_id(struct state *s, int64_t root, struct relpath dir, int64_t *ret, st
 	auto_row struct db_row *row = NULL;
 	struct bytes path = BYTES(dir.len > 0 ? dir.text : "", dir.len);
 	struct error why = { 0 };
-	enum err r =
-	    find_dir(s->db, root, dir, ret, NULL, &why); /* where others may be adding it now */
+	/* where others may be adding it now */
+	enum err r = find_dir(s->db, root, dir, ret, NULL, &why);
 
 	if (r != OK && r != ERR_NOTFOUND && e != NULL)
 		*e = why;

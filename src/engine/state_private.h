@@ -11,8 +11,8 @@ struct state {
 	struct db *db;
 	struct db *reader;        /* for those who serve while a scan or a get writes */
 	_Atomic uintptr_t writer; /* the thread that has a transaction open, 0: none */
-	_Atomic int64_t
-	    next_file; /* id of the next new file; ids are not used twice while we run */
+	/* id of the next new file; ids are not used twice while we run */
+	_Atomic int64_t next_file;
 };
 
 /* Where to read for those who shall not wait: the reader, or, within a transaction of one's own,

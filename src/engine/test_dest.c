@@ -93,8 +93,8 @@ holes_stay_holes(void **state)
 	assert_true(st.st_blocks < 64);
 }
 
-/* The same chunk in many files, more than once in one, and small files that are alike, one of them not
- * readable by its owner: it is fetched once. */
+/* The same chunk in many files, more than once in one, and small files that are alike, one of them
+ * not readable by its owner: it is fetched once. */
 static void
 what_is_there_twice_is_fetched_once(void **state)
 {
@@ -193,7 +193,8 @@ modes_are_restored_and_never_more(void **state)
 	snap_text(&s, "d0/deep/in", "x");
 	snap_dir(&s, "d0/deep")->mode = 0;
 	snap_random(&s, "d444/big", 1, 200000, 0)->mode = 0444;
-	/* Directories that are restored after what is in them: a file in one without write permission. */
+	/* Directories that are restored after what is in them: a file in one without write
+	 * permission. */
 	snap_build(w, &s);
 	mode_t before = umask(077);
 	world_get(w, &s);

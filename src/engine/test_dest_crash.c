@@ -1,9 +1,9 @@
 /*
- * The process dies anywhere: every file is the old one or the new one, whole, what is the user's is the
- * user's, and the next run finishes the first without fetching anything twice.
+ * The process dies anywhere: every file is the old one or the new one, whole, what is the user's is
+ * the user's, and the next run finishes the first without fetching anything twice.
  *
- * Each round is a process of its own.  With fault points compiled in it dies at each of them, else and in
- * any case at moments drawn by a seed (WEFT_SEED).
+ * Each round is a process of its own.  With fault points compiled in it dies at each of them, else
+ * and in any case at moments drawn by a seed (WEFT_SEED).
  */
 #include "engine/test_dest_world.h"
 
@@ -226,7 +226,8 @@ assert_whole(const struct world *w, struct snap *a, struct snap *b)
 	assert_true(world_holds(w, "dir/users", "mine"));
 }
 
-/* What the second snapshot takes from the network: two contents of random bytes, and a few small ones. */
+/* What the second snapshot takes from the network: two contents of random bytes, and a few small
+ * ones. */
 enum { FED_ONCE = 500000 + 300000 + 200 };
 
 struct pair {

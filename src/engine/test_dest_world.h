@@ -1,6 +1,6 @@
 /*
- * test_dest_world: snapshots made in memory, a node's home and a destination on the disk, for the tests of
- * dest beside it and for bench_dest.
+ * test_dest_world: snapshots made in memory, a node's home and a destination on the disk, for the
+ * tests of dest beside it and for bench_dest.
  */
 #pragma once
 

@@ -258,8 +258,8 @@ a_file_that_changed_is_never_served_as_the_old_one(void **state)
 				let_kept_files_go();
 			size_t lost = 0;
 			for (size_t i = 0; i < s->n; i++) {
-				enum err r =
-				    get(s, i, 0, leaves_of(s, i)); /* which looks at the bytes */
+				/* which looks at the bytes */
+				enum err r = get(s, i, 0, leaves_of(s, i));
 				assert_true(r == OK || r == ERR_NOTFOUND);
 				if (r == OK)
 					continue;

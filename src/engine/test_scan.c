@@ -325,8 +325,8 @@ many_files_in_one_directory_come_in_parts(void **state)
 	assert_int_equal(r.files_read, 0);
 }
 
-/* A page holds a handful of names: the tree is the same, nothing is read twice, and rules and homes are
- * found wherever their names come. */
+/* A page holds a handful of names: the tree is the same, nothing is read twice, and rules and homes
+ * are found wherever their names come. */
 static void
 a_directory_is_read_in_pages(void **state)
 {

@@ -1,4 +1,5 @@
-/* What is not published: what is no file, what is ours, what rules leave out, what does not hold still. */
+/* What is not published: what is no file, what is ours, what rules leave out, what does not hold
+ * still. */
 #include "engine/test_scan_world.h"
 
 #include <pthread.h>

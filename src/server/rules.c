@@ -5,7 +5,8 @@
 #include "base/text.h"
 
 uint32_t
-rules_rights(const struct registry *r, const struct registry_share *s, const struct device_id *device)
+rules_rights(
+    const struct registry *r, const struct registry_share *s, const struct device_id *device)
 {
 	uint32_t rights = 0;
 
@@ -23,8 +24,8 @@ rules_rights(const struct registry *r, const struct registry_share *s, const str
 }
 
 static enum err
-judge(const struct registry *r, struct registry_share *s, struct bytes name, const struct device_id *device,
-    uint32_t rights, struct registry_share **ret, struct error *e)
+judge(const struct registry *r, struct registry_share *s, struct bytes name,
+    const struct device_id *device, uint32_t rights, struct registry_share **ret, struct error *e)
 {
 	char shown[LIMIT_NAME + 1];
 	uint32_t have = s != NULL ? rules_rights(r, s, device) : 0;
@@ -43,8 +44,8 @@ judge(const struct registry *r, struct registry_share *s, struct bytes name, con
 }
 
 enum err
-rules_share(const struct registry *r, struct bytes name, const struct device_id *device, uint32_t rights,
-    struct registry_share **ret, struct error *e)
+rules_share(const struct registry *r, struct bytes name, const struct device_id *device,
+    uint32_t rights, struct registry_share **ret, struct error *e)
 {
 	return judge(r, registry_share_named(r, name), name, device, rights, ret, e);
 }
@@ -58,7 +59,8 @@ rules_share_id(const struct registry *r, const struct hash_id *id, const struct 
 
 	/* A stranger to the share learns its name from nothing but his own id for it. */
 	bool may_see = s != NULL && (rules_rights(r, s, device) & RIGHT_READ) != 0;
-	return judge(r, s, bytes_str(may_see ? s->name : hash_id_short(id, text)), device, rights, ret, e);
+	return judge(
+	    r, s, bytes_str(may_see ? s->name : hash_id_short(id, text)), device, rights, ret, e);
 }
 
 enum err
@@ -68,11 +70,13 @@ rules_announce(const struct registry *r, const struct registry_share *s, const s
 	struct device_id signer = device_id_of(&c->author);
 
 	if (!device_id_equal(&signer, author))
-		return fail(e, ERR_DENIED, "the snapshot is signed by another device than the one that announces it");
+		return fail(e, ERR_DENIED,
+		    "the snapshot is signed by another device than the one that announces it");
 	if ((rules_rights(r, s, author) & RIGHT_WRITE) == 0)
 		return fail(e, ERR_DENIED, "%s is read-only for this device", s->name);
 	if (!hash_id_equal(&c->share, &s->id) || !hash_id_equal(&c->policy, &s->policy_id))
-		return fail(e, ERR_PROTO, "the snapshot names another share or policy than %s", s->name);
+		return fail(
+		    e, ERR_PROTO, "the snapshot names another share or policy than %s", s->name);
 	if (c->epoch > authority_epoch(r->authority))
 		return fail(e, ERR_PROTO, "the snapshot names an epoch that has not begun");
 	if (s->head == NULL ? c->n_parents != 0
@@ -80,7 +84,8 @@ rules_announce(const struct registry *r, const struct registry_share *s, const s
 		return fail(e, ERR_CONFLICT,
 		    "%s has moved on meanwhile: the snapshot is not built upon its head", s->name);
 	if (c->seq != head_seq + 1 || version_vector_get(&c->vv, author) != c->seq)
-		return fail(e, ERR_CONFLICT, "sequence %llu of this device does not follow %llu in %s",
+		return fail(e, ERR_CONFLICT,
+		    "sequence %llu of this device does not follow %llu in %s",
 		    (unsigned long long)c->seq, (unsigned long long)head_seq, s->name);
 	return OK;
 }
@@ -94,7 +99,8 @@ rules_clock(int64_t ours_ms, int64_t theirs_ms, struct error *e)
 	if (llabs(off) <= (int64_t)LIMIT_CLOCK_REFUSE_S * 1000)
 		return OK;
 	text_duration((uint64_t)llabs(off), how);
-	return fail(e, ERR_DENIED, "this machine's clock is %s %s the server's: set it, then try again", how,
+	return fail(e, ERR_DENIED,
+	    "this machine's clock is %s %s the server's: set it, then try again", how,
 	    off > 0 ? "ahead of" : "behind");
 }
 
@@ -103,7 +109,8 @@ rules_invite(const struct registry_invite *in, int64_t now_s, struct error *e)
 {
 	if (in == NULL || in->uses == 0)
 		return fail(e, ERR_DENIED,
-		    "this invite is unknown or already used: ask for a new one (`weft invite` on the server)");
+		    "this invite is unknown or already used: ask for a new one (`weft invite` on "
+		    "the server)");
 	if (in->expires_s != 0 && now_s >= in->expires_s)
 		return fail(e, ERR_DENIED,
 		    "this invite has expired: ask for a new one (`weft invite` on the server)");

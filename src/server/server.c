@@ -21,7 +21,8 @@ static void on_conn(void *ctx, struct conn *c);
 
 /* -- the first start -- */
 
-/* The recovery key is written to a file of its own, for the administrator to carry away, and forgotten here. */
+/* The recovery key is written to a file of its own, for the administrator to carry away, and
+ * forgotten here. */
 static enum err
 make_recovery_key(struct server *s, struct public_key *ret, struct error *e)
 {
@@ -45,8 +46,12 @@ static enum err
 found(struct server *s, struct error *e)
 {
 	auto_buf struct buf authority = BUF(STATEMENT_MAX), member = BUF(STATEMENT_MAX);
-	struct statement a = { .kind = STATEMENT_AUTHORITY, .key = *device_key_public(s->home->key), .epoch = 1 };
-	struct statement m = { .kind = STATEMENT_MEMBER, .device = *device_key_id(s->home->key), .epoch = 1 };
+	struct statement a = {
+		.kind = STATEMENT_AUTHORITY, .key = *device_key_public(s->home->key), .epoch = 1
+	};
+	struct statement m = {
+		.kind = STATEMENT_MEMBER, .device = *device_key_id(s->home->key), .epoch = 1
+	};
 	struct registry_device self = {
 		.id = m.device, .joined_ms = server_now_ms(), .seen_ms = server_now_ms()
 	};
@@ -123,11 +128,13 @@ set_advertised(struct server *s, const struct server_opts *o, struct error *e)
 		uint16_t p = 0;
 		const char *text = o->advertise[i];
 		if (!invite_address_parse(text, host, &p))
-			return fail(e, ERR_USAGE, "--advertise %s: expected HOST or HOST:PORT", text);
+			return fail(
+			    e, ERR_USAGE, "--advertise %s: expected HOST or HOST:PORT", text);
 		/* A host without a port means the port we listen on, not the default one. */
-		bool has_port = text[0] == '[' ? strstr(text, "]:") != NULL : strchr(text, ':') != NULL;
-		snprintf(s->advertise[i], sizeof s->advertise[i], strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u",
-		    host, has_port ? p : port);
+		bool has_port =
+		    text[0] == '[' ? strstr(text, "]:") != NULL : strchr(text, ':') != NULL;
+		snprintf(s->advertise[i], sizeof s->advertise[i],
+		    strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, has_port ? p : port);
 		s->n_advertise++;
 	}
 	return OK;
@@ -158,7 +165,8 @@ max_connections(void)
 
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
 		return LIMIT_CONNECTIONS;
-	size_t left = (size_t)files.rlim_cur - min_of((size_t)files.rlim_cur / 2, (size_t)FILES_KEPT);
+	size_t left =
+	    (size_t)files.rlim_cur - min_of((size_t)files.rlim_cur / 2, (size_t)FILES_KEPT);
 	return min_of(left, (size_t)LIMIT_CONNECTIONS);
 }
 
@@ -169,7 +177,8 @@ start_listening(struct server *s, const struct server_opts *o, struct error *e)
 	enum err r = listener_open(s->loop, o->listen != NULL ? o->listen : ":7470", s->tls,
 	    s->max_connections + LIMIT_CONNECTIONS_REFUSED, on_conn, s, &s->listener, e);
 	if (r == OK)
-		listener_set_max(s->listener, LIMIT_CONNECTIONS_PER_ADDRESS + LIMIT_CONNECTIONS_REFUSED, LISTENER_CALLERS);
+		listener_set_max(s->listener,
+		    LIMIT_CONNECTIONS_PER_ADDRESS + LIMIT_CONNECTIONS_REFUSED, LISTENER_CALLERS);
 	return r;
 }
 
@@ -188,10 +197,12 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 		snprintf(s->name, sizeof s->name, "%s", o->name);
 	else
 		home_host_name(s->name, sizeof s->name);
-	enum err r = statement_name_ok(s->name)
-	    ? open_parts(s, &first, e)
-	    : fail(e, ERR_USAGE, "the name '%s' cannot be used: 1 to %d bytes of text without '/' and '@'", s->name,
-		  STATEMENT_NAME_MAX);
+	enum err r =
+	    statement_name_ok(s->name)
+		? open_parts(s, &first, e)
+		: fail(e, ERR_USAGE,
+		      "the name '%s' cannot be used: 1 to %d bytes of text without '/' and '@'",
+		      s->name, STATEMENT_NAME_MAX);
 	if (r == OK)
 		r = start_listening(s, o, e);
 	if (r == OK)

@@ -58,7 +58,8 @@ work_announce(struct server_job *job, struct server *s, struct error *e)
 	if (r == OK) {
 		j->head_seq = version_vector_get(&parent.vv, &j->device);
 		if (!version_vector_covers(&j->commit.vv, &parent.vv))
-			r = fail(e, ERR_PROTO, "the snapshot's version vector does not cover its parent's");
+			r = fail(e, ERR_PROTO,
+			    "the snapshot's version vector does not cover its parent's");
 	}
 	commit_clear(&parent);
 	return r;
@@ -68,7 +69,8 @@ static enum err
 store_announce(struct change *c, struct server *s, struct error *e)
 {
 	struct announce_job *j = container_of(c, struct announce_job, change);
-	enum err r = chunk_store_put_node(s->store, j->commit.id.alg, HASH_COMMIT, buf_bytes(&j->bytes), NULL, e);
+	enum err r = chunk_store_put_node(
+	    s->store, j->commit.id.alg, HASH_COMMIT, buf_bytes(&j->bytes), NULL, e);
 
 	if (r == OK)
 		r = chunk_store_commit(s->store, e);
@@ -109,7 +111,8 @@ replace_older(struct server *s, struct registry_share *sh, const struct registry
 	ARRAY(struct hash_id) old = { 0 };
 
 	array_each (sn, &sh->snapshots) {
-		if ((*sn)->state == SNAPSHOT_ANNOUNCED && device_id_equal(&(*sn)->author, &by->author))
+		if ((*sn)->state == SNAPSHOT_ANNOUNCED &&
+		    device_id_equal(&(*sn)->author, &by->author))
 			array_push(&old, (*sn)->id);
 	}
 	array_each (id, &old)
@@ -147,7 +150,8 @@ done_announce(struct server_job *job, struct server *s, enum err r, const struct
 	if (r == OK && sh == NULL)
 		r = fail(&own, ERR_NOTFOUND, "the share has just been removed");
 	else if (r == OK && j->commit.n_parents > 0 && hash_id_is_none(&j->parent))
-		r = fail(&own, ERR_CONFLICT, "%s has moved on: the snapshot is not built upon what was its head", sh->name);
+		r = fail(&own, ERR_CONFLICT,
+		    "%s has moved on: the snapshot is not built upon what was its head", sh->name);
 	else if (r == OK)
 		r = rules_announce(s->registry, sh, &j->commit, &j->device, j->head_seq, &own);
 	else
@@ -210,7 +214,7 @@ server_announce(struct link *l, const struct session_event *ev)
 	}
 	if (j->commit.n_parents == 1)
 		j->parent = sh->head != NULL && hash_id_equal(&j->commit.parents[0], &sh->head->id)
-		    ? sh->head->id
-		    : (struct hash_id){ 0 };
+				? sh->head->id
+				: (struct hash_id){ 0 };
 	server_job(s, &j->job);
 }

@@ -9,18 +9,19 @@
 #include "crypto/random.h"
 #include "server/server_internal.h"
 
-typedef enum err api_handler(struct server *s, struct control_call *call, const struct control_request *r, struct error *e);
+typedef enum err api_handler(
+    struct server *s, struct control_call *call, const struct control_request *r, struct error *e);
 
 /* -- revocations -- */
 
 /* Ends access of DEVICE to SH, or, SH NULL, its membership: signed, appended to OUT. */
 static enum err
-sign_revoke(struct server *s, const struct registry_share *sh, const struct device_id *device, struct statement *st,
-    struct buf *out, struct error *e)
+sign_revoke(struct server *s, const struct registry_share *sh, const struct device_id *device,
+    struct statement *st, struct buf *out, struct error *e)
 {
-	*st = (struct statement){
-		.kind = STATEMENT_REVOKE, .device = *device, .epoch = authority_epoch(s->registry->authority) + 1
-	};
+	*st = (struct statement){ .kind = STATEMENT_REVOKE,
+		.device = *device,
+		.epoch = authority_epoch(s->registry->authority) + 1 };
 	if (sh != NULL)
 		st->share = sh->id;
 	return server_sign(s, st, out, e);
@@ -111,7 +112,8 @@ new_invite(void)
 }
 
 void
-server_invite(struct server *s, void (*on_done)(void *ctx, enum err r, const struct error *e, const char *text), void *ctx)
+server_invite(struct server *s,
+    void (*on_done)(void *ctx, enum err r, const struct error *e, const char *text), void *ctx)
 {
 	struct invite_change *v = new_invite();
 
@@ -137,7 +139,8 @@ find_share(struct server *s, const char *name, struct registry_share **ret, stru
 {
 	*ret = registry_share_named(s->registry, bytes_str(name));
 	if (*ret == NULL)
-		return fail(e, ERR_NOTFOUND, "no such share: %s (a share is created by publishing)", name);
+		return fail(
+		    e, ERR_NOTFOUND, "no such share: %s (a share is created by publishing)", name);
 	return OK;
 }
 
@@ -166,7 +169,8 @@ add_invited_share(struct server *s, struct registry_invite *in, const char *text
 }
 
 static enum err
-invite_options(struct server *s, struct registry_invite *in, const struct control_request *r, struct error *e)
+invite_options(
+    struct server *s, struct registry_invite *in, const struct control_request *r, struct error *e)
 {
 	const char *uses = control_arg(r, "uses"), *expires = control_arg(r, "expires");
 	const char *site = control_arg(r, "site"), *group = control_arg(r, "group");
@@ -176,7 +180,8 @@ invite_options(struct server *s, struct registry_invite *in, const struct contro
 		return fail(e, ERR_USAGE, "--uses %s: expected a number from 1 to 1000000", uses);
 	if (expires != NULL) {
 		if (!text_parse_duration(expires, &seconds) || seconds == 0)
-			return fail(e, ERR_USAGE, "--expires %s: expected a time like 30m, 24h or 7d", expires);
+			return fail(e, ERR_USAGE,
+			    "--expires %s: expected a time like 30m, 24h or 7d", expires);
 		in->expires_s = server_now_s() + (int64_t)seconds;
 	}
 	if (site != NULL && !statement_name_ok(site))
@@ -197,7 +202,8 @@ invite_options(struct server *s, struct registry_invite *in, const struct contro
 }
 
 static enum err
-api_invite(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+api_invite(
+    struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
 {
 	struct invite_change *v = new_invite();
 	enum err err = invite_options(s, &v->invite, r, e);
@@ -230,7 +236,8 @@ store_access(struct change *c, struct server *s, struct error *e)
 	enum err r = registry_store_access(s->registry->db, a->share, &a->access, e);
 
 	for (size_t i = 0; r == OK && i < a->revokes.len; i++)
-		r = registry_store_statement(s->registry->db, buf_bytes(&a->revokes.at[i]), &a->revoked.at[i], e);
+		r = registry_store_statement(
+		    s->registry->db, buf_bytes(&a->revokes.at[i]), &a->revoked.at[i], e);
 	return r;
 }
 
@@ -273,7 +280,8 @@ apply_access(struct change *c, struct server *s, enum err r, const struct error 
 }
 
 static enum err
-access_subject(struct server *s, const struct control_request *r, struct registry_access *a, struct error *e)
+access_subject(
+    struct server *s, const struct control_request *r, struct registry_access *a, struct error *e)
 {
 	const char *device = control_arg(r, "device");
 	struct registry_device *d = NULL;
@@ -290,7 +298,8 @@ access_subject(struct server *s, const struct control_request *r, struct registr
 }
 
 static struct access_change *
-new_access(struct control_call *call, const struct registry_share *sh, const struct registry_access *a)
+new_access(
+    struct control_call *call, const struct registry_share *sh, const struct registry_access *a)
 {
 	struct access_change *c = mem_new(struct access_change);
 
@@ -302,7 +311,8 @@ new_access(struct control_call *call, const struct registry_share *sh, const str
 }
 
 static enum err
-api_grant(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+api_grant(
+    struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
 {
 	struct registry_share *sh = NULL;
 	struct registry_access a = { 0 };
@@ -317,10 +327,11 @@ api_grant(struct server *s, struct control_call *call, const struct control_requ
 	return err;
 }
 
-/* Devices that lose their access with A: itself, or, for everybody's, all without an entry of their own. */
+/* Devices that lose their access with A: itself, or, for everybody's, all without an entry of their
+ * own. */
 static enum err
-revoke_losers(struct server *s, struct registry_share *sh, const struct registry_access *a, struct access_change *c,
-    struct error *e)
+revoke_losers(struct server *s, struct registry_share *sh, const struct registry_access *a,
+    struct access_change *c, struct error *e)
 {
 	map_each (slot, &s->registry->devices) {
 		struct registry_device *d = slot->ptr;
@@ -348,7 +359,8 @@ has_access(const struct registry_share *sh, const struct registry_access *a)
 }
 
 static enum err
-api_ungrant(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+api_ungrant(
+    struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
 {
 	struct registry_share *sh = NULL;
 	struct registry_access a = { 0 };
@@ -424,8 +436,8 @@ apply_rm(struct change *c, struct server *s, enum err r, const struct error *e)
 }
 
 static void
-tell_rm(struct control_call *call, const struct registry_share *sh, const struct rm_change *m, const char *selector,
-    uint64_t bytes, bool dry_run)
+tell_rm(struct control_call *call, const struct registry_share *sh, const struct rm_change *m,
+    const char *selector, uint64_t bytes, bool dry_run)
 {
 	auto_buf struct buf row = BUF(RECORD_MAX);
 
@@ -439,7 +451,8 @@ tell_rm(struct control_call *call, const struct registry_share *sh, const struct
 }
 
 static enum err
-rm_one(struct server *s, struct registry_share *sh, const char *selector, struct rm_change *m, uint64_t *ret_bytes, struct error *e)
+rm_one(struct server *s, struct registry_share *sh, const char *selector, struct rm_change *m,
+    uint64_t *ret_bytes, struct error *e)
 {
 	struct registry_snapshot *sn = NULL;
 	enum err r = registry_select(sh, bytes_str(selector), &sn, e);
@@ -448,17 +461,20 @@ rm_one(struct server *s, struct registry_share *sh, const char *selector, struct
 		return r;
 	if (sn == sh->head)
 		return fail(e, ERR_CONFLICT,
-		    "%s@%s is the current snapshot: publish another one first, or remove the whole share with `weft rm %s`",
+		    "%s@%s is the current snapshot: publish another one first, or remove the whole "
+		    "share with `weft rm %s`",
 		    sh->name, selector, sh->name);
 	if (server_intake_is_final(s, &sn->id))
-		return fail(e, ERR_AGAIN, "%s@%s is just becoming the current snapshot: try again", sh->name, selector);
+		return fail(e, ERR_AGAIN, "%s@%s is just becoming the current snapshot: try again",
+		    sh->name, selector);
 	*ret_bytes = sn->bytes;
 	array_push(&m->snapshots, sn->id);
 	return OK;
 }
 
 static enum err
-api_rm(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+api_rm(
+    struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
 {
 	const char *selector = control_arg(r, "snapshot");
 	struct registry_share *sh = NULL;
@@ -498,13 +514,15 @@ api_rm(struct server *s, struct control_call *call, const struct control_request
 /* -- leave -- */
 
 static enum err
-api_leave(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+api_leave(
+    struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
 {
 	const char *device = control_arg(r, "device");
 	struct registry_device *d = NULL;
 
 	if (device == NULL)
-		return fail(e, ERR_USAGE, "a server cannot leave itself (`weft leave DEVICE` ends another's membership)");
+		return fail(e, ERR_USAGE,
+		    "a server cannot leave itself (`weft leave DEVICE` ends another's membership)");
 	enum err err = registry_find_device(s->registry, device, &d, e);
 	return err == OK ? server_join_end(s, d, call, e) : err;
 }
@@ -512,7 +530,8 @@ api_leave(struct server *s, struct control_call *call, const struct control_requ
 /* -- verify: what the store keeps; what lies in directories of this machine is the agent's -- */
 
 static enum err
-api_verify(struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
+api_verify(
+    struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
 {
 	struct registry_share *sh = NULL;
 	enum err err = find_share(s, control_arg(r, "share"), &sh, e);

@@ -1,5 +1,6 @@
 /*
- * A commit that the store lost, asked again from its author: everything else of the snapshot follows from it.
+ * A commit that the store lost, asked again from its author: everything else of the snapshot
+ * follows from it.
  */
 #include "base/mem.h"
 #include "server/server_internal.h"

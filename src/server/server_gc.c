@@ -1,12 +1,15 @@
 /*
- * Space comes back: mark what the kept snapshots reach, sweep the rest.  And the store is checked, share by share.
+ * Space comes back: mark what the kept snapshots reach, sweep the rest.  And the store is checked,
+ * share by share.
  *
- * A collection and intakes exclude each other: an intake counts on chunks that are here, and a collection must not take them
- * away in between.  When a collection is due, intakes begin anew and wait until it has run; it also keeps what has arrived
- * of announced snapshots, so they go on where they were.
+ * A collection and intakes exclude each other: an intake counts on chunks that are here, and a
+ * collection must not take them away in between.  When a collection is due, intakes begin anew and
+ * wait until it has run; it also keeps what has arrived of announced snapshots, so they go on where
+ * they were.
  *
- * A crash at any moment loses nothing and leaks nothing for long: what was removed is gone from the database with the mark
- * that a collection is due, rows go before the chunks they stand for, and a collection can be done again from its beginning.
+ * A crash at any moment loses nothing and leaks nothing for long: what was removed is gone from the
+ * database with the mark that a collection is due, rows go before the chunks they stand for, and a
+ * collection can be done again from its beginning.
  */
 #include <stdio.h>
 
@@ -18,7 +21,8 @@
 
 enum { WITHDRAWN_KEPT_MS = 7 * 24 * 3600 * 1000LL, RECORD_BATCH = 4096 };
 
-/* What is to be kept, copied from the registry's memory before the job starts; share after share, announced ones last. */
+/* What is to be kept, copied from the registry's memory before the job starts; share after share,
+ * announced ones last. */
 struct kept {
 	int64_t share;
 	int64_t stale; /* of the share: its rows are to be fitted */
@@ -29,10 +33,10 @@ struct kept {
 struct gc_job {
 	struct server_job job;
 	ARRAY(struct kept) kept;
-	ARRAY(struct kept) renew;        /* a share each, whose rows are fitted */
-	size_t at;                       /* in KEPT: what is being marked */
-	struct mark mark;                /* of one share: its snapshots have subtrees in common */
-	bool fitting;                    /* this share's rows */
+	ARRAY(struct kept) renew; /* a share each, whose rows are fitted */
+	size_t at;                /* in KEPT: what is being marked */
+	struct mark mark;         /* of one share: its snapshots have subtrees in common */
+	bool fitting;             /* this share's rows */
 	unsigned rows;
 	uint64_t freed;
 	struct server *server;
@@ -68,7 +72,8 @@ mark_chunks(struct gc_job *g, const struct hash_id *content, struct error *e)
 {
 	struct server *s = g->server;
 	auto_(snapshot_map_free_p) struct snapshot_map *map = NULL;
-	enum err r = snapshot_map_open(s->maps_dir, server_source_nodes(s), content, 0, NULL, &map, e);
+	enum err r =
+	    snapshot_map_open(s->maps_dir, server_source_nodes(s), content, 0, NULL, &map, e);
 
 	if (r != OK)
 		return r;
@@ -87,7 +92,7 @@ mark_one(struct gc_job *g, const struct kept *k, struct error *e)
 		return mark_chunks(g, &k->content, e);
 	if (k->announced && (r == ERR_NOTFOUND || r == ERR_CORRUPT)) {
 		mark_clear(&g->mark); /* not all below what was met is marked */
-		return OK;            /* its manifest is still on its way, so no chunk of it is here */
+		return OK; /* its manifest is still on its way, so no chunk of it is here */
 	}
 	*e = why;
 	return r;
@@ -268,7 +273,8 @@ done_gc(struct server_job *job, struct server *s, enum err r, const struct error
 	server_intake_resume(s);
 }
 
-/* -- what nobody asks for any more: withdrawn snapshots after a week, or when there are many; invites that have expired -- */
+/* -- what nobody asks for any more: withdrawn snapshots after a week, or when there are many;
+ * invites that have expired -- */
 
 struct forget_change {
 	struct change change;
@@ -314,7 +320,8 @@ forget_withdrawn(struct registry_share *sh, struct forget_change *f)
 
 	for (size_t i = sh->snapshots.len; i-- > 0;) {
 		struct registry_snapshot *sn = sh->snapshots.at[i];
-		if (sn->state != SNAPSHOT_WITHDRAWN || (++n <= SERVER_WITHDRAWN_MAX && sn->announced_ms > before))
+		if (sn->state != SNAPSHOT_WITHDRAWN ||
+		    (++n <= SERVER_WITHDRAWN_MAX && sn->announced_ms > before))
 			continue;
 		array_push(&f->snapshots, sn->id);
 		registry_drop_snapshot(sh, sn);
@@ -384,7 +391,7 @@ server_gc_is_late(const struct server *s)
 	int64_t age = server_now_ms() - s->registry->collected_ms;
 
 	return (age < 0 || age >= SERVER_GC_MS) &&
-	    (s->gc_tried_ms == 0 || loop_now_ms(s->loop) - s->gc_tried_ms >= SERVER_GC_RETRY_MS);
+	       (s->gc_tried_ms == 0 || loop_now_ms(s->loop) - s->gc_tried_ms >= SERVER_GC_RETRY_MS);
 }
 
 static void
@@ -395,8 +402,10 @@ keep_share(struct gc_job *g, const struct registry_share *sh)
 	for (size_t i = 0; i < lengthof(states); i++) {
 		array_each (sn, &sh->snapshots) {
 			if ((*sn)->state == states[i])
-				array_push(&g->kept, ((struct kept){ .share = sh->num, .announced = i > 0,
-				    .commit = (*sn)->id, .content = (*sn)->content }));
+				array_push(&g->kept, ((struct kept){ .share = sh->num,
+							 .announced = i > 0,
+							 .commit = (*sn)->id,
+							 .content = (*sn)->content }));
 		}
 	}
 	if (sh->stale > 0)
@@ -499,7 +508,8 @@ verify_snapshot(struct verify_job *v, const struct hash_id *id)
 	if (r == OK)
 		r = verify_node(v, HASH_CAUSAL, &c.causal, &why);
 	if (r == OK)
-		r = snapshot_map_open(v->server->maps_dir, server_source_nodes(v->server), &c.content, 0, NULL, &map, &why);
+		r = snapshot_map_open(v->server->maps_dir, server_source_nodes(v->server),
+		    &c.content, 0, NULL, &map, &why);
 	if (r == OK)
 		verify_chunks(v, map);
 	else if (v->bad == bad) /* else that is why */
@@ -529,7 +539,8 @@ tell(struct verify_job *v, const struct registry_share *sh)
 	auto_buf struct buf row = BUF(RECORD_MAX);
 	struct error e;
 
-	for (const char *line = buf_text(&v->notes), *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
+	for (const char *line = buf_text(&v->notes), *end; (end = strchr(line, '\n')) != NULL;
+	     line = end + 1)
 		control_call_note(v->call, "%.*s", (int)(end - line), line);
 	record_text(&row, "share", sh->name);
 	record_int(&row, "snapshots", v->snapshots.len);
@@ -542,7 +553,8 @@ tell(struct verify_job *v, const struct registry_share *sh)
 		return;
 	}
 	(void)fail(&e, ERR_CORRUPT,
-	    "%llu objects of %s are damaged in the store; they are fetched again while their publisher is connected",
+	    "%llu objects of %s are damaged in the store; they are fetched again while their "
+	    "publisher is connected",
 	    (unsigned long long)v->bad, sh->name);
 	control_call_done(v->call, &e, EXIT_CONFLICTS);
 }
@@ -565,7 +577,8 @@ done_verify(struct server_job *job, struct server *s, enum err r, const struct e
 		if (v->call != NULL)
 			tell(v, sh);
 		else if (v->bad > 0)
-			log_error("%s: %llu objects are damaged in the store", sh->name, (unsigned long long)v->bad);
+			log_error("%s: %llu objects are damaged in the store", sh->name,
+			    (unsigned long long)v->bad);
 	} else if (v->call != NULL) {
 		(void)fail(&gone, ERR_NOTFOUND, "the share has just been removed");
 		control_call_done(v->call, &gone, -1);

@@ -9,7 +9,8 @@
 
 #include "server/server_internal.h"
 
-#define INTAKE_STATES(X) X(WAITING) X(LOADING) X(NODES) X(OPENING) X(CHUNKS) X(READY) X(SEQUENCING) X(CLOSING)
+#define INTAKE_STATES(X)                                                                           \
+	X(WAITING) X(LOADING) X(NODES) X(OPENING) X(CHUNKS) X(READY) X(SEQUENCING) X(CLOSING)
 enum intake_state {
 #define X(name) INTAKE_##name,
 	INTAKE_STATES(X)
@@ -24,28 +25,30 @@ struct intake {
 	struct hash_id snapshot;
 	struct device_id author;
 	struct commit commit;
-	bool asked_commit;                /* repair: the commit itself was lost */
-	ARRAY(int64_t) readable;          /* shares whose bytes the author may use */
-	ARRAY(struct hash_id) nodes;      /* to be recorded; touched by one job at a time */
+	bool asked_commit;           /* repair: the commit itself was lost */
+	ARRAY(int64_t) readable;     /* shares whose bytes the author may use */
+	ARRAY(struct hash_id) nodes; /* to be recorded; touched by one job at a time */
 	struct fetch_nodes *fetch;
 	struct snapshot_map *map;
 	struct server_sink *sink;
 	struct download *download;
-	struct timer *retry;              /* NULL: it does not wait for room */
+	struct timer *retry; /* NULL: it does not wait for room */
 	bool told_full;
 	uint64_t progress_ms;
-	unsigned open;                    /* fetch, download, jobs: what closing waits for */
+	unsigned open; /* fetch, download, jobs: what closing waits for */
 };
 
 /* -- its life -- */
 void server_intake_enter(struct intake *k, enum intake_state next);
-void server_intake_next(struct intake *k);  /* does what its state asks for */
+void server_intake_next(struct intake *k); /* does what its state asks for */
 void server_intake_end(struct intake *k);
 /* Something that K->open counted is over. */
 void server_intake_part_closed(void *k);
-/* A step came to nothing: a full disk is waited for, all else ends K and, of an announcement, withdraws it. */
+/* A step came to nothing: a full disk is waited for, all else ends K and, of an announcement,
+ * withdraws it. */
 void server_intake_failed(struct intake *k, enum err r, const struct error *e);
-struct registry_share *server_intake_share(const struct intake *k);       /* NULL: removed meanwhile, as the next */
+/* NULL: removed meanwhile, as the next */
+struct registry_share *server_intake_share(const struct intake *k);
 struct registry_snapshot *server_intake_snapshot(const struct intake *k);
 
 /* -- its steps; each goes on to the next state by itself -- */

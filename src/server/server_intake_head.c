@@ -1,6 +1,7 @@
 /*
- * An intake that has everything becomes the head: SEQUENCING is signing the HEAD statement and storing it.  One at a time for a
- * share; whoever was ready meanwhile and is not built upon the new head is withdrawn.
+ * An intake that has everything becomes the head: SEQUENCING is signing the HEAD statement and
+ * storing it.  One at a time for a share; whoever was ready meanwhile and is not built upon the new
+ * head is withdrawn.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -19,12 +20,14 @@ static enum err
 store_head(struct change *c, struct server *s, struct error *e)
 {
 	struct head_change *h = (struct head_change *)c;
-	enum err r = registry_store_statement(s->registry->db, buf_bytes(&h->bytes), &h->statement, e);
+	enum err r =
+	    registry_store_statement(s->registry->db, buf_bytes(&h->bytes), &h->statement, e);
 
 	return r == OK ? registry_store_snapshot_set(s->registry->db, &h->snapshot, e) : r;
 }
 
-/* Others of this share that were ready while it was being sequenced find out now that it has moved on. */
+/* Others of this share that were ready while it was being sequenced find out now that it has moved
+ * on. */
 static void
 wake_others(struct server *s, int64_t share)
 {
@@ -47,8 +50,8 @@ apply_head(struct change *c, struct server *s, enum err r, const struct error *e
 		struct registry_snapshot *sn = registry_add_snapshot(sh, &h->snapshot);
 		buf_reset(&sh->head_statement);
 		buf_add_bytes(&sh->head_statement, buf_bytes(&h->bytes));
-		log_info("%s: snapshot %llu is the head (%llu entries)", sh->name, (unsigned long long)sn->number,
-		    (unsigned long long)sn->entries);
+		log_info("%s: snapshot %llu is the head (%llu entries)", sh->name,
+		    (unsigned long long)sn->number, (unsigned long long)sn->entries);
 		server_peer_progress(s, sh, sn, &sn->author);
 	}
 	bool is_closing = k->state == INTAKE_CLOSING;
@@ -87,7 +90,8 @@ server_intake_head(struct intake *k)
 		return;
 	const struct hash_id *built_on = k->commit.n_parents == 1 ? &k->commit.parents[0] : &none;
 	if (!hash_id_equal(built_on, sh->head != NULL ? &sh->head->id : &none)) {
-		server_intake_withdraw(s, &k->snapshot, "the share has moved on: another snapshot became its head first");
+		server_intake_withdraw(s, &k->snapshot,
+		    "the share has moved on: another snapshot became its head first");
 		return;
 	}
 	struct head_change *h = mem_new(struct head_change);

@@ -1,6 +1,6 @@
 /*
- * What an intake does until everything is here: LOADING the commit, NODES, OPENING the map and the sink, CHUNKS.  Each step may be
- * done again from its beginning, after a full disk.
+ * What an intake does until everything is here: LOADING the commit, NODES, OPENING the map and the
+ * sink, CHUNKS.  Each step may be done again from its beginning, after a full disk.
  */
 #include <stdio.h>
 
@@ -49,11 +49,14 @@ done_job(struct server_job *job, struct server *s, enum err r, const struct erro
 }
 
 static void
-run_job(struct intake *k, enum err (*work)(struct server_job *j, struct server *s, struct error *e), enum intake_state next)
+run_job(struct intake *k, enum err (*work)(struct server_job *j, struct server *s, struct error *e),
+    enum intake_state next)
 {
 	struct intake_job *j = mem_new(struct intake_job);
 
-	*j = (struct intake_job){ .job = { .work = work, .done = done_job }, .intake = k, .next = next };
+	*j = (struct intake_job){
+		.job = { .work = work, .done = done_job }, .intake = k, .next = next
+	};
 	k->open++;
 	server_job(k->server, &j->job);
 }
@@ -202,12 +205,15 @@ work_open(struct server_job *job, struct server *s, struct error *e)
 	if (r == OK)
 		r = chunk_store_commit(s->store, e);
 	if (r == OK)
-		r = registry_share_content(s->reader, &k->commit.share, &k->snapshot, &content, &unit_size, e);
+		r = registry_share_content(
+		    s->reader, &k->commit.share, &k->snapshot, &content, &unit_size, e);
 	if (r == OK)
-		r = snapshot_map_open(s->maps_dir, server_source_nodes(s), &content, unit_size, NULL, &k->map, e);
+		r = snapshot_map_open(
+		    s->maps_dir, server_source_nodes(s), &content, unit_size, NULL, &k->map, e);
 	if (r != OK)
 		return r;
-	if (snapshot_map_chunks(k->map) != k->commit.chunks || snapshot_map_bytes(k->map) != k->commit.chunk_bytes)
+	if (snapshot_map_chunks(k->map) != k->commit.chunks ||
+	    snapshot_map_bytes(k->map) != k->commit.chunk_bytes)
 		return fail(e, ERR_PROTO, "the snapshot declares other chunks than its tree has");
 	return server_sink_open(s, k->share, k->readable.at, k->readable.len, k->map, &k->sink, e);
 }

@@ -6,16 +6,18 @@
 /* -- QUERY -- */
 
 static void
-row_of_share(const struct server *s, const struct link *l, const struct registry_share *sh, struct buf *raw, uint32_t *n)
+row_of_share(const struct server *s, const struct link *l, const struct registry_share *sh,
+    struct buf *raw, uint32_t *n)
 {
 	uint32_t rights = rules_rights(s->registry, sh, &l->device);
 	auto_buf struct buf row = BUF(4096);
 
 	if (rights == 0)
 		return;
-	struct row_share x = {
-		.share = sh->id, .name = bytes_str(sh->name), .rights = rights, .policy = POLICY_CENTRAL
-	};
+	struct row_share x = { .share = sh->id,
+		.name = bytes_str(sh->name),
+		.rights = rights,
+		.policy = POLICY_CENTRAL };
 	if (sh->head != NULL) {
 		x.number = sh->head->number;
 		x.entries = sh->head->entries;
@@ -28,12 +30,14 @@ row_of_share(const struct server *s, const struct link *l, const struct registry
 }
 
 static void
-row_of_snapshot(const struct server *s, const struct registry_snapshot *sn, struct buf *raw, uint32_t *n)
+row_of_snapshot(
+    const struct server *s, const struct registry_snapshot *sn, struct buf *raw, uint32_t *n)
 {
 	struct registry_device *author = registry_device(s->registry, &sn->author);
 	auto_buf struct buf row = BUF(4096);
 
-	row_snapshot_encode(&(struct row_snapshot){
+	row_snapshot_encode(
+	    &(struct row_snapshot){
 		.id = sn->id,
 		.number = sn->number,
 		.state = (uint8_t)sn->state,
@@ -43,7 +47,8 @@ row_of_snapshot(const struct server *s, const struct registry_snapshot *sn, stru
 		.label = bytes_str(sn->label),
 		.author_name = bytes_str(author != NULL ? author->name : ""),
 		.author = sn->author,
-	}, &row);
+	    },
+	    &row);
 	message_list_add(raw, buf_bytes(&row));
 	(*n)++;
 }
@@ -53,7 +58,8 @@ row_of_device(const struct server *s, const struct registry_device *d, struct bu
 {
 	auto_buf struct buf row = BUF(4096);
 
-	row_device_encode(&(struct row_device){
+	row_device_encode(
+	    &(struct row_device){
 		.id = d->id,
 		.name = bytes_str(d->name),
 		.site = bytes_str(d->site),
@@ -63,16 +69,18 @@ row_of_device(const struct server *s, const struct registry_device *d, struct bu
 		.joined_ms = (uint64_t)d->joined_ms,
 		.address = bytes_str(d->address),
 		.software = bytes_str(d->software),
-	}, &row);
+	    },
+	    &row);
 	message_list_add(raw, buf_bytes(&row));
 	(*n)++;
 }
 
-/* Rows FROM .. of what is asked, at most LIMIT_ROWS; gives the position after the last one, 0 when that was all.  Positions
- * count table slots: a table that grows in between may show a row twice or miss one, as any listing of a living thing. */
+/* Rows FROM .. of what is asked, at most LIMIT_ROWS; gives the position after the last one, 0 when
+ * that was all.  Positions count table slots: a table that grows in between may show a row twice or
+ * miss one, as any listing of a living thing. */
 static uint64_t
-add_rows(struct server *s, struct link *l, uint8_t kind, const struct registry_share *sh, uint64_t from, struct buf *raw,
-    uint32_t *n)
+add_rows(struct server *s, struct link *l, uint8_t kind, const struct registry_share *sh,
+    uint64_t from, struct buf *raw, uint32_t *n)
 {
 	const struct map *m = kind == QUERY_SHARES ? &s->registry->names : &s->registry->devices;
 	uint64_t end = kind == QUERY_SNAPSHOTS ? sh->snapshots.len : m->room;
@@ -121,6 +129,8 @@ server_query(struct link *l, const struct session_event *ev)
 	auto_buf struct buf cursor = BUF(8);
 	if (next != 0)
 		buf_u64(&cursor, next);
-	m.rows = (struct msg_rows){ .kind = q->kind, .rows = { buf_bytes(&raw), n }, .next = buf_bytes(&cursor) };
+	m.rows = (struct msg_rows){
+		.kind = q->kind, .rows = { buf_bytes(&raw), n }, .next = buf_bytes(&cursor)
+	};
 	server_peer_answer(l, &m);
 }

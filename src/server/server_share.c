@@ -29,7 +29,8 @@ store_share(struct change *c, struct server *s, struct error *e)
 	enum err r = registry_store_statement(db, buf_bytes(&h->bytes), &h->statement, e);
 
 	if (r == OK)
-		r = registry_store_share(db, &h->id, h->statement.name, buf_bytes(&h->bytes), &h->num, e);
+		r = registry_store_share(
+		    db, &h->id, h->statement.name, buf_bytes(&h->bytes), &h->num, e);
 	if (r == OK)
 		r = registry_store_access(db, h->num, &h->access, e);
 	return r;
@@ -74,7 +75,8 @@ apply_share(struct change *c, struct server *s, enum err r, const struct error *
 	const struct bytes none = { NULL, 0 };
 
 	if (r == OK) {
-		struct registry_share *sh = registry_add_share(s->registry, h->num, buf_bytes(&h->bytes), &h->statement);
+		struct registry_share *sh =
+		    registry_add_share(s->registry, h->num, buf_bytes(&h->bytes), &h->statement);
 		registry_set_access(sh, &h->access);
 		log_info("share %s created", sh->name);
 		if (l != NULL)
@@ -99,13 +101,17 @@ server_share_create(struct link *l, const struct session_event *ev)
 	h->link = l->number;
 	h->stream = ev->stream;
 	h->bytes = BUF(STATEMENT_MAX);
-	h->access = (struct registry_access){ .device = l->device, .rights = RIGHT_READ | RIGHT_WRITE };
+	h->access =
+	    (struct registry_access){ .device = l->device, .rights = RIGHT_READ | RIGHT_WRITE };
 	h->statement = (struct statement){ .kind = STATEMENT_SHARE, .policy = POLICY_CENTRAL };
-	snprintf(h->statement.name, sizeof h->statement.name, "%.*s", (int)name.len, (const char *)name.at);
+	snprintf(h->statement.name, sizeof h->statement.name, "%.*s", (int)name.len,
+	    (const char *)name.at);
 	random_fill(h->statement.nonce, sizeof h->statement.nonce);
-	/* To whoever may not see the other share of this name, all that is told is that the name is taken. */
+	/* To whoever may not see the other share of this name, all that is told is that the name is
+	 * taken. */
 	if (registry_share_named(s->registry, name) != NULL)
-		r = fail(&e, ERR_EXISTS, "the name %s is taken; choose another, or ask for write access",
+		r = fail(&e, ERR_EXISTS,
+		    "the name %s is taken; choose another, or ask for write access",
 		    h->statement.name);
 	if (r == OK)
 		r = server_sign(s, &h->statement, &h->bytes, &e);
@@ -157,9 +163,13 @@ done_resolve(struct server_job *job, struct server *s, enum err r, const struct 
 		server_peer_answer_error(l, j->stream, &gone);
 	} else if (l != NULL && sn != NULL && (r == ERR_CORRUPT || r == ERR_NOTFOUND)) {
 		if (server_intake_repair(s, sh, sn))
-			log_error("store: %s; fetching it again from the publisher when it is connected", e->text);
+			log_error(
+			    "store: %s; fetching it again from the publisher when it is connected",
+			    e->text);
 		(void)fail(&gone, ERR_AGAIN,
-		    "%s is damaged in the server's store: waiting until it has it again from its publisher", sh->name);
+		    "%s is damaged in the server's store: waiting until it has it again from its "
+		    "publisher",
+		    sh->name);
 		server_peer_answer_error(l, j->stream, &gone);
 	} else if (l != NULL) {
 		server_peer_answer_error(l, j->stream, e);
@@ -179,7 +189,8 @@ server_share_resolve(struct link *l, const struct session_event *ev)
 	struct registry_snapshot *sn = NULL;
 	struct error e;
 
-	enum err r = rules_share(s->registry, m->share, &l->device, m->for_write ? RIGHT_WRITE : RIGHT_READ, &sh, &e);
+	enum err r = rules_share(
+	    s->registry, m->share, &l->device, m->for_write ? RIGHT_WRITE : RIGHT_READ, &sh, &e);
 	if (r == OK && m->for_write)
 		sn = sh->head;
 	else if (r == OK)

@@ -1,9 +1,10 @@
 /*
  * Where the chunks of an announced snapshot go: assembled from leaves, then into the store.
  *
- * Leaves of one chunk may come in two units, so in two jobs at once; the lock guards the table of chunks being assembled and
- * the bits.  It is held for look-ups and copies of 64 KiB, never across the disk.  Assemblies are bounded by what is in
- * flight: the download asks for at most 32 MiB at once.
+ * Leaves of one chunk may come in two units, so in two jobs at once; the lock guards the table of
+ * chunks being assembled and the bits.  It is held for look-ups and copies of 64 KiB, never across
+ * the disk.  Assemblies are bounded by what is in flight: the download asks for at most 32 MiB at
+ * once.
  */
 #include <pthread.h>
 
@@ -24,16 +25,16 @@ struct server_sink {
 	int64_t share;
 	struct snapshot_map *map;
 	pthread_mutex_t lock;
-	struct bitset have;              /* chunks of the map in the store */
+	struct bitset have; /* chunks of the map in the store */
 	ARRAY(struct assembly *) open;
-	ARRAY(uint32_t) fresh;           /* stored, not yet flushed */
+	ARRAY(uint32_t) fresh; /* stored, not yet flushed */
 	uint64_t held;
 };
 
 /* -- what is here already -- */
 
-/* Bytes may be used without being sent when the store has them and the author may read a share that holds them: to know a hash
- * is no right to its content. */
+/* Bytes may be used without being sent when the store has them and the author may read a share that
+ * holds them: to know a hash is no right to its content. */
 static bool
 may_use(struct server *s, const int64_t *shares, size_t n, const struct hash_id *chunk)
 {
@@ -51,7 +52,8 @@ look_up(struct server_sink *k, const int64_t *shares, size_t n_shares, struct er
 	for (uint64_t from = 0; from < n; from += LOOK_UP) {
 		size_t m = (size_t)min_of(n - from, (uint64_t)LOOK_UP);
 		const struct snapshot_map_chunk *first = snapshot_map_chunk(k->map, from);
-		enum err r = chunk_store_has_many(k->server->store, &first->id, m, sizeof *first, has, e);
+		enum err r =
+		    chunk_store_has_many(k->server->store, &first->id, m, sizeof *first, has, e);
 		if (r != OK)
 			return r;
 		for (size_t i = 0; i < m; i++) {
@@ -59,7 +61,8 @@ look_up(struct server_sink *k, const int64_t *shares, size_t n_shares, struct er
 			if (!has[i] || !may_use(k->server, shares, n_shares, &c->id))
 				continue;
 			bitset_set(&k->have, from + i);
-			array_push(&k->fresh, (uint32_t)(from + i)); /* its row in this share may be missing */
+			/* its row in this share may be missing */
+			array_push(&k->fresh, (uint32_t)(from + i));
 			k->held += c->len;
 		}
 		snapshot_map_trim(k->map);
@@ -68,8 +71,8 @@ look_up(struct server_sink *k, const int64_t *shares, size_t n_shares, struct er
 }
 
 enum err
-server_sink_open(struct server *s, int64_t share, const int64_t *shares, size_t n_shares, struct snapshot_map *map,
-    struct server_sink **ret, struct error *e)
+server_sink_open(struct server *s, int64_t share, const int64_t *shares, size_t n_shares,
+    struct snapshot_map *map, struct server_sink **ret, struct error *e)
 {
 	struct server_sink *k = mem_new(struct server_sink);
 
@@ -147,7 +150,8 @@ add_leaf(struct server_sink *k, const struct transfer_leaf *leaf)
 }
 
 static enum err
-put(struct server_sink *k, uint32_t chunk, struct bytes data, const struct leaf_list *list, struct error *e)
+put(struct server_sink *k, uint32_t chunk, struct bytes data, const struct leaf_list *list,
+    struct error *e)
 {
 	const struct snapshot_map_chunk *c = snapshot_map_chunk(k->map, chunk);
 	enum err r = chunk_store_put_chunk(k->server->store, &c->id, data, list, true, e);
@@ -174,7 +178,8 @@ take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 	return a != NULL ? put(k, a->chunk, BYTES(a->bytes, a->len), &a->list, e) : OK;
 }
 
-/* Store first, rows second: a crash in between costs a second sending, never a right to bytes that are not here. */
+/* Store first, rows second: a crash in between costs a second sending, never a right to bytes that
+ * are not here. */
 static enum err
 flush(void *ctx, struct error *e)
 {
@@ -193,7 +198,8 @@ flush(void *ctx, struct error *e)
 	if (r == OK && done.len > 0) {
 		array_each (c, &done) {
 			if (r == OK)
-				r = registry_store_share_chunk(db, k->share, &snapshot_map_chunk(k->map, *c)->id, e);
+				r = registry_store_share_chunk(
+				    db, k->share, &snapshot_map_chunk(k->map, *c)->id, e);
 		}
 		if (r == OK)
 			r = db_commit(db, e);

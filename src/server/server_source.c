@@ -1,6 +1,6 @@
 /*
- * Nodes and chunks for members, from the store.  Runs in the pool: it never looks at the registry's memory, only at its rows
- * (through the reader) and at the store.
+ * Nodes and chunks for members, from the store.  Runs in the pool: it never looks at the registry's
+ * memory, only at its rows (through the reader) and at the store.
  */
 #include "base/mem.h"
 #include "engine/map_cache.h"
@@ -20,8 +20,8 @@ say_lost(enum err r, struct error *e)
 }
 
 static enum err
-get_node(void *ctx, const struct hash_id *share, const struct hash_id *snapshot, enum hash_kind kind,
-    const struct hash_id *id, struct buf *out, struct error *e)
+get_node(void *ctx, const struct hash_id *share, const struct hash_id *snapshot,
+    enum hash_kind kind, const struct hash_id *id, struct buf *out, struct error *e)
 {
 	struct server_source *x = ctx;
 	(void)snapshot;
@@ -39,12 +39,14 @@ get_map(void *ctx, const struct hash_id *share, const struct hash_id *snapshot, 
 	struct server_source *x = ctx;
 	struct hash_id content;
 	uint32_t own_size;
-	enum err r = registry_share_content(x->server->reader, share, snapshot, &content, &own_size, e);
+	enum err r =
+	    registry_share_content(x->server->reader, share, snapshot, &content, &own_size, e);
 
 	if (r != OK)
 		return r;
 	if (unit_size != own_size)
-		return fail(e, ERR_PROTO, "units of %u bytes asked, this snapshot has %u", unit_size, own_size);
+		return fail(e, ERR_PROTO, "units of %u bytes asked, this snapshot has %u",
+		    unit_size, own_size);
 	return say_lost(map_cache_get(x->maps, &content, unit_size, ret, e), e);
 }
 
@@ -56,17 +58,19 @@ put_map(void *ctx, struct snapshot_map *map)
 	map_cache_put(x->maps, map);
 }
 
-/* The map that names the chunk is of a snapshot that was the head of a share the member may read: server_peer asks for that
- * before each step, and it settles the right to every chunk. */
+/* The map that names the chunk is of a snapshot that was the head of a share the member may read:
+ * server_peer asks for that before each step, and it settles the right to every chunk. */
 static enum err
-get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len, uint32_t first,
-    uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e)
+get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len,
+    uint32_t first, uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves,
+    struct error *e)
 {
 	struct server_source *x = ctx;
 	(void)share;
 	(void)len;
 
-	enum err r = chunk_store_get_leaves(x->server->store, chunk, first, n, to, ret_len, ret_leaves, e);
+	enum err r =
+	    chunk_store_get_leaves(x->server->store, chunk, first, n, to, ret_len, ret_leaves, e);
 	return say_lost(r, e);
 }
 
@@ -76,9 +80,11 @@ server_source_new(struct server *s)
 	struct server_source *x = mem_new(struct server_source);
 
 	x->server = s;
-	x->ops = (struct source){
-		.get_node = get_node, .get_map = get_map, .put_map = put_map, .get_leaves = get_leaves, .ctx = x
-	};
+	x->ops = (struct source){ .get_node = get_node,
+		.get_map = get_map,
+		.put_map = put_map,
+		.get_leaves = get_leaves,
+		.ctx = x };
 	x->maps = map_cache_new(s->maps_dir, server_source_nodes(s));
 	return x;
 }

@@ -87,6 +87,7 @@ server_sign(struct server *s, struct statement *st, struct buf *out, struct erro
 	authority_stamp(s->registry->authority, st, server_now_s());
 	r = statement_sign(st, s->home->key, out, e);
 	if (r == OK)
-		r = authority_accept(s->registry->authority, BYTES(out->at + from, out->len - from), NULL, e);
+		r = authority_accept(
+		    s->registry->authority, BYTES(out->at + from, out->len - from), NULL, e);
 	return r;
 }

@@ -69,7 +69,12 @@ everything_is_there_again_after_a_start(void **state)
 {
 	struct fixture *f = *state;
 	struct registry_access all = { .all = true, .rights = RIGHT_READ };
-	struct registry_invite in = { .id = { 7 }, .secret = { 9 }, .site = "attic", .group = "g", .uses = 3, .expires_s = 99 };
+	struct registry_invite in = { .id = { 7 },
+		.secret = { 9 },
+		.site = "attic",
+		.group = "g",
+		.uses = 3,
+		.expires_s = 99 };
 
 	assert_ok(registry_store_access(reg(f)->db, f->plans->num, &all, &unit_error));
 	array_reserve(&in.grants, 1);
@@ -89,13 +94,15 @@ everything_is_there_again_after_a_start(void **state)
 	assert_string_equal(registry_device(reg(f), device_key_id(f->w.anna))->name, "anna");
 	assert_null(registry_device(reg(f), device_key_id(f->w.bert)));
 	assert_string_equal(registry_device_known(reg(f), device_key_id(f->w.bert))->name, "bert");
-	assert_int_equal(rules_rights(reg(f), f->photos, device_key_id(f->w.anna)), RIGHT_READ | RIGHT_WRITE);
+	assert_int_equal(
+	    rules_rights(reg(f), f->photos, device_key_id(f->w.anna)), RIGHT_READ | RIGHT_WRITE);
 	assert_int_equal(rules_rights(reg(f), f->plans, device_key_id(f->w.anna)), RIGHT_READ);
 	assert_int_equal(f->photos->snapshots.len, 3);
 	assert_int_equal(f->photos->head->number, 2);
 	assert_string_equal(f->photos->snapshots.at[2]->label, "third");
 	assert_int_equal(f->photos->snapshots.at[2]->state, SNAPSHOT_ANNOUNCED);
-	const struct registry_invite *again = map_ptr(&reg(f)->invites, BYTES(in.id, INVITE_ID_BYTES));
+	const struct registry_invite *again =
+	    map_ptr(&reg(f)->invites, BYTES(in.id, INVITE_ID_BYTES));
 	assert_non_null(again);
 	assert_memory_equal(again->secret, in.secret, sizeof in.secret);
 	assert_string_equal(again->site, "attic");
@@ -106,9 +113,10 @@ everything_is_there_again_after_a_start(void **state)
 	assert_int_equal(again->grants.at[0].rights, RIGHT_WRITE);
 }
 
-/* Changes wait in a queue: what was decided while the share was there may be stored when it is gone. */
+/* Changes wait in a queue: what was decided while the share was there may be stored when it is
+ * gone. */
 static void
-what_comes_too_late_for_a_share_leaves_no_row_and_does_not_keep_the_server_from_starting(void **state)
+what_comes_too_late_for_a_share_leaves_no_row_and_the_server_starts(void **state)
 {
 	static const char SQL_ROWS[] = "SELECT (SELECT count(*) FROM access WHERE share = ?1)"
 				       " + (SELECT count(*) FROM snapshot WHERE share = ?1)"
@@ -142,14 +150,17 @@ a_share_that_is_dropped_takes_its_statements_along(void **state)
 	struct fixture *f = *state;
 	auto_buf struct buf b = BUF(STATEMENT_MAX);
 	struct registry_snapshot *sn = add(f, 1, SNAPSHOT_HEAD, 1, "");
-	struct statement st = { .kind = STATEMENT_HEAD, .share = f->photos->id, .number = 1, .commit = sn->id };
+	struct statement st = {
+		.kind = STATEMENT_HEAD, .share = f->photos->id, .number = 1, .commit = sn->id
+	};
 
 	assert_ok(server_sign(&f->w.server, &st, &b, &unit_error));
 	assert_ok(registry_store_statement(reg(f)->db, buf_bytes(&b), &st, &unit_error));
 	sn->head_statement = st.id;
 	assert_ok(registry_store_snapshot_set(reg(f)->db, sn, &unit_error));
 	assert_int_equal(world_count(&f->w, SQL_KIND, STATEMENT_SHARE), 2);
-	assert_ok(registry_store_share_drop(reg(f)->db, f->photos->num, &f->photos->policy_id, &unit_error));
+	assert_ok(registry_store_share_drop(
+	    reg(f)->db, f->photos->num, &f->photos->policy_id, &unit_error));
 	assert_int_equal(world_count(&f->w, SQL_KIND, STATEMENT_SHARE), 1);
 	assert_int_equal(world_count(&f->w, SQL_KIND, STATEMENT_HEAD), 0);
 	reopen(f);
@@ -182,7 +193,8 @@ a_snapshot_is_named_by_number_id_or_label(void **state)
 
 	assert_null(choose(f, ""));
 	check_says(unit_error.text, "no complete snapshot yet");
-	const struct registry_snapshot *one = add(f, 1, SNAPSHOT_HEAD, 1, "stable"), *two = add(f, 2, SNAPSHOT_HEAD, 2, "stable");
+	const struct registry_snapshot *one = add(f, 1, SNAPSHOT_HEAD, 1, "stable"),
+				       *two = add(f, 2, SNAPSHOT_HEAD, 2, "stable");
 	const struct registry_snapshot *gone = add(f, 3, SNAPSHOT_WITHDRAWN, 0, "gone");
 	const struct registry_snapshot *new = add(f, 4, SNAPSHOT_ANNOUNCED, 0, "stable");
 	add(f, 5, SNAPSHOT_ANNOUNCED, 0, "next");
@@ -203,7 +215,8 @@ a_snapshot_is_named_by_number_id_or_label(void **state)
 	assert_null(choose(f, "no\x1bsuch"));
 	check_says(unit_error.text, "photos has no snapshot no\\");
 	assert_null(choose(f, ""
-			      "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+			      "01234567890123456789012345678901234567890123456789012345678901234567"
+			      "89012345678901234567890123456789"
 			      "0123456789012345678901234567890123456789"));
 }
 
@@ -285,12 +298,16 @@ what_a_share_has_is_no_other_shares(void **state)
 	hash_object(HASH_DEFAULT, HASH_TREE, BYTES_LIT("x"), &id);
 	assert_ok(registry_store_share_node(db, f->photos->num, &id, &unit_error));
 	assert_ok(registry_store_share_chunk(db, f->photos->num, &id, &unit_error));
-	assert_true(registry_share_has_node(db, f->photos->num, &id) && registry_share_has_chunk(db, f->photos->num, &id));
-	assert_false(registry_share_has_node(db, f->plans->num, &id) || registry_share_has_chunk(db, f->plans->num, &id));
+	assert_true(registry_share_has_node(db, f->photos->num, &id) &&
+		    registry_share_has_chunk(db, f->photos->num, &id));
+	assert_false(registry_share_has_node(db, f->plans->num, &id) ||
+		     registry_share_has_chunk(db, f->plans->num, &id));
 	assert_true(registry_share_holds_node(db, &f->photos->id, &id));
 	assert_false(registry_share_holds_node(db, &f->plans->id, &id));
-	assert_false(registry_any_has_chunk(db, both, 1, &id) || registry_any_has_node(db, both, 1, &id));
-	assert_true(registry_any_has_chunk(db, both, 2, &id) && registry_any_has_node(db, both, 2, &id));
+	assert_false(
+	    registry_any_has_chunk(db, both, 1, &id) || registry_any_has_node(db, both, 1, &id));
+	assert_true(
+	    registry_any_has_chunk(db, both, 2, &id) && registry_any_has_node(db, both, 2, &id));
 	assert_false(registry_any_has_chunk(db, both, 0, &id));
 }
 
@@ -321,7 +338,8 @@ a_damaged_row_is_named(void **state)
 		assert_ok(db_open(copy, &(struct db_opts){ 0 }, &d, &unit_error));
 		assert_ok(db_run(d, sql[i][1], &unit_error, ""));
 		db_close(d);
-		assert_err(ERR_CORRUPT, registry_open(copy, device_key_id(f->w.home.key), &r, &first, &unit_error));
+		assert_err(ERR_CORRUPT,
+		    registry_open(copy, device_key_id(f->w.home.key), &r, &first, &unit_error));
 		check_says(unit_error.text, "server.db");
 		check_says(unit_error.text, sql[i][0]);
 		assert_null(r);
@@ -332,17 +350,24 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(everything_is_there_again_after_a_start, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
-		    what_comes_too_late_for_a_share_leaves_no_row_and_does_not_keep_the_server_from_starting, set_up,
+		    everything_is_there_again_after_a_start, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    what_comes_too_late_for_a_share_leaves_no_row_and_the_server_starts, set_up,
 		    tear_down),
-		cmocka_unit_test_setup_teardown(a_share_that_is_dropped_takes_its_statements_along, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_share_that_is_dropped_takes_its_statements_along, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_name_is_taken_once, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_snapshot_is_named_by_number_id_or_label, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_head_is_the_highest_number_and_may_be_dropped, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_device_is_found_by_what_people_write, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(readers_are_those_with_an_entry_or_everybody, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_a_share_has_is_no_other_shares, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_snapshot_is_named_by_number_id_or_label, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    the_head_is_the_highest_number_and_may_be_dropped, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_device_is_found_by_what_people_write, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    readers_are_those_with_an_entry_or_everybody, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    what_a_share_has_is_no_other_shares, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_damaged_row_is_named, set_up, tear_down),
 	};
 

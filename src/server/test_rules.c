@@ -24,7 +24,9 @@ static struct registry_share *
 add_share(struct world *w, const char *name, int64_t num)
 {
 	struct buf b = BUF(STATEMENT_MAX);
-	struct statement st = { .kind = STATEMENT_SHARE, .policy = POLICY_CENTRAL, .epoch = 1, .issued_s = 1 };
+	struct statement st = {
+		.kind = STATEMENT_SHARE, .policy = POLICY_CENTRAL, .epoch = 1, .issued_s = 1
+	};
 	struct error e;
 
 	snprintf(st.name, sizeof st.name, "%s", name);
@@ -82,7 +84,8 @@ grant(struct registry_share *s, const struct device_key *key, uint32_t rights)
 }
 
 static enum err
-ask(struct world *w, const char *name, const struct device_key *key, uint32_t rights, struct error *e)
+ask(struct world *w, const char *name, const struct device_key *key, uint32_t rights,
+    struct error *e)
 {
 	struct registry_share *s = NULL;
 
@@ -210,10 +213,11 @@ an_announcement_must_be_its_authors_next_upon_the_head(void **state)
 	grant(w->photos, w->anna, RIGHT_WRITE);
 	grant(w->photos, w->bert, RIGHT_WRITE);
 	assert_int_equal(announce(w, &c, w->anna, 0), OK);
-	assert_int_equal(announce(w, &c, w->bert, 0), ERR_DENIED); /* signed by another */
+	assert_int_equal(announce(w, &c, w->bert, 0), ERR_DENIED);   /* signed by another */
 	assert_int_equal(announce(w, &c, w->anna, 1), ERR_CONFLICT); /* not the next one */
 	c.seq = 2;
-	assert_int_equal(announce(w, &c, w->anna, 1), ERR_CONFLICT); /* its own vector says otherwise */
+	/* its own vector says otherwise */
+	assert_int_equal(announce(w, &c, w->anna, 1), ERR_CONFLICT);
 	version_vector_raise(&c.vv, device_key_id(w->anna), 2);
 	assert_int_equal(announce(w, &c, w->anna, 1), OK);
 	c.n_parents = 1;
@@ -232,7 +236,9 @@ static void
 a_second_snapshot_must_name_the_first(void **state)
 {
 	struct world *w = *state;
-	struct registry_snapshot head = { .id = w->photos->policy_id, .number = 1, .state = SNAPSHOT_HEAD };
+	struct registry_snapshot head = {
+		.id = w->photos->policy_id, .number = 1, .state = SNAPSHOT_HEAD
+	};
 
 	grant(w->photos, w->anna, RIGHT_WRITE);
 	registry_add_snapshot(w->photos, &head);
@@ -261,9 +267,19 @@ a_selector_finds_number_id_and_label_and_prefers_what_is_complete(void **state)
 	registry_add_snapshot(w->photos, &one);
 	registry_add_snapshot(w->photos, &two);
 	registry_add_snapshot(w->photos, &next);
-	const struct { const char *selector; const struct hash_id *id; } cases[] = {
-		{ "", &two.id }, { "1", &one.id }, { "2", &two.id }, { "v1", &one.id }, { "v2", &two.id },
-		{ hash_id_format(&one.id, id), &one.id }, { "3", NULL }, { "v3", NULL }, { "0", NULL },
+	const struct {
+		const char *selector;
+		const struct hash_id *id;
+	} cases[] = {
+		{ "", &two.id },
+		{ "1", &one.id },
+		{ "2", &two.id },
+		{ "v1", &one.id },
+		{ "v2", &two.id },
+		{ hash_id_format(&one.id, id), &one.id },
+		{ "3", NULL },
+		{ "v3", NULL },
+		{ "0", NULL },
 	};
 	for (size_t i = 0; i < lengthof(cases); i++) {
 		enum err r = registry_select(w->photos, bytes_str(cases[i].selector), &found, &e);

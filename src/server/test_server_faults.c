@@ -1,6 +1,6 @@
 /*
- * Publishing, removing and collecting with each call to the file system and the database failing once, and dying there: what is
- * kept is whole, with its rows, and the next start goes on.
+ * Publishing, removing and collecting with each call to the file system and the database failing
+ * once, and dying there: what is kept is whole, with its rows, and the next start goes on.
  */
 #include "server/test_server_world.h"
 
@@ -18,11 +18,14 @@ every_kept_chunk_is_there(struct world *w, struct registry_share *sh, struct err
 	array_each (sn, &sh->snapshots) {
 		struct snapshot_map *map = NULL;
 		world_step(r, mark_snapshot(&m, &(*sn)->id, NULL, e));
-		world_step(r, snapshot_map_open(w->server.maps_dir, server_source_nodes(&w->server), &(*sn)->content, 0, NULL, &map, e));
+		world_step(r, snapshot_map_open(w->server.maps_dir, server_source_nodes(&w->server),
+				  &(*sn)->content, 0, NULL, &map, e));
 		for (uint64_t i = 0; r == OK && i < snapshot_map_chunks(map); i++) {
 			const struct hash_id *id = &snapshot_map_chunk(map, i)->id;
-			world_step(r, chunk_store_get_chunk(w->server.store, id, room, &len, NULL, e));
-			if (r == OK && !registry_share_has_chunk(w->server.registry->db, sh->num, id))
+			world_step(
+			    r, chunk_store_get_chunk(w->server.store, id, room, &len, NULL, e));
+			if (r == OK &&
+			    !registry_share_has_chunk(w->server.registry->db, sh->num, id))
 				r = fail(e, ERR_BUG, "a kept chunk has no row");
 		}
 		snapshot_map_free(map);
@@ -48,7 +51,8 @@ publish_remove_collect(int dir)
 	if (r == OK && sh == NULL)
 		r = world_share(&w, "photos", w.anna, &sh, &e);
 	for (uint64_t i = 0; r == OK && i < 2; i++)
-		r = world_snapshot(&w, sh, w.anna, sh->snapshots.len * 5, 8, WORLD_CHUNK, false, &sn, &e);
+		r = world_snapshot(
+		    &w, sh, w.anna, sh->snapshots.len * 5, 8, WORLD_CHUNK, false, &sn, &e);
 	while (r == OK && sh->snapshots.len > 1)
 		r = world_rm(&w, sh, sh->snapshots.at[0], &e);
 	if (r == OK) {
@@ -67,10 +71,12 @@ a_failure_anywhere_loses_nothing_that_is_kept(void **state)
 #ifdef WEFT_FAULTS
 	struct loop *first = NULL;
 
-	/* libuv keeps what it needs for signals open for good: opened here, no scenario leaves it behind. */
+	/* libuv keeps what it needs for signals open for good: opened here, no scenario leaves it
+	 * behind. */
 	assert_ok(loop_new(0, &first, &unit_error));
 	loop_free(first);
-	check_each_fault(publish_remove_collect, "src/db/", 3); /* files: chunk/test_chunk_store_faults */
+	/* files: chunk/test_chunk_store_faults */
+	check_each_fault(publish_remove_collect, "src/db/", 3);
 #else
 	skip();
 #endif

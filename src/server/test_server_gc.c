@@ -41,7 +41,8 @@ publish(struct fixture *f, uint64_t first, bool announced)
 {
 	struct registry_snapshot *sn = NULL;
 
-	assert_ok(world_snapshot(&f->w, f->photos, f->w.anna, first, FILES, WORLD_CHUNK, announced, &sn, &unit_error));
+	assert_ok(world_snapshot(
+	    &f->w, f->photos, f->w.anna, first, FILES, WORLD_CHUNK, announced, &sn, &unit_error));
 	return sn;
 }
 
@@ -103,7 +104,8 @@ what_is_removed_goes_with_its_rows_and_what_is_kept_stays(void **state)
 	assert_int_equal(held(f, 0), FILES / 2);
 	assert_int_equal(held(f, FILES / 2), FILES);
 	assert_int_equal(world_count(&f->w, SQL_CHUNKS, f->photos->num), FILES);
-	assert_int_equal(world_count(&f->w, SQL_NODES, f->photos->num), 3); /* commit, tree, causal tree */
+	/* commit, tree, causal tree */
+	assert_int_equal(world_count(&f->w, SQL_NODES, f->photos->num), 3);
 	assert_true(packed(f) < before);
 	assert_int_equal(f->photos->stale, 0);
 	assert_true(f->w.server.registry->collected_ms > 0);
@@ -146,7 +148,8 @@ what_has_arrived_of_an_announced_snapshot_is_not_collected(void **state)
 		struct hash_id id = world_chunk_id(i, WORLD_CHUNK);
 		assert_ok(world_put_chunk(&f->w, i, WORLD_CHUNK, &unit_error));
 		assert_ok(chunk_store_commit(f->w.server.store, &unit_error));
-		assert_ok(registry_store_share_chunk(f->w.server.registry->db, f->photos->num, &id, &unit_error));
+		assert_ok(registry_store_share_chunk(
+		    f->w.server.registry->db, f->photos->num, &id, &unit_error));
 	}
 	assert_ok(world_rm(&f->w, f->photos, old, &unit_error)); /* so that rows are fitted, too */
 	collect(f);
@@ -165,7 +168,8 @@ an_announced_manifest_that_is_not_whole_stops_nothing_and_hides_nothing(void **s
 	publish(f, 0, false);
 	hash_object(HASH_DEFAULT, HASH_COMMIT, BYTES_LIT("not here"), &half.id);
 	half.content = half.id;
-	assert_ok(registry_store_snapshot(f->w.server.registry->db, f->photos->num, &half, &unit_error));
+	assert_ok(
+	    registry_store_snapshot(f->w.server.registry->db, f->photos->num, &half, &unit_error));
 	registry_add_snapshot(f->photos, &half);
 	collect(f);
 	assert_int_equal(held(f, 0), FILES);
@@ -227,7 +231,8 @@ withdrawn_snapshots_are_forgotten_when_they_are_old_or_many(void **state)
 		};
 		hash_object(HASH_DEFAULT, HASH_COMMIT, BYTES_OF(i), &sn.id);
 		sn.content = sn.id;
-		assert_ok(registry_store_snapshot(f->w.server.registry->db, f->photos->num, &sn, &unit_error));
+		assert_ok(registry_store_snapshot(
+		    f->w.server.registry->db, f->photos->num, &sn, &unit_error));
 		registry_add_snapshot(f->photos, &sn);
 	}
 	collect(f);
@@ -245,7 +250,9 @@ expired_invites_are_forgotten(void **state)
 	const int64_t expires[] = { 1, 0, server_now_s() + 1000 };
 
 	for (size_t i = 0; i < lengthof(expires); i++) {
-		struct registry_invite in = { .id = { (uint8_t)i }, .uses = 1, .expires_s = expires[i] };
+		struct registry_invite in = {
+			.id = { (uint8_t)i }, .uses = 1, .expires_s = expires[i]
+		};
 		assert_ok(registry_store_invite(r->db, &in, &unit_error));
 		registry_add_invite(r, &in);
 	}
@@ -259,14 +266,21 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(what_is_removed_goes_with_its_rows_and_what_is_kept_stays, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_removal_is_collected_after_a_crash_too, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_has_arrived_of_an_announced_snapshot_is_not_collected, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
-		    an_announced_manifest_that_is_not_whole_stops_nothing_and_hides_nothing, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_kept_manifest_that_is_damaged_lets_nothing_be_swept, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(maps_of_what_is_gone_are_removed, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(withdrawn_snapshots_are_forgotten_when_they_are_old_or_many, set_up, tear_down),
+		    what_is_removed_goes_with_its_rows_and_what_is_kept_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_removal_is_collected_after_a_crash_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    what_has_arrived_of_an_announced_snapshot_is_not_collected, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    an_announced_manifest_that_is_not_whole_stops_nothing_and_hides_nothing, set_up,
+		    tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_kept_manifest_that_is_damaged_lets_nothing_be_swept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    maps_of_what_is_gone_are_removed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    withdrawn_snapshots_are_forgotten_when_they_are_old_or_many, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(expired_invites_are_forgotten, set_up, tear_down),
 	};
 

@@ -53,8 +53,8 @@ open_sink(struct fixture *f, const int64_t *readable, size_t n)
 {
 	struct server *s = &f->w.server;
 
-	assert_ok(snapshot_map_open(
-	    s->maps_dir, server_source_nodes(s), &f->sn->content, UNIT_MIN, NULL, &f->map, &unit_error));
+	assert_ok(snapshot_map_open(s->maps_dir, server_source_nodes(s), &f->sn->content, UNIT_MIN,
+	    NULL, &f->map, &unit_error));
 	assert_ok(server_sink_open(s, f->mine->num, readable, n, f->map, &f->sink, &unit_error));
 }
 
@@ -116,8 +116,10 @@ a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent(void **state)
 	struct registry_snapshot *secret;
 	const int64_t readable[] = { f->mine->num };
 
-	assert_ok(world_snapshot(&f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &secret, &unit_error));
-	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 1, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
+	assert_ok(world_snapshot(
+	    &f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &secret, &unit_error));
+	assert_ok(world_snapshot(
+	    &f->w, f->mine, f->w.anna, 1, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
 	open_sink(f, readable, 1);
 	assert_int_equal(missing_bytes(f), 3 * WORLD_CHUNK);
 	assert_int_equal(server_sink_held(f->sink), 0);
@@ -141,8 +143,10 @@ a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again(void **state)
 	struct registry_snapshot *other;
 	const int64_t readable[] = { f->mine->num, f->theirs->num };
 
-	assert_ok(world_snapshot(&f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &other, &unit_error));
-	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 2, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
+	assert_ok(world_snapshot(
+	    &f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &other, &unit_error));
+	assert_ok(world_snapshot(
+	    &f->w, f->mine, f->w.anna, 2, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
 	open_sink(f, readable, 2);
 	assert_int_equal(missing_bytes(f), WORLD_CHUNK);
 	assert_int_equal(server_sink_held(f->sink), 2 * WORLD_CHUNK);
@@ -159,8 +163,10 @@ a_row_without_the_bytes_is_no_chunk(void **state)
 	struct hash_id id = world_chunk_id(1, WORLD_CHUNK);
 	const int64_t readable[] = { f->mine->num };
 
-	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 1, 1, WORLD_CHUNK, true, &f->sn, &unit_error));
-	assert_ok(registry_store_share_chunk(f->w.server.registry->db, f->mine->num, &id, &unit_error));
+	assert_ok(world_snapshot(
+	    &f->w, f->mine, f->w.anna, 1, 1, WORLD_CHUNK, true, &f->sn, &unit_error));
+	assert_ok(
+	    registry_store_share_chunk(f->w.server.registry->db, f->mine->num, &id, &unit_error));
 	open_sink(f, readable, 1);
 	assert_int_equal(missing_bytes(f), WORLD_CHUNK);
 }
@@ -211,10 +217,12 @@ a_share_that_goes_meanwhile_takes_its_rows_along(void **state)
 	struct fixture *f = *state;
 	int64_t num = f->mine->num;
 
-	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 1, 2, WORLD_CHUNK, true, &f->sn, &unit_error));
+	assert_ok(world_snapshot(
+	    &f->w, f->mine, f->w.anna, 1, 2, WORLD_CHUNK, true, &f->sn, &unit_error));
 	open_sink(f, &num, 1);
 	send(f, 1, WORLD_CHUNK, 0);
-	assert_ok(registry_store_share_drop(f->w.server.registry->db, num, &f->mine->policy_id, &unit_error));
+	assert_ok(registry_store_share_drop(
+	    f->w.server.registry->db, num, &f->mine->policy_id, &unit_error));
 	send(f, 2, WORLD_CHUNK, 0);
 	flush(f);
 	assert_int_equal(world_count(&f->w, SQL_ROWS, num), 0);
@@ -225,13 +233,19 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-		    a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent, set_up, tear_down),
+		    a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent, set_up,
+		    tear_down),
 		cmocka_unit_test_setup_teardown(
-		    a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_row_without_the_bytes_is_no_chunk, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(leaves_of_a_big_chunk_may_come_in_any_order_and_twice, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_was_not_whole_when_it_ended_is_sent_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_share_that_goes_meanwhile_takes_its_rows_along, set_up, tear_down),
+		    a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again, set_up,
+		    tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_row_without_the_bytes_is_no_chunk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    leaves_of_a_big_chunk_may_come_in_any_order_and_twice, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    what_was_not_whole_when_it_ended_is_sent_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_share_that_goes_meanwhile_takes_its_rows_along, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
