@@ -162,8 +162,12 @@ open_loop(struct daemon *d, struct error *e)
 static enum err
 open_all(struct daemon *d, struct error *e)
 {
-	enum err r = home_open(d->opts->home, &d->home, e);
+	bool is_server = d->opts->who == COMMAND_FOR_SERVER;
+	const char *recovery = is_server ? options_get(d->opts->o, "recover") : NULL;
+	enum err r = recovery != NULL ? server_recover(d->opts->home, recovery, e) : OK;
 
+	if (r == OK)
+		r = home_open(d->opts->home, &d->home, e);
 	if (r == OK)
 		r = tls_ctx_new(d->home->key, &d->tls, e);
 	if (r == OK)

@@ -6,6 +6,7 @@
  *   engine_listen.c    other nodes that come to us
  *   engine_join.c      enrolling and leaving
  *   engine_source.c    what the server may fetch from here
+ *   engine_trust.c     whose word counts: the authority, and the server that has its key
  *   engine_job.c       jobs: their life, who watches them, what survives a restart
  *   engine_ended.c     jobs that are over: the last few, and what a crash left of any
  *   engine_publish.c   one kind of job
@@ -52,6 +53,7 @@ struct engine_link {
 
 struct engine_job;
 struct engine_visitor;
+struct trust_probe;
 
 struct engine {
 	struct engine_opts o;
@@ -68,6 +70,7 @@ struct engine {
 	struct device_id server;
 	char server_name[STATEMENT_NAME_MAX + 1];
 	struct authority *authority; /* NULL until joined */
+	struct trust_probe *probe;   /* NULL: none is under way */
 	char addresses[ENGINE_ADDRESSES_MAX][LIMIT_ADDRESS_TEXT + 1];
 	size_t n_addresses;
 	struct engine_link link;
@@ -101,6 +104,8 @@ struct node_source engine_nodes(struct engine *en); /* of the node store, unrest
 /* -- link -- */
 void engine_link_start(struct engine *en);      /* connects when joined, and again after a while */
 void engine_link_close(struct engine *en);
+/* Takes a statement in and, when it is news, keeps it and acts upon it. */
+enum err engine_link_statement(struct engine *en, struct bytes b, struct error *e) must_check;
 void engine_link_ended(struct engine *en);      /* the membership has ended: no more connecting */
 /* One question to the server.  ON_ANSWER once: the message, or NULL and why (ERR_OFFLINE: the connection ended). */
 struct engine_ask {
@@ -118,10 +123,25 @@ enum err engine_link_clock(uint64_t theirs_ms, struct error *e) must_check;
 enum err engine_listen(struct engine *en, struct error *e) must_check;
 void engine_listen_close(struct engine *en);
 
+#define ENGINE_KEY_SERVER    "server.id"    /* settings: the server's device id, */
+#define ENGINE_KEY_AUTHORITY "authority.id" /* and of the key that its authority began with; absent: the same */
+
 /* -- join -- */
 enum err engine_join_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
 void engine_join_forget(struct engine *en); /* the membership has ended: forget the server, keep the files */
 void engine_join_leave(struct engine *en, struct control_call *call);
+
+/* -- trust -- */
+/* The authority of the server whose key was SERVER when it was last heard of.  Blocking: at start. */
+enum err engine_trust_load(struct engine *en, const struct device_id *server, struct error *e) must_check;
+/* Of what JOINED brought: the key that its authority began with.  ERR_PROTO unless it has come to be SERVER's, and we a member. */
+enum err engine_trust_joined(struct engine *en, const struct device_id *server, struct message_list statements,
+    struct device_id *ret_root, struct error *e) must_check;
+/* The server greets: ERR_DENIED when it does not have the authority's key. */
+enum err engine_trust_hello(struct engine *en, struct peer *p, const struct msg_hello *h, struct error *e) must_check;
+/* Somebody else answers in the server's place: is it the server with a new key?  Then it is dialed next. */
+void engine_trust_probe(struct engine *en);
+void engine_trust_close(struct engine *en);
 
 /* -- source -- */
 struct source engine_source(struct engine *en);

@@ -12,7 +12,6 @@
 
 enum { JOIN_TIMEOUT_MS = 30 * 1000 };
 
-static const char KEY_SERVER[] = "server.id";
 static const char KEY_NAME[] = "server.name";
 static const char KEY_ADDRESSES[] = "server.addresses";
 static const char KEY_OWN_NAME[] = "name";
@@ -39,25 +38,6 @@ static const struct peer_events events = { .on_event = on_event, .on_closed = on
 
 /* -- what is kept -- */
 
-static enum err
-accept_kept(void *ctx, struct bytes b, struct error *e)
-{
-	enum err r = authority_accept(ctx, b, NULL, e);
-
-	return r == ERR_DENIED ? OK : r; /* superseded since */
-}
-
-/* In any order but one: the AUTHORITY statement comes first. */
-static enum err
-accept_authority(void *ctx, struct bytes b, struct error *e)
-{
-	struct statement st;
-
-	if (statement_decode(b, &st, e) != OK)
-		return ERR_CORRUPT;
-	return st.kind == STATEMENT_AUTHORITY ? accept_kept(ctx, b, e) : OK;
-}
-
 enum err
 engine_join_load(struct engine *en, struct error *e)
 {
@@ -76,19 +56,11 @@ engine_join_load(struct engine *en, struct error *e)
 		if (r != OK)
 			return r == ERR_NOTFOUND ? OK : r;
 	}
-	en->server = u.server;
 	snprintf(en->server_name, sizeof en->server_name, "%s", u.name);
 	for (en->n_addresses = 0; en->n_addresses < u.n && en->n_addresses < ENGINE_ADDRESSES_MAX; en->n_addresses++)
 		snprintf(en->addresses[en->n_addresses], LIMIT_ADDRESS_TEXT + 1, "%s", u.addresses[en->n_addresses]);
-	en->authority = authority_new(&en->server);
 	en->joined = true;
-	enum err r = state_statements(en->state, accept_authority, en->authority, e);
-	if (r == OK)
-		r = state_statements(en->state, accept_kept, en->authority, e);
-	/* Its end was told in an earlier run: what the server would say to that, too. */
-	if (r == OK && !en->o.is_server && authority_member(en->authority, device_key_id(en->home->key)).len == 0)
-		engine_link_ended(en);
-	return r;
+	return engine_trust_load(en, &u.server, e);
 }
 
 void
@@ -136,6 +108,7 @@ struct keep_joined {
 	struct joining *j;
 	struct buf statements; /* length-prefixed, as received */
 	uint32_t n;
+	struct device_id root;
 	char server_name[STATEMENT_NAME_MAX + 1];
 };
 
@@ -148,7 +121,9 @@ keep_settings(struct engine *en, struct keep_joined *k, struct error *e)
 	for (uint8_t i = 0; i < j->invite.n_addresses; i++)
 		buf_addf(&addresses, "%s\n", j->invite.addresses[i]);
 	buf_add_bytes(&addresses, buf_bytes(&j->addresses));
-	enum err r = state_set(en->state, KEY_SERVER, BYTES_OF(j->invite.server), e);
+	enum err r = state_set(en->state, ENGINE_KEY_SERVER, BYTES_OF(j->invite.server), e);
+	if (r == OK)
+		r = state_set(en->state, ENGINE_KEY_AUTHORITY, BYTES_OF(k->root), e);
 	if (r == OK)
 		r = state_set(en->state, KEY_NAME, bytes_str(k->server_name), e);
 	if (r == OK)
@@ -208,31 +183,14 @@ done_keep(struct engine_work *w, enum err r, const struct error *e)
 	free_ended(j);
 }
 
-/* What the server says must hold: its authority is the one of the invite, and we are a member. */
-static enum err
-check_joined(struct joining *j, const struct msg_joined *m, struct error *e)
-{
-	auto_(authority_free_p) struct authority *a = authority_new(&j->invite.server);
-	struct message_list list = m->statements;
-	struct bytes b;
-
-	while (message_list_next(&list, &b)) {
-		enum err r = authority_accept(a, b, NULL, e);
-		if (r != OK)
-			return error_wrap(e, ERR_PROTO, "the server's answer does not hold");
-	}
-	if (authority_member(a, device_key_id(j->en->home->key)).len == 0)
-		return fail(e, ERR_PROTO, "the server answered without a membership");
-	return OK;
-}
-
 static void
 on_joined(struct joining *j, const struct msg_joined *m)
 {
 	struct keep_joined *k;
 	struct error e;
 
-	if (check_joined(j, m, &e) != OK) {
+	struct device_id root;
+	if (engine_trust_joined(j->en, &j->invite.server, m->statements, &root, &e) != OK) {
 		finish(j, ERR_PROTO, &e);
 		return;
 	}
@@ -242,6 +200,7 @@ on_joined(struct joining *j, const struct msg_joined *m)
 		.j = j,
 		.statements = BUF(LIMIT_FRAME_MESSAGE),
 		.n = m->statements.n,
+		.root = root,
 	};
 	buf_add_bytes(&k->statements, m->statements.raw);
 	snprintf(k->server_name, sizeof k->server_name, "%.*s", (int)m->server_name.len, (const char *)m->server_name.at);
@@ -409,8 +368,10 @@ work_forget(struct engine_work *w, struct error *e)
 {
 	struct state *s = w->engine->state;
 	const struct bytes none = { NULL, 0 };
-	enum err r = state_set(s, KEY_SERVER, none, e);
+	enum err r = state_set(s, ENGINE_KEY_SERVER, none, e);
 
+	if (r == OK)
+		r = state_set(s, ENGINE_KEY_AUTHORITY, none, e);
 	if (r == OK)
 		r = state_set(s, KEY_NAME, none, e);
 	return r == OK ? state_set(s, KEY_ADDRESSES, none, e) : r;

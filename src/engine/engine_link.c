@@ -94,6 +94,7 @@ engine_link_close(struct engine *en)
 {
 	timer_close(en->link.retry);
 	en->link.retry = NULL;
+	engine_trust_close(en);
 	if (en->link.peer != NULL)
 		peer_close(en->link.peer, NULL);
 }
@@ -127,9 +128,6 @@ allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_
 	return expect(p == en->link.peer) && !hash_id_is_none(share) ? OK : ERR_DENIED;
 }
 
-static enum err
-take_statement(struct engine *en, struct bytes b, struct error *e);
-
 static void
 on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
 {
@@ -140,8 +138,8 @@ on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
 	l->clock_known = true;
 	l->clock_off_ms = clock_wall_ns() / 1000000 - (int64_t)h->wall_ms;
 	enum err r = engine_link_clock(h->wall_ms, &e);
-	if (r == OK && h->authority.len > 0)
-		r = take_statement(en, h->authority, &e);
+	if (r == OK)
+		r = engine_trust_hello(en, p, h, &e);
 	if (r != OK) {
 		peer_close(p, &e);
 		return;
@@ -220,8 +218,8 @@ act_on(struct engine *en, const struct statement *st)
 	engine_job_share_lost(en, NULL, en->link.why);
 }
 
-static enum err
-take_statement(struct engine *en, struct bytes b, struct error *e)
+enum err
+engine_link_statement(struct engine *en, struct bytes b, struct error *e)
 {
 	struct statement st;
 	bool news = false;
@@ -243,7 +241,7 @@ engine_link_statements(struct engine *en, struct message_list statements)
 	struct error e;
 
 	while (message_list_next(&statements, &b)) {
-		enum err r = take_statement(en, b, &e);
+		enum err r = engine_link_statement(en, b, &e);
 		if (r != OK && r != ERR_DENIED) /* DENIED: older than what we know */
 			log_warn("a statement from the server: %s", e.text);
 	}
@@ -364,7 +362,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 	struct engine *en = owner;
 	struct engine_link *l = &en->link;
 	bool was_ready = l->ready;
-	(void)p;
+	bool is_another = why != NULL && why->code == ERR_DENIED && peer_device(p) == NULL;
 
 	l->peer = NULL;
 	l->ready = false;
@@ -383,5 +381,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 	}
 	engine_job_link_gone(en);
 	try_later(en);
+	if (is_another)
+		engine_trust_probe(en);
 	engine_part_closed(en);
 }

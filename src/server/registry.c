@@ -313,7 +313,7 @@ registry_close(struct registry *r)
 	map_clear(&r->shares);
 	map_clear(&r->names);
 	map_clear(&r->invites);
-	authority_free(r->authority);
+	authority_free(r->authority); /* NULL when opening failed early */
 	db_close(r->db);
 	free(r);
 }

@@ -73,10 +73,11 @@ struct registry {
 	struct map names;       /* name -> struct registry_share * */
 	struct map invites;     /* invite id -> struct registry_invite * */
 	int64_t collected_ms;   /* wall clock: the last collection; 0: one is due */
-	bool rescued;           /* from damage, just now: what belongs to which share is to be said again */
+	bool rescued;           /* from damage, in this start or one that ended too early: what belongs to which share is to be said again */
 };
 
-/* Opens server.db at PATH and loads it.  FIRST: it was made just now.  Blocking: only while starting. */
+/* Opens server.db at PATH and loads it.  FIRST: it was made just now.  AUTHORITY is the key that we hold: ERR_DENIED when it is not
+ * (any more) the authority's; NULL: none, so there must be one.  Blocking: only while starting. */
 enum err registry_open(const char *path, const struct device_id *authority, struct registry **ret, bool *ret_first,
     struct error *e) must_check;
 void registry_close(struct registry *r);
@@ -110,6 +111,10 @@ void registry_drop_invite(struct registry *r, const uint8_t id[static INVITE_ID_
  * been dropped meanwhile is not, which is OK -- */
 enum err registry_store_statement(struct db *db, struct bytes b, const struct statement *st, struct error *e) must_check;
 enum err registry_store_statement_get(struct db *db, const struct hash_id *id, struct buf *ret, struct error *e) must_check;
+/* After a recovery: deletes what the new key signs again.  And all that device FROM had is TO's. */
+enum err registry_store_statements_void(struct db *db, struct error *e) must_check;
+enum err registry_store_device_moves(
+    struct db *db, const struct device_id *from, const struct device_id *to, struct error *e) must_check;
 enum err registry_store_device(struct db *db, const struct registry_device *d, struct error *e) must_check;
 enum err registry_store_invite(struct db *db, const struct registry_invite *in, struct error *e) must_check; /* uses 0: deletes */
 enum err registry_store_share(struct db *db, const struct hash_id *id, const char *name, struct bytes statement,
@@ -142,4 +147,6 @@ enum err registry_store_share_stale(struct db *db, int64_t share, struct error *
 enum err registry_store_fit_begin(struct db *db, struct error *e) must_check;
 enum err registry_store_fit_keep(struct db *db, const struct hash_id *id, struct error *e) must_check;
 enum err registry_store_fit(struct db *db, int64_t share, int64_t stale, struct error *e) must_check;
+/* What belongs to which share is still to be said again, or has been. */
+enum err registry_store_rescued(struct db *db, bool rescued, struct error *e) must_check;
 enum err registry_store_collected(struct db *db, int64_t wall_ms, struct error *e) must_check;

@@ -36,7 +36,12 @@ static const char *const migrations[] = {
 
 static const char SQL_STATEMENT_PUT[] = "INSERT OR IGNORE INTO statement(id, kind, bytes) VALUES(?, ?, ?)";
 static const char SQL_STATEMENT_GET[] = "SELECT bytes FROM statement WHERE id = ?";
-static const char SQL_STATEMENTS[] = "SELECT bytes FROM statement ORDER BY kind";
+static const char SQL_ROOT[] = "SELECT bytes FROM statement WHERE kind = 1";
+static const char SQL_SUCCESSORS[] = "SELECT bytes FROM statement WHERE kind = 7";
+static const char SQL_STATEMENTS[] = "SELECT bytes FROM statement WHERE kind NOT IN (1, 7) ORDER BY kind";
+static const char SQL_STATEMENTS_VOID[] = "DELETE FROM statement WHERE kind IN (3, 4, 5, 6)";
+static const char SQL_ACCESS_MOVE[] = "UPDATE OR REPLACE access SET device = ?2 WHERE device = ?1";
+static const char SQL_AUTHOR_MOVE[] = "UPDATE snapshot SET author = ?2 WHERE author = ?1";
 static const char SQL_DEVICE_PUT[] = "INSERT OR REPLACE INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?)";
 static const char SQL_DEVICES[] = "SELECT id, name, site, address, software, joined_ms, seen_ms, ended FROM device";
 static const char SQL_INVITE_PUT[] = "INSERT OR REPLACE INTO invite VALUES(?, ?, ?, ?, ?, ?, ?)";
@@ -85,6 +90,8 @@ static const char SQL_NODE_FIT[] =
 static const char SQL_CHUNK_FIT[] =
     "DELETE FROM share_chunk WHERE share = ? AND id NOT IN (SELECT id FROM temp.kept)";
 static const char SQL_COLLECTED_PUT[] = "INSERT OR REPLACE INTO note VALUES('collected', ?)";
+static const char SQL_RESCUED_PUT[] = "INSERT OR REPLACE INTO note VALUES('rescued', ?)";
+static const char SQL_RESCUED[] = "SELECT value FROM note WHERE name = 'rescued'";
 static const char SQL_COLLECTED[] = "SELECT value FROM note WHERE name = 'collected'";
 static const char SQL_NODE_CLEAR[] = "DELETE FROM share_node WHERE share = ?";
 static const char SQL_CHUNK_CLEAR[] = "DELETE FROM share_chunk WHERE share = ?";
@@ -123,6 +130,22 @@ enum err
 registry_store_statement(struct db *db, struct bytes b, const struct statement *st, struct error *e)
 {
 	return db_run(db, SQL_STATEMENT_PUT, e, "bib", hash_id_bytes(&st->id), (int64_t)st->kind, b);
+}
+
+enum err
+registry_store_statements_void(struct db *db, struct error *e)
+{
+	return db_run(db, SQL_STATEMENTS_VOID, e, "");
+}
+
+enum err
+registry_store_device_moves(
+    struct db *db, const struct device_id *from, const struct device_id *to, struct error *e)
+{
+	struct bytes a = BYTES(from->bytes, DEVICE_ID_BYTES), b = BYTES(to->bytes, DEVICE_ID_BYTES);
+	enum err r = db_run(db, SQL_ACCESS_MOVE, e, "bb", a, b);
+
+	return r == OK ? db_run(db, SQL_AUTHOR_MOVE, e, "bb", a, b) : r;
 }
 
 enum err
@@ -199,6 +222,12 @@ registry_store_fit(struct db *db, int64_t share, int64_t stale, struct error *e)
 	if (r == OK)
 		r = db_run(db, SQL_SHARE_STALE, e, "ii", share, -stale);
 	return r == OK ? db_run(db, SQL_KEPT_CLEAR, e, "") : r;
+}
+
+enum err
+registry_store_rescued(struct db *db, bool rescued, struct error *e)
+{
+	return db_run(db, SQL_RESCUED_PUT, e, "i", (int64_t)rescued);
 }
 
 enum err
@@ -376,20 +405,73 @@ registry_store_statement_get(struct db *db, const struct hash_id *id, struct buf
 	return err;
 }
 
+/* ACCEPTED counts those that were news.  What is superseded or void since is no longer in force, and passed over. */
 static enum err
-load_statements(struct registry *r, struct error *e)
+load_kind(struct registry *r, const char *sql, size_t *ret_news, struct error *e)
 {
 	auto_row struct db_row *row = NULL;
-	enum err err = db_query(r->db, SQL_STATEMENTS, &row, e, "");
+	enum err err = db_query(r->db, sql, &row, e, "");
 
+	*ret_news = 0;
 	while (err == OK && (err = db_row_next(row, e)) == OK) {
-		err = authority_accept(r->authority, db_row_bytes(row, 0), NULL, e);
-		if (err == ERR_DENIED) /* superseded or voided since: no longer in force */
+		bool news = false;
+		err = authority_accept(r->authority, db_row_bytes(row, 0), &news, e);
+		if (err == ERR_DENIED)
 			err = OK;
 		if (err != OK)
 			return error_wrap(e, ERR_CORRUPT, "server.db: a statement");
+		*ret_news += news;
 	}
 	return err == ERR_NOTFOUND ? OK : err;
+}
+
+/* The key that the authority began with: not ours any more after a recovery. */
+static enum err
+load_root(struct registry *r, const struct device_id *own, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	struct statement st;
+	enum err err = db_query(r->db, SQL_ROOT, &row, e, "");
+
+	if (err == OK && (err = db_row_next(row, e)) == OK)
+		err = statement_decode(db_row_bytes(row, 0), &st, e) == OK ? OK : ERR_CORRUPT;
+	if (err == ERR_NOTFOUND && own != NULL) {
+		r->authority = authority_new(own);
+		return OK;
+	}
+	if (err == ERR_NOTFOUND)
+		return fail(e, ERR_NOTFOUND, "server.db has no authority yet");
+	if (err != OK)
+		return error_wrap(e, err, "server.db: a statement");
+	r->authority = authority_new(&st.authority);
+	return OK;
+}
+
+static enum err
+load_statements(struct registry *r, const struct device_id *own, struct error *e)
+{
+	size_t news;
+	enum err err = load_root(r, own, e);
+
+	if (err == OK)
+		err = load_kind(r, SQL_ROOT, &news, e);
+	do { /* each may be of the key that another one names */
+		if (err == OK)
+			err = load_kind(r, SQL_SUCCESSORS, &news, e);
+	} while (err == OK && news > 0);
+	if (err == OK)
+		err = load_kind(r, SQL_STATEMENTS, &news, e);
+	if (err != OK || own == NULL)
+		return err;
+	const struct public_key *key = authority_key(r->authority);
+	if (key == NULL)
+		return OK;
+	struct device_id id = device_id_of(key);
+	return device_id_equal(&id, own)
+	    ? OK
+	    : fail(e, ERR_DENIED,
+		  "device.key is not the key of this server's authority: bring the right one back, or replace it with "
+		  "`weft server --recover FILE`, the recovery key");
 }
 
 static enum err
@@ -523,14 +605,26 @@ load_snapshots(struct registry *r, struct error *e)
 }
 
 static enum err
-load_collected(struct registry *r, struct error *e)
+load_note(struct registry *r, const char *sql, int64_t *ret, struct error *e)
 {
 	auto_row struct db_row *row = NULL;
-	enum err err = db_query(r->db, SQL_COLLECTED, &row, e, "");
+	enum err err = db_query(r->db, sql, &row, e, "");
 
 	if (err == OK && (err = db_row_next(row, e)) == OK)
-		r->collected_ms = db_row_int(row, 0);
+		*ret = db_row_int(row, 0);
 	return err == ERR_NOTFOUND ? OK : err;
+}
+
+static enum err
+load_notes(struct registry *r, struct error *e)
+{
+	int64_t rescued = 0;
+	enum err err = load_note(r, SQL_COLLECTED, &r->collected_ms, e);
+
+	if (err == OK)
+		err = load_note(r, SQL_RESCUED, &rescued, e);
+	r->rescued = rescued != 0;
+	return err;
 }
 
 /* The rights to what the store holds are made again from the manifests; all else must be whole. */
@@ -547,7 +641,7 @@ static const struct db_copy copies[] = {
 };
 
 static enum err
-open_whole(struct registry *r, const char *path, struct error *e)
+open_whole(struct registry *r, const char *path, const struct device_id *authority, struct error *e)
 {
 	const struct db_opts opts = { .cache_kib = 8192, .mark_damage = true };
 	enum err err = db_open(path, &opts, &r->db, e);
@@ -555,7 +649,7 @@ open_whole(struct registry *r, const char *path, struct error *e)
 	if (err == OK)
 		err = db_migrate(r->db, migrations, lengthof(migrations), e);
 	if (err == OK)
-		err = load_statements(r, e);
+		err = load_statements(r, authority, e);
 	if (err == OK)
 		err = load_devices(r, e);
 	if (err == OK)
@@ -566,38 +660,30 @@ open_whole(struct registry *r, const char *path, struct error *e)
 		err = load_snapshots(r, e);
 	if (err == OK)
 		err = load_invites(r, e);
-	return err == OK ? load_collected(r, e) : err;
-}
-
-static struct registry *
-make(const struct device_id *authority)
-{
-	struct registry *r = mem_new(struct registry);
-
-	r->authority = authority_new(authority);
-	return r;
+	return err == OK ? load_notes(r, e) : err;
 }
 
 enum err
 registry_open(const char *path, const struct device_id *authority, struct registry **ret, bool *ret_first,
     struct error *e)
 {
-	struct registry *r = make(authority);
-	bool rescued = false;
+	struct registry *r = mem_new(struct registry);
 	struct error why;
 	enum err err = db_rescue_is_due(path) ? fail(&why, ERR_CORRUPT, "database server.db is damaged")
-					      : open_whole(r, path, &why);
+					      : open_whole(r, path, authority, &why);
 
 	if (err == ERR_CORRUPT) {
 		log_warn("%s; it is made anew", why.text);
 		registry_close(r);
-		r = make(authority);
+		r = mem_new(struct registry);
 		err = db_rescue(path, migrations, lengthof(migrations), copies, lengthof(copies), &why);
 		if (err == ERR_CORRUPT)
 			error_wrap(&why, err, "server.db is damaged: restore a backup");
 		if (err == OK)
-			err = open_whole(r, path, &why);
-		rescued = err == OK;
+			err = open_whole(r, path, authority, &why);
+		if (err == OK)
+			err = registry_store_rescued(r->db, true, &why);
+		r->rescued = true;
 	}
 	if (err != OK) {
 		registry_close(r);
@@ -605,7 +691,6 @@ registry_open(const char *path, const struct device_id *authority, struct regist
 			*e = why;
 		return err;
 	}
-	r->rescued = rescued;
 	*ret_first = authority_statement(r->authority).len == 0;
 	*ret = r;
 	return OK;

@@ -21,6 +21,10 @@ struct server_opts {
 };
 /* The first start creates server.db, store, authority and recovery key; *RET_FIRST says so. */
 enum err server_open(const struct server_opts *o, struct server **ret, bool *ret_first, struct error *e) must_check;
+/* Gives the authority of the server in HOME a new key, which becomes the home's device key, as the recovery key in FILE may.
+ * Before anything has HOME open; blocking.  ERR_NOTFOUND: no server's home or no such file; ERR_DENIED: another recovery key.  After
+ * any failure and any crash it may be done again. */
+enum err server_recover(const char *home, const char *file, struct error *e) must_check;
 void server_close(struct server *s, void (*on_closed)(void *ctx), void *ctx);
 uint16_t server_port(const struct server *s);
 /* Path of the recovery key file made at the first start. */

@@ -8,6 +8,7 @@
  *   server_share.c    CREATE_SHARE and RESOLVE
  *   server_announce.c ANNOUNCE
  *   server_query.c    QUERY
+ *   server_recover.c  a new key for the authority
  *   server_commit.c   a lost commit, asked again
  *   server_intake.c   an announced snapshot on its way to become the head (server_intake.h has its other files)
  *   server_sink.c     where its chunks go

@@ -49,16 +49,33 @@ store_join(struct change *c, struct server *s, struct error *e)
 	return r;
 }
 
+struct joined_list {
+	struct buf *raw;
+	uint32_t n;
+};
+
+static void
+add_statement(void *ctx, struct bytes bytes, const struct statement *st)
+{
+	struct joined_list *l = ctx;
+	(void)st;
+
+	message_list_add(l->raw, bytes);
+	l->n++;
+}
+
 /* Everything the new member holds: who the authority is, that it is a member, and the shares it was invited to. */
 static void
 send_joined(struct server *s, struct link *l, uint32_t stream, struct bytes member)
 {
 	auto_buf struct buf raw = BUF(LIMIT_FRAME_MESSAGE);
 	struct message m = { .type = FRAME_JOINED, .flags = FRAME_END, .stream = stream };
-	uint32_t n = 2;
+	struct joined_list list = { .raw = &raw };
 
-	message_list_add(&raw, authority_statement(s->registry->authority));
-	message_list_add(&raw, member);
+	authority_each(s->registry->authority, STATEMENT_AUTHORITY, add_statement, &list);
+	authority_each(s->registry->authority, STATEMENT_SUCCESSOR, add_statement, &list);
+	add_statement(&list, member, NULL);
+	uint32_t n = list.n;
 	map_each (slot, &s->registry->shares) {
 		struct registry_share *sh = slot->ptr;
 		auto_buf struct buf grant = BUF(STATEMENT_MAX);

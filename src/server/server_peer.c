@@ -43,15 +43,38 @@ server_peer_of(struct server *s, const struct device_id *device)
 
 /* -- greeting -- */
 
+struct list {
+	struct buf raw;
+	uint32_t n;
+};
+
+static void
+list_clear(struct list *l)
+{
+	buf_clear(&l->raw);
+}
+
+static void
+add_to_list(void *ctx, struct bytes bytes, const struct statement *st)
+{
+	struct list *l = ctx;
+	(void)st;
+
+	message_list_add(&l->raw, bytes);
+	l->n++;
+}
+
 static enum err
 make_hello(struct server *s, struct conn *c, struct buf *out, struct error *e)
 {
 	const char *observed = conn_peer_address(c);
 	auto_buf struct buf addresses = BUF(LIMIT_FRAME_GUEST);
+	auto_(list_clear) struct list successors = { .raw = BUF(LIMIT_FRAME_GUEST) };
 	struct message m = { .type = FRAME_HELLO };
 
 	for (size_t i = 0; i < s->n_advertise; i++)
 		message_list_add(&addresses, bytes_str(s->advertise[i]));
+	authority_each(s->registry->authority, STATEMENT_SUCCESSOR, add_to_list, &successors);
 	m.hello = (struct msg_hello){
 		.version_min = LIMIT_VERSION_MIN,
 		.version_max = LIMIT_VERSION_MAX,
@@ -61,6 +84,7 @@ make_hello(struct server *s, struct conn *c, struct buf *out, struct error *e)
 		.authority = authority_statement(s->registry->authority),
 		.addresses = { buf_bytes(&addresses), (uint32_t)s->n_advertise },
 		.observed = bytes_str(observed),
+		.successors = { buf_bytes(&successors.raw), successors.n },
 	};
 	return message_encode(&m, out, e);
 }
@@ -252,6 +276,16 @@ send_revokes(struct link *l, uint64_t after)
 	buf_clear(&x.raw);
 }
 
+/* After a recovery it shows what the key before this one signed. */
+static void
+send_member(struct link *l, struct bytes shown)
+{
+	struct bytes member = authority_member(l->server->registry->authority, &l->device);
+
+	if (member.len > 0 && !bytes_equal(member, shown))
+		server_peer_push(l, member);
+}
+
 static void
 on_hello(struct link *l, const struct msg_hello *h)
 {
@@ -276,6 +310,7 @@ on_hello(struct link *l, const struct msg_hello *h)
 	text_escape(h->software, d->software, sizeof d->software);
 	server_peer_admit(l);
 	send_revokes(l, h->epoch);
+	send_member(l, h->member);
 	server_intake_link(s, l);
 }
 

@@ -81,5 +81,9 @@ server_rescue(struct server *s, struct error *e)
 		return r;
 	map_each (slot, &s->registry->shares)
 		add_share(&x, slot->ptr);
-	return db_commit(s->registry->db, e);
+	r = registry_store_rescued(s->registry->db, false, e);
+	if (r == OK)
+		return db_commit(s->registry->db, e);
+	db_rollback(s->registry->db);
+	return r;
 }

@@ -62,9 +62,13 @@ world_found(struct world *w, struct error *e)
 {
 	struct server *s = &w->server;
 	auto_buf struct buf b = BUF(STATEMENT_MAX);
+	auto_(device_key_free_p) struct device_key *recovery = NULL;
 	struct statement st = { .kind = STATEMENT_AUTHORITY, .key = *device_key_public(w->home.key), .epoch = 1 };
 
-	enum err r = server_sign(s, &st, &b, e);
+	enum err r = world_key(w, "recovery.key", &recovery, e);
+	if (r == OK)
+		st.recovery = *device_key_public(recovery);
+	world_step(r, server_sign(s, &st, &b, e));
 	world_step(r, registry_store_statement(s->registry->db, buf_bytes(&b), &st, e));
 	return r;
 }
@@ -81,7 +85,7 @@ world_open(struct world *w, int dir, struct error *e)
 	s->maps_dir = -1;
 	snprintf(db, sizeof db, "/proc/self/fd/%d/server.db", dir);
 	snprintf(store, sizeof store, "/proc/self/fd/%d/store", dir);
-	enum err r = world_key(w, "server.key", &w->home.key, e);
+	enum err r = world_key(w, "device.key", &w->home.key, e);
 	world_step(r, world_key(w, "anna.key", &w->anna, e));
 	world_step(r, world_key(w, "bert.key", &w->bert, e));
 	world_step(r, registry_open(db, device_key_id(w->home.key), &s->registry, &first, e));
