@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 
-enum { STEP_MS = 900 };
+enum { STEP_MS = 900, ROUNDS = 70, PINGS = 2500, CANCELS = 50, FRAME_MAX = 512 };
 
 static void
 put(struct attacker *a, struct bytes b)
@@ -64,6 +64,10 @@ begin(struct attacker *a)
 		for (uint32_t i = 0; i < LIMIT_UNITS_OPEN; i++)
 			put_request(a, (uint32_t)(i % a->w->content.store.units.len));
 		break;
+	case ATTACK_PINGS:
+	case ATTACK_CANCELS:
+		wire_stop_reading(a->wire, 0);
+		break;
 	case ATTACK_GARBAGE:
 		rng_fill(&a->w->sim.rng, bytes, sizeof bytes);
 		put(a, BYTES_OF(bytes));
@@ -80,15 +84,31 @@ begin(struct attacker *a)
 	}
 }
 
+/* Whole frames, as far as the line takes them. */
 static void
-on_step(struct sim *s, struct sim_event *ev)
+pester(struct attacker *a)
 {
-	struct attacker *a = container_of(ev, struct attacker, step);
+	struct message m = { .type = a->attack == ATTACK_PINGS ? FRAME_PING : FRAME_CANCEL };
+	unsigned n = a->attack == ATTACK_PINGS ? PINGS : CANCELS;
+
+	for (unsigned i = 0; i < n && wire_room(a->wire, 0) >= 2 * FRAME_MAX; i++) {
+		if (m.type == FRAME_PING)
+			m.ping.token = i;
+		else
+			m.stream = a->stream;
+		if (m.type == FRAME_CANCEL)
+			put_request(a, 0);
+		put_message(a, &m);
+	}
+	a->rounds++;
+}
+
+static void
+drip(struct attacker *a)
+{
 	const struct frame_header h = { .length = 100, .type = FRAME_HELLO };
 	uint8_t head[LIMIT_FRAME_HEADER];
 
-	if (a->lost)
-		return;
 	if (a->stream < LIMIT_FRAME_HEADER) { /* of the greeting that never ends */
 		frame_header_encode(&h, head);
 		put(a, BYTES(head + a->stream, 1));
@@ -96,6 +116,19 @@ on_step(struct sim *s, struct sim_event *ev)
 	} else {
 		put(a, BYTES("\0", 1));
 	}
+}
+
+static void
+on_step(struct sim *s, struct sim_event *ev)
+{
+	struct attacker *a = container_of(ev, struct attacker, step);
+
+	if (a->lost || a->rounds == ROUNDS)
+		return;
+	if (a->attack == ATTACK_DRIP)
+		drip(a);
+	else
+		pester(a);
 	sim_at(s, ev, s->now_us + STEP_MS * SIM_MS);
 }
 
@@ -106,10 +139,10 @@ on_open(void *ctx, struct wire *w)
 
 	a->wire = w;
 	begin(a);
-	if (a->attack == ATTACK_DRIP) {
+	if (a->attack == ATTACK_DRIP)
 		a->stream = 0;
+	if (a->attack == ATTACK_DRIP || a->attack == ATTACK_PINGS || a->attack == ATTACK_CANCELS)
 		sim_at(&a->w->sim, &a->step, a->w->sim.now_us);
-	}
 }
 
 static void

@@ -137,7 +137,9 @@ enum attack {
 	ATTACK_HUGE, /* a frame of four gigabytes */
 	ATTACK_DRIP, /* a greeting that never ends */
 	ATTACK_SILENT,
-	ATTACK_GUEST, /* no member, and asks all the same */
+	ATTACK_GUEST,   /* no member, and asks all the same */
+	ATTACK_PINGS,   /* wants answers to pings for a minute, and reads none */
+	ATTACK_CANCELS, /* takes back what it asked for, the same way */
 	ATTACK_COUNT
 };
 struct attacker {
@@ -149,6 +151,7 @@ struct attacker {
 	struct wire *wire;
 	struct sim_event step;
 	uint32_t stream;
+	unsigned rounds; /* of pestering */
 	bool lost;
 };
 struct attacker *attacker_new(struct world *w, uint32_t node, enum attack attack, struct server *s);
