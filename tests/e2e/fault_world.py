@@ -254,7 +254,7 @@ class World(Net):
             raise Broken(f"rm {what}: {err}")
 
     def remove(self):
-        """A share and the oldest snapshot are forgotten, and most of what the store holds is collected."""
+        """A share and all old snapshots are forgotten, and most of what the store holds is collected."""
         self.update()
         name = f"waste{self.round}"
         for i in range(20):
@@ -262,8 +262,9 @@ class World(Net):
         self.ask(self.publisher, "publish", self.base / name, "--share", name)
         shutil.rmtree(self.base / name)
         self.forget(name)
-        # A withdrawn one has no number.
-        self.forget(f"tree@{min(s['snapshot'] for s in self.server.json('snapshots', 'tree') if 'snapshot' in s)}")
+        # All but the current one; what was withdrawn has no number.
+        for number in sorted(s["snapshot"] for s in self.server.json("snapshots", "tree") if "snapshot" in s)[:-1]:
+            self.forget(f"tree@{number}")
         self.update()  # which waits for the collection
         self.ask(self.server, "verify", "tree")
 
