@@ -1,14 +1,31 @@
 /*
- * Ids wait on a stack (depth first keeps it short).  One job at a time takes a batch: nodes that arrived are checked and kept, ids
- * from the stack are looked up; both give children, which go on the stack, and ids that are not here, which are asked for.  When
- * nothing waits and nothing is under way, the whole tree is walked once and checked against what the commit declares.
+ * Ids wait on two stacks: TODO, to be looked up here, and WANT, to be asked for.  One job at a time
+ * takes a batch: nodes that arrived are checked and kept, ids from TODO are looked up; both give
+ * children, which go on TODO, and ids that are not here, which go on WANT.  When nothing waits and
+ * nothing is under way, the whole tree is walked once and checked against what the commit declares.
+ *
+ * Memory is bounded whatever the manifest: last in, first out keeps the stacks short, and never are
+ * more nodes looked up or asked for than there is room for all the children they could have.
  */
 #include "engine/fetch_nodes.h"
+
+#include <stdatomic.h>
 
 #include "base/array.h"
 #include "base/mem.h"
 
-enum { IDS_PER_REQUEST = 64, REQUESTS_MAX = 8, BATCH_IDS = 512, ARRIVED_MAX = 256 };
+enum {
+	IDS_PER_REQUEST = 32,
+	REQUESTS_MAX = 8,
+	LOOK_UPS = 512,                                /* of one job */
+	WAITING_MAX = 256 * 1024,                      /* ids on both stacks */
+	CHILDREN_MAX = LIMIT_NODE_RAW / HASH_ID_BYTES, /* of one node */
+	SEEN_MAX = 1024 * 1024,                        /* slots */
+	COMMIT_BYTES = 1024 * 1024,
+	COMMIT_MS = 1000,
+	RETRY_MS = 200, /* when the connection has no stream for us */
+	LOOK_EVERY = 4096,
+};
 
 struct node_ref {
 	uint8_t kind;
@@ -24,12 +41,14 @@ struct arrived {
 struct node_request {
 	struct requester requester;
 	struct fetch_nodes *fetch;
+	struct peer *peer; /* whom it was asked of */
 	uint32_t stream, n, got;
 	struct node_ref refs[IDS_PER_REQUEST];
 	struct node_request *next;
 };
 
-/* Ids met already, by their first 8 bytes: a subtree that stands in many places is walked once. */
+/* Ids met already, by their first 8 bytes: a subtree that stands in many places is walked once.  When
+ * it is full it begins anew: then one that comes again is walked again, which costs time alone. */
 struct seen {
 	uint64_t *slots;
 	size_t len, room;
@@ -45,7 +64,12 @@ struct fetch_nodes {
 	struct seen seen;
 	struct node_request *requests;
 	unsigned n_requests;
+	size_t in_flight, in_batch; /* nodes asked for; being worked on */
+	uint64_t visits, visits_max;
+	uint64_t uncommitted, committed_ms;
+	struct timer *retry;
 	bool busy, checked, over, closing;
+	atomic_bool stop; /* for the last check */
 	uint64_t n_nodes, n_bytes;
 	void (*on_closed)(void *ctx);
 	void *on_closed_ctx;
@@ -56,12 +80,14 @@ struct batch {
 	struct fetch_nodes *f;
 	ref_array look_up, children, missing;
 	ARRAY(struct arrived) arrived;
+	bool commit;
 };
 
 static void pump(struct fetch_nodes *f);
 static void on_event(struct requester *r, struct peer *p, struct session_event *ev);
 static enum err work_batch(void *ctx, struct error *e);
 static void on_batch(void *ctx, enum err r, const struct error *e);
+static void on_retry(void *ctx);
 static enum err work_check(void *ctx, struct error *e);
 static void on_check(void *ctx, enum err r, const struct error *e);
 
@@ -81,6 +107,25 @@ insert(struct seen *s, uint64_t key)
 	return true;
 }
 
+static void
+grow(struct seen *s)
+{
+	struct seen bigger = { .room = max_of(s->room * 2, (size_t)1024) };
+
+	if (s->room == SEEN_MAX) {
+		memset(s->slots, 0, s->room * sizeof s->slots[0]);
+		s->len = 0;
+		return;
+	}
+	bigger.slots = mem_array(uint64_t, bigger.room);
+	for (size_t i = 0; i < s->room; i++) {
+		if (s->slots[i] != 0)
+			insert(&bigger, s->slots[i]);
+	}
+	free(s->slots);
+	*s = bigger;
+}
+
 static bool
 is_new(struct seen *s, const struct node_ref *ref)
 {
@@ -89,16 +134,8 @@ is_new(struct seen *s, const struct node_ref *ref)
 	memcpy(&key, ref->id.bytes, sizeof key);
 	key += ref->kind; /* one id under two kinds is two nodes: the second will not hash */
 	key += key == 0;
-	if ((s->len + 1) * 2 > s->room) {
-		struct seen bigger = { .room = max_of(s->room * 2, (size_t)1024) };
-		bigger.slots = mem_array(uint64_t, bigger.room);
-		for (size_t i = 0; i < s->room; i++) {
-			if (s->slots[i] != 0)
-				insert(&bigger, s->slots[i]);
-		}
-		free(s->slots);
-		*s = bigger;
-	}
+	if ((s->len + 1) * 2 > s->room)
+		grow(s);
 	return insert(s, key);
 }
 
@@ -148,8 +185,8 @@ keep_arrived(struct batch *b, const struct arrived *a, struct error *e)
 		return fail(e, ERR_CORRUPT, "a node of the manifest does not match its name");
 	r = own_node(b, &a->ref, node, e);
 	if (r == OK)
-		r = of_disk(chunk_store_put_node(f->o.nodes, (enum hash_alg)id.alg, (enum hash_kind)a->ref.kind, node, NULL,
-		    e));
+		r = of_disk(chunk_store_put_node(
+		    f->o.nodes, (enum hash_alg)id.alg, (enum hash_kind)a->ref.kind, node, NULL, e));
 	return r;
 }
 
@@ -160,7 +197,7 @@ look_up(struct batch *b, const struct node_ref *ref, struct error *e)
 	auto_buf struct buf node = BUF(CHUNK_STORE_NODE_MAX);
 
 	bool usable = chunk_store_has(f->o.nodes, &ref->id) &&
-	    (f->o.may_reuse == NULL || f->o.may_reuse(f->o.ctx, &ref->id));
+		      (f->o.may_reuse == NULL || f->o.may_reuse(f->o.ctx, &ref->id));
 	if (!usable || chunk_store_get_node(f->o.nodes, &ref->id, &node, NULL) != OK) {
 		array_push(&b->missing, *ref); /* also what is here but damaged: it is replaced */
 		return OK;
@@ -182,7 +219,7 @@ work_batch(void *ctx, struct error *e)
 		if (r == OK)
 			r = look_up(b, ref, e);
 	}
-	return r;
+	return r == OK && b->commit ? of_disk(chunk_store_commit(b->f->o.nodes, e)) : r;
 }
 
 static void
@@ -225,13 +262,12 @@ drop_requests(struct fetch_nodes *f)
 	while (f->requests != NULL) {
 		struct node_request *q = f->requests;
 		f->requests = q->next;
-		if (f->peer != NULL)
-			session_cancel(peer_session(f->peer), q->stream);
+		session_cancel(peer_session(q->peer), q->stream);
+		peer_flush(q->peer);
 		free(q);
 	}
 	f->n_requests = 0;
-	if (f->peer != NULL)
-		peer_flush(f->peer);
+	f->in_flight = 0;
 }
 
 void
@@ -240,10 +276,13 @@ fetch_nodes_close(struct fetch_nodes *f, void (*on_closed)(void *ctx), void *ctx
 	if (f == NULL || f->closing)
 		return;
 	f->closing = true;
+	f->stop = true;
 	f->on_closed = on_closed;
 	f->on_closed_ctx = ctx;
 	drop_requests(f);
 	f->peer = NULL;
+	timer_close(f->retry);
+	f->retry = NULL;
 	if (!f->busy) {
 		f->busy = true;
 		loop_post(f->o.loop, free_posted, f);
@@ -257,6 +296,7 @@ finish(struct fetch_nodes *f, enum err r, const struct error *e)
 		return;
 	f->over = true;
 	drop_requests(f);
+	timer_stop(f->retry);
 	f->o.on_done(f->o.ctx, r, e);
 }
 
@@ -277,7 +317,7 @@ work_check(void *ctx, struct error *e)
 	struct fetch_nodes *f = ctx;
 	struct node_source source = { .get = get_node, .ctx = f };
 	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(source, &f->content);
-	uint64_t entries = 0, bytes = 0;
+	uint64_t entries = 0, bytes = 0, steps = 0;
 	enum tree_step step;
 	struct relpath path;
 	struct tree_entry en;
@@ -286,6 +326,8 @@ work_check(void *ctx, struct error *e)
 	/* Once: a stranger's tree takes the time of its nodes, not of what they multiply to. */
 	tree_walk_once(w);
 	while ((r = tree_walk_next(w, &step, &path, &en, e)) == OK) {
+		if (++steps % LOOK_EVERY == 0 && f->stop)
+			return fail(e, ERR_CANCELED, "the manifest was not checked to its end");
 	}
 	if (r != ERR_NOTFOUND)
 		return r;
@@ -319,17 +361,84 @@ take_refs(ref_array *from, ref_array *to, size_t max)
 		to->at[to->len++] = from->at[--from->len];
 }
 
+/* How many nodes may be under way, so that all their children have room; one always may, or a tree
+ * that is deep could not be fetched to its end. */
+static size_t
+allowance(const struct fetch_nodes *f)
+{
+	size_t waiting = f->todo.len + f->want.len;
+	size_t room = waiting < WAITING_MAX ? WAITING_MAX - waiting : 0;
+
+	return max_of(room / CHILDREN_MAX, (size_t)1);
+}
+
+static size_t
+under_way(const struct fetch_nodes *f)
+{
+	return f->in_flight + f->arrived.len + f->in_batch;
+}
+
+/* How many more nodes may be asked for: half of what may be under way, so that there is room to look
+ * up what comes meanwhile. */
+static size_t
+may_ask(const struct fetch_nodes *f)
+{
+	size_t all = allowance(f), half = max_of(all / 2, (size_t)1),
+	       mine = f->in_flight + f->arrived.len;
+
+	return under_way(f) < all && mine < half ? min_of(half - mine, all - under_way(f)) : 0;
+}
+
+static size_t
+may_look_up(const struct fetch_nodes *f)
+{
+	size_t all = allowance(f);
+
+	return under_way(f) < all ? min_of(all - under_way(f), (size_t)LOOK_UPS) : 0;
+}
+
 static void
 start_batch(struct fetch_nodes *f)
 {
+	uint64_t now = loop_now_ms(f->o.loop);
 	struct batch *b = mem_new(struct batch);
 
 	b->f = f;
+	take_refs(&f->todo, &b->look_up, may_look_up(f));
 	memcpy(&b->arrived, &f->arrived, sizeof b->arrived);
 	memset(&f->arrived, 0, sizeof f->arrived);
-	take_refs(&f->todo, &b->look_up, BATCH_IDS);
+	f->in_batch = b->arrived.len + b->look_up.len;
+	b->commit = f->uncommitted >= COMMIT_BYTES ||
+		    (f->uncommitted > 0 && now - f->committed_ms >= COMMIT_MS);
+	if (b->commit) {
+		f->uncommitted = 0;
+		f->committed_ms = now;
+	}
 	f->busy = true;
 	job_run(f->o.loop, work_batch, on_batch, b);
+}
+
+/* What batch B came to. */
+static enum err
+take_batch(struct fetch_nodes *f, struct batch *b, struct error *e)
+{
+	array_each (a, &b->arrived) {
+		f->n_bytes += a->block->len;
+		f->uncommitted += b->commit ? 0 : a->block->len;
+	}
+	f->n_nodes += b->arrived.len;
+	f->visits += b->arrived.len + b->look_up.len - b->missing.len;
+	array_each (ref, &b->children) {
+		if (is_new(&f->seen, ref))
+			array_push(&f->todo, *ref);
+	}
+	array_each (ref, &b->missing)
+		array_push(&f->want, *ref);
+	if (f->visits > f->visits_max)
+		return fail(e, ERR_PROTO, "the manifest has more nodes than its entries can need");
+	if (f->todo.len + f->want.len > WAITING_MAX)
+		return fail(e, ERR_LIMIT, "the manifest is too wide and too deep at once");
+	return OK;
 }
 
 static void
@@ -337,22 +446,19 @@ on_batch(void *ctx, enum err r, const struct error *e)
 {
 	struct batch *b = ctx;
 	struct fetch_nodes *f = b->f;
+	struct error why;
 
 	f->busy = false;
+	f->in_batch = 0;
 	if (f->closing) {
 		batch_free(b);
 		free_all(f);
 		return;
 	}
-	array_each (a, &b->arrived)
-		f->n_bytes += a->block->len;
-	f->n_nodes += b->arrived.len;
-	array_each (ref, &b->children) {
-		if (is_new(&f->seen, ref))
-			array_push(&f->todo, *ref);
+	if (r == OK) {
+		r = take_batch(f, b, &why);
+		e = &why;
 	}
-	array_each (ref, &b->missing)
-		array_push(&f->want, *ref);
 	batch_free(b);
 	if (r != OK) {
 		finish(f, r, e);
@@ -365,16 +471,18 @@ on_batch(void *ctx, enum err r, const struct error *e)
 
 /* One request asks for nodes of one kind. */
 static enum err
-send_request(struct fetch_nodes *f, struct error *e)
+send_request(struct fetch_nodes *f, size_t max, struct error *e)
 {
 	struct node_request *q = mem_new(struct node_request);
 	auto_buf struct buf ids = BUF(LIMIT_FRAME_MESSAGE);
 	uint8_t kind = f->want.at[f->want.len - 1].kind;
 	struct message m = { .type = FRAME_GET_NODES };
 
+	max = min_of(max, (size_t)IDS_PER_REQUEST);
 	q->requester.on_event = on_event;
 	q->fetch = f;
-	while (q->n < IDS_PER_REQUEST && f->want.len > 0 && f->want.at[f->want.len - 1].kind == kind) {
+	q->peer = f->peer;
+	while (q->n < max && f->want.len > 0 && f->want.at[f->want.len - 1].kind == kind) {
 		q->refs[q->n] = array_pop(&f->want);
 		hash_id_encode(&ids, &q->refs[q->n++].id);
 	}
@@ -391,25 +499,43 @@ send_request(struct fetch_nodes *f, struct error *e)
 	q->next = f->requests;
 	f->requests = q;
 	f->n_requests++;
+	f->in_flight += q->n;
 	return OK;
+}
+
+/* Whoever shares the connection may have all its streams: no event of ours tells when one is free. */
+static void
+send_requests(struct fetch_nodes *f)
+{
+	struct error e;
+	size_t n;
+
+	while (f->peer != NULL && f->want.len > 0 && f->n_requests < REQUESTS_MAX &&
+	       (n = may_ask(f)) > 0) {
+		if (send_request(f, n, &e) == OK)
+			continue;
+		timer_start(f->retry, RETRY_MS);
+		break;
+	}
+	if (f->peer != NULL)
+		peer_flush(f->peer);
+}
+
+static void
+on_retry(void *ctx)
+{
+	pump(ctx);
 }
 
 static void
 pump(struct fetch_nodes *f)
 {
-	struct error e;
-
 	if (f->closing || f->over)
 		return;
-	if (!f->busy && (f->arrived.len > 0 || f->todo.len > 0))
+	if (!f->busy && (f->arrived.len > 0 || (f->todo.len > 0 && may_look_up(f) > 0)))
 		start_batch(f);
-	while (f->peer != NULL && f->want.len > 0 && f->n_requests < REQUESTS_MAX && f->arrived.len < ARRIVED_MAX) {
-		if (send_request(f, &e) != OK)
-			break;
-	}
-	if (f->peer != NULL)
-		peer_flush(f->peer);
-	if (f->busy || f->todo.len > 0 || f->want.len > 0 || f->arrived.len > 0 || f->n_requests > 0 || f->checked)
+	send_requests(f);
+	if (f->busy || f->todo.len > 0 || f->want.len > 0 || under_way(f) > 0 || f->checked)
 		return;
 	f->checked = true;
 	f->busy = true;
@@ -426,6 +552,7 @@ remove_request(struct fetch_nodes *f, struct node_request *q)
 		}
 	}
 	f->n_requests--;
+	f->in_flight -= q->n - q->got;
 	free(q);
 }
 
@@ -445,14 +572,14 @@ on_node(struct fetch_nodes *f, struct node_request *q, struct session_event *ev)
 
 	if ((ev->header.flags & FRAME_MISSING) || q->got >= q->n) {
 		block_free(ev->block);
-		(void)fail(&e, ERR_CORRUPT, "the source no longer has the whole manifest of this snapshot");
-		if (ev->end)
-			remove_request(f, q); /* else more of it may come, until finish cancels it */
-		finish(f, ERR_CORRUPT, &e);
+		(void)fail(&e, ERR_CORRUPT,
+		    "the source no longer has the whole manifest of this snapshot");
+		finish(f, ERR_CORRUPT, &e); /* cancels the rest of it too */
 		return;
 	}
 	array_push(&f->arrived, ((struct arrived){ q->refs[q->got], ev->block }));
 	q->got++;
+	f->in_flight--;
 	if (!ev->end)
 		return;
 	if (q->got < q->n)
@@ -473,11 +600,11 @@ on_event(struct requester *r, struct peer *p, struct session_event *ev)
 		on_node(f, q, ev);
 	} else if (ev->kind == SESSION_EV_LOST) {
 		lose_request(f, q);
-		f->peer = NULL;
 	} else {
 		const struct msg_error *m = &ev->message.error;
-		(void)fail(&e, ev->message.type == FRAME_ERROR ? (enum err)m->code : ERR_PROTO, "%.*s",
-		    ev->message.type == FRAME_ERROR ? (int)m->text.len : 0, (const char *)m->text.at);
+		(void)fail(&e, ev->message.type == FRAME_ERROR ? (enum err)m->code : ERR_PROTO,
+		    "%.*s", ev->message.type == FRAME_ERROR ? (int)m->text.len : 0,
+		    (const char *)m->text.at);
 		remove_request(f, q);
 		finish(f, e.code, &e);
 	}
@@ -499,6 +626,11 @@ fetch_nodes_start(const struct fetch_nodes_opts *o, struct peer *peer)
 	f->entries = c->entries;
 	f->bytes = c->bytes;
 	f->peer = peer;
+	/* A directory has a node, an entry one of its own at worst, and the nodes above no more than
+	 * those below; all of it twice, and the chunk lists. */
+	f->visits_max = 6 * f->entries + 4 * (f->bytes / CHUNK_MIN) + 1024;
+	f->retry = timer_new(o->loop, on_retry, f);
+	f->committed_ms = loop_now_ms(o->loop);
 	struct node_ref roots[] = { { HASH_CAUSAL, c->causal }, { HASH_TREE, c->content } };
 	for (size_t i = 0; i < lengthof(roots); i++) {
 		if (is_new(&f->seen, &roots[i]))
@@ -513,7 +645,29 @@ fetch_nodes_peer(struct fetch_nodes *f, struct peer *peer)
 {
 	if (f == NULL || f->closing)
 		return;
-	/* Requests of the one that went come back as LOST, or have already. */
 	f->peer = peer;
 	pump(f);
+}
+
+void
+fetch_nodes_peer_gone(struct fetch_nodes *f, struct peer *peer)
+{
+	if (f == NULL || f->closing)
+		return;
+	for (struct node_request *q = f->requests, *next; q != NULL; q = next) {
+		next = q->next;
+		if (q->peer != peer)
+			continue;
+		session_cancel(peer_session(peer), q->stream);
+		lose_request(f, q);
+	}
+	if (f->peer == peer)
+		f->peer = NULL;
+	pump(f);
+}
+
+size_t
+fetch_nodes_waiting(const struct fetch_nodes *f)
+{
+	return f->todo.len + f->want.len;
 }

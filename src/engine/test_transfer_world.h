@@ -55,8 +55,10 @@ struct node { /* a source, and the connection to it */
 	enum err refusal;             /* REFUSING: with this */
 	bool forbids;                 /* the policy */
 	_Atomic uint32_t wrong_leaf;  /* WRONG_BYTES: from this leaf of each chunk on */
-	const struct hash_id *absent; /* a chunk that can not be read */
+	const struct hash_id *absent; /* a chunk or node that can not be read */
+	unsigned silent_after;        /* that many requests; 0: never */
 	unsigned requests, cancels, failed;
+	size_t ids; /* of nodes, that were asked for */
 	struct error failure;
 	uint64_t sent;
 	_Atomic uint64_t leaves_read;
@@ -176,7 +178,8 @@ node_get_node(void *ctx, const struct hash_id *share, const struct hash_id *snap
 
 	nodes_key(kind, id, key);
 	const struct buf *b = map_ptr(&n->w->content.nodes.kept, BYTES_OF(key));
-	if (b == NULL || !hash_id_equal(share, &n->w->content.share))
+	if (b == NULL || !hash_id_equal(share, &n->w->content.share) ||
+	    (n->absent != NULL && hash_id_equal(n->absent, id)))
 		return fail(e, ERR_NOTFOUND, "no such node");
 	size_t at = out->len;
 	buf_add_bytes(out, buf_bytes(b));
@@ -294,7 +297,9 @@ node_on_request(struct node *n, const struct session_event *ev)
 	struct error no;
 
 	n->requests++;
-	if (n->manner == SILENT) {
+	if (!units)
+		n->ids += ev->message.get_nodes.ids.len / HASH_ID_BYTES;
+	if (n->manner == SILENT || (n->silent_after > 0 && n->requests > n->silent_after)) {
 		return;
 	} else if (n->manner == TOO_MUCH && units) {
 		node_send_too_much(n, ev);
@@ -487,6 +492,7 @@ world_stop(struct world *w)
 		if (n->peer != NULL)
 			peer_close(n->peer, NULL);
 		listener_close(n->listener);
+		n->listener = NULL;
 	}
 	timer_close(w->limit);
 	loop_stop(w->loop);

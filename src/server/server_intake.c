@@ -464,12 +464,16 @@ server_intake_link(struct server *s, struct link *l)
 void
 server_intake_link_gone(struct server *s, struct link *l)
 {
+	struct link *other = server_peer_of(s, &l->device);
+
 	array_each (kp, &s->intakes) {
 		struct intake *k = *kp;
 		if (!device_id_equal(&k->author, &l->device))
 			continue;
 		if (k->fetch != NULL)
-			fetch_nodes_peer(k->fetch, NULL);
+			fetch_nodes_peer_gone(k->fetch, l->peer);
+		if (k->fetch != NULL && other != NULL)
+			fetch_nodes_peer(k->fetch, other->peer);
 		if (k->download != NULL)
 			download_peer_gone(k->download, l->peer);
 	}
