@@ -9,7 +9,9 @@ enum { MAPS_KEPT = 16 };
 
 struct open_map {
 	struct hash_id content;
-	struct snapshot_map *map;
+	uint32_t unit_size;
+	struct snapshot_map *map; /* NULL: not yet */
+	bool opening;             /* by one of its users: the others wait */
 	unsigned users;
 	uint64_t used; /* for the least recently used */
 };
@@ -17,7 +19,9 @@ struct open_map {
 struct map_cache {
 	int dir;
 	struct node_source source;
-	pthread_mutex_t lock; /* callers are jobs of the pool */
+	pthread_mutex_t
+	    lock; /* callers are jobs of the pool, and the loop; never held across the disk */
+	pthread_cond_t opened; /* or failed to be */
 	ARRAY(struct open_map *) maps;
 	uint64_t clock;
 };
@@ -26,47 +30,88 @@ static struct open_map *
 find_open(struct map_cache *c, const struct hash_id *content, uint32_t unit_size)
 {
 	array_each (m, &c->maps) {
-		if (hash_id_equal(&(*m)->content, content) &&
-		    snapshot_map_unit_size((*m)->map) == unit_size)
+		if (hash_id_equal(&(*m)->content, content) && (*m)->unit_size == unit_size)
 			return *m;
 	}
 	return NULL;
 }
 
-/* The least recently used map that nobody uses goes, if there is one. */
+static void
+take_out(struct map_cache *c, const struct open_map *m)
+{
+	for (size_t i = 0; i < c->maps.len; i++) {
+		if (c->maps.at[i] == m) {
+			array_swap_out(&c->maps, i);
+			return;
+		}
+	}
+}
+
+/* The least recently used map that nobody uses, out of the table; NULL: all are in use. */
+static struct open_map *
+take_oldest(struct map_cache *c)
+{
+	struct open_map *oldest = NULL;
+
+	array_each (m, &c->maps) {
+		if ((*m)->users == 0 && (oldest == NULL || (*m)->used < oldest->used))
+			oldest = *m;
+	}
+	if (oldest != NULL)
+		take_out(c, oldest);
+	return oldest;
+}
+
+static struct open_map *
+add_user(struct map_cache *c, const struct hash_id *content, uint32_t unit_size)
+{
+	struct open_map *m = find_open(c, content, unit_size);
+
+	if (m == NULL) {
+		m = mem_new(struct open_map);
+		*m = (struct open_map){ .content = *content, .unit_size = unit_size };
+		array_push(&c->maps, m);
+	}
+	m->users++;
+	m->used = ++c->clock;
+	return m;
+}
+
+/* With the lock.  Who waited for a map that could not be opened tries it itself. */
+static void
+remove_unopened(struct map_cache *c, struct open_map *m)
+{
+	if (--m->users > 0)
+		return;
+	take_out(c, m);
+	free(m);
+}
+
+/* More than are kept may be in use: as soon as one is not, it goes. */
 static void
 drop_one(struct map_cache *c)
 {
-	size_t oldest = c->maps.len;
+	struct open_map *old = c->maps.len > MAPS_KEPT ? take_oldest(c) : NULL;
 
-	for (size_t i = 0; i < c->maps.len; i++) {
-		struct open_map *m = c->maps.at[i];
-		if (m->users == 0 && (oldest == c->maps.len || m->used < c->maps.at[oldest]->used))
-			oldest = i;
-	}
-	if (oldest == c->maps.len)
+	if (old == NULL)
 		return;
-	snapshot_map_free(c->maps.at[oldest]->map);
-	free(c->maps.at[oldest]);
-	array_swap_out(&c->maps, oldest);
+	snapshot_map_free(old->map);
+	free(old);
 }
 
+/* With the lock, which is given up meanwhile. */
 static enum err
-open_map(struct map_cache *c, const struct hash_id *content, uint32_t unit_size,
-    struct open_map **ret, struct error *e)
+open_map(struct map_cache *c, struct open_map *m, struct error *e)
 {
-	struct snapshot_map *map = NULL;
-	enum err r = snapshot_map_open(c->dir, c->source, content, unit_size, NULL, &map, e);
-
-	if (r != OK)
-		return r;
-	if (c->maps.len >= MAPS_KEPT)
-		drop_one(c);
-	struct open_map *m = mem_new(struct open_map);
-	*m = (struct open_map){ .content = *content, .map = map };
-	array_push(&c->maps, m);
-	*ret = m;
-	return OK;
+	drop_one(c);
+	m->opening = true;
+	pthread_mutex_unlock(&c->lock);
+	enum err r =
+	    snapshot_map_open(c->dir, c->source, &m->content, m->unit_size, NULL, &m->map, e);
+	pthread_mutex_lock(&c->lock);
+	m->opening = false;
+	pthread_cond_broadcast(&c->opened);
+	return r;
 }
 
 enum err
@@ -76,18 +121,20 @@ map_cache_get(struct map_cache *c, const struct hash_id *content, uint32_t unit_
 	enum err r = OK;
 
 	pthread_mutex_lock(&c->lock);
-	struct open_map *m = find_open(c, content, unit_size);
-	if (m == NULL)
-		r = open_map(c, content, unit_size, &m, e);
-	if (r == OK) {
-		m->users++;
-		m->used = ++c->clock;
+	struct open_map *m = add_user(c, content, unit_size);
+	while (m->opening)
+		pthread_cond_wait(&c->opened, &c->lock);
+	if (m->map == NULL) /* also when whoever we waited for has failed */
+		r = open_map(c, m, e);
+	if (r == OK)
 		*ret = m->map;
-	}
+	else
+		remove_unopened(c, m);
 	pthread_mutex_unlock(&c->lock);
 	return r;
 }
 
+/* Whoever walks a snapshot touches all of its map once: what was touched goes back in between. */
 void
 map_cache_put(struct map_cache *c, struct snapshot_map *map)
 {
@@ -96,11 +143,8 @@ map_cache_put(struct map_cache *c, struct snapshot_map *map)
 		if ((*m)->map == map)
 			(*m)->users--;
 	}
-	/* While all were in use there may have come to be more of them. */
-	if (c->maps.len > MAPS_KEPT)
-		drop_one(c);
-	else
-		snapshot_map_trim(map);
+	snapshot_map_trim(map);
+	drop_one(c);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -112,6 +156,7 @@ map_cache_new(int dir, struct node_source source)
 	c->dir = dir;
 	c->source = source;
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->opened, NULL);
 	return c;
 }
 
@@ -125,6 +170,7 @@ map_cache_free(struct map_cache *c)
 		free(*m);
 	}
 	array_clear(&c->maps);
+	pthread_cond_destroy(&c->opened);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }

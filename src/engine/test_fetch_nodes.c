@@ -278,18 +278,25 @@ a_source_that_goes_and_comes_back_finishes(void **state)
 
 /* The new connection is there before the old one is known to be dead. */
 static void
+connect_the_new_one(struct node *n)
+{
+	struct fixture *f = n->w->ctx;
+
+	if (n->number == 0 && f->step == 0) {
+		f->step = 1;
+		node_connect(&f->w.nodes[1]);
+	}
+}
+
+static void
 cut_the_old_one(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
 
-	if (n->number == 0 && n->came > 0 && f->step == 0) {
-		f->step = 1;
-		node_connect(&f->w.nodes[1]);
-	} else if (n->number == 1 && f->step == 1) {
-		f->step = 2;
+	start_or_go_on(n);
+	if (n->number == 1)
 		conn_close(peer_conn(f->w.nodes[0].line), &why);
-	}
 }
 
 static void
@@ -301,7 +308,8 @@ what_an_old_connection_loses_does_not_disturb_the_new_one(void **state)
 	world_node(&f->w, HONEST);
 	make_manifest(f, DIRS, FILES);
 	old->silent_after = 2;
-	f->w.on_came = cut_the_old_one;
+	f->w.on_came = connect_the_new_one;
+	f->w.on_ready = cut_the_old_one;
 	node_connect(old);
 	loop_run(f->w.loop);
 	assert_whole(f);

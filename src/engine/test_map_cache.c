@@ -2,6 +2,8 @@
 
 #include "tests/check.h"
 
+#include <pthread.h>
+
 #include "base/mem.h"
 #include "engine/map_cache.h"
 
@@ -108,12 +110,191 @@ only_a_few_that_nobody_uses_are_kept(void **state)
 	nodes_clear(&nodes);
 }
 
+/* -- while a map is being built -- */
+
+struct fixture {
+	struct check_dir dir;
+	struct nodes nodes;
+	struct map_cache *cache;
+	/* a gate in reading nodes */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool shut, missing;
+	unsigned at_gate;
+};
+
+static enum err
+get_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct buf *out, struct error *e)
+{
+	struct fixture *f = ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->at_gate++;
+	pthread_cond_broadcast(&f->changed);
+	while (f->shut)
+		pthread_cond_wait(&f->changed, &f->lock);
+	f->at_gate--;
+	/* Maps of nodes in memory are for one thread. */
+	enum err r = f->missing ? fail(e, ERR_NOTFOUND, "no such node")
+				: nodes_get(&f->nodes, kind, id, out, e);
+	pthread_mutex_unlock(&f->lock);
+	return r;
+}
+
+static void
+set_gate(struct fixture *f, bool shut)
+{
+	pthread_mutex_lock(&f->lock);
+	f->shut = shut;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void
+wait_until_somebody_builds(struct fixture *f)
+{
+	pthread_mutex_lock(&f->lock);
+	while (f->at_gate == 0)
+		pthread_cond_wait(&f->changed, &f->lock);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static struct hash_id
+gated_tree(struct fixture *f, uint64_t seed, size_t n)
+{
+	return make_tree(&f->nodes, seed << 32, n);
+}
+
+static int
+setup(void **state)
+{
+	struct fixture *f = mem_new(struct fixture);
+
+	f->dir = check_dir_make_fast();
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->changed, NULL);
+	f->cache = map_cache_new(f->dir.fd, (struct node_source){ .get = get_node, .ctx = f });
+	*state = f;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	map_cache_free(f->cache);
+	nodes_clear(&f->nodes);
+	check_dir_remove(&f->dir);
+	pthread_cond_destroy(&f->changed);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+	return 0;
+}
+
+/* -- threads that want a map -- */
+
+struct wish {
+	struct fixture *f;
+	struct hash_id content;
+	pthread_t thread;
+	struct snapshot_map *map;
+	enum err result;
+};
+
+static void *
+get_one(void *arg)
+{
+	struct wish *w = arg;
+
+	w->result = map_cache_get(w->f->cache, &w->content, 256 * 1024, &w->map, NULL);
+	return NULL;
+}
+
+static void
+begin(struct wish *w, struct fixture *f, struct hash_id content)
+{
+	*w = (struct wish){ .f = f, .content = content };
+	assert_int_equal(pthread_create(&w->thread, NULL, get_one, w), 0);
+}
+
+static void
+all_who_want_a_map_get_the_same(void **state)
+{
+	struct fixture *f = *state;
+	struct hash_id content = gated_tree(f, 1, 100);
+	struct wish wishes[4];
+
+	f->shut = true;
+	for (size_t i = 0; i < lengthof(wishes); i++)
+		begin(&wishes[i], f, content);
+	wait_until_somebody_builds(f);
+	set_gate(f, false);
+	for (size_t i = 0; i < lengthof(wishes); i++) {
+		pthread_join(wishes[i].thread, NULL);
+		assert_int_equal(wishes[i].result, OK);
+		assert_ptr_equal(wishes[i].map, wishes[0].map);
+	}
+	assert_int_equal(snapshot_map_chunks(wishes[0].map), 100);
+	for (size_t i = 0; i < lengthof(wishes); i++)
+		map_cache_put(f->cache, wishes[i].map);
+}
+
+static void
+while_one_is_built_others_are_got_and_put(void **state)
+{
+	struct fixture *f = *state;
+	struct hash_id here = gated_tree(f, 1, 10), slow = gated_tree(f, 2, 10);
+	struct snapshot_map *map, *again;
+	struct wish wish;
+
+	assert_ok(map_cache_get(f->cache, &here, 256 * 1024, &map, &unit_error));
+	f->shut = true;
+	begin(&wish, f, slow);
+	wait_until_somebody_builds(f);
+	assert_ok(map_cache_get(f->cache, &here, 256 * 1024, &again, &unit_error));
+	assert_ptr_equal(map, again);
+	map_cache_put(f->cache, again);
+	map_cache_put(f->cache, map);
+	set_gate(f, false);
+	pthread_join(wish.thread, NULL);
+	assert_int_equal(wish.result, OK);
+	map_cache_put(f->cache, wish.map);
+}
+
+static void
+who_waited_for_one_that_failed_tries_itself(void **state)
+{
+	struct fixture *f = *state;
+	struct hash_id content = gated_tree(f, 1, 10);
+	struct wish wishes[3];
+	struct snapshot_map *map;
+
+	f->shut = f->missing = true;
+	for (size_t i = 0; i < lengthof(wishes); i++)
+		begin(&wishes[i], f, content);
+	wait_until_somebody_builds(f);
+	set_gate(f, false);
+	for (size_t i = 0; i < lengthof(wishes); i++) {
+		pthread_join(wishes[i].thread, NULL);
+		assert_true(wishes[i].result != OK);
+	}
+	f->missing = false;
+	assert_ok(map_cache_get(f->cache, &content, 256 * 1024, &map, &unit_error));
+	map_cache_put(f->cache, map);
+}
+
 int
 main(void)
 {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_map_that_nobody_uses_costs_next_to_nothing),
 		cmocka_unit_test(only_a_few_that_nobody_uses_are_kept),
+		T(all_who_want_a_map_get_the_same),
+		T(while_one_is_built_others_are_got_and_put),
+		T(who_waited_for_one_that_failed_tries_itself),
 	};
+	alarm(60);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
