@@ -55,9 +55,9 @@ struct msg_hello {
 	struct bytes authority;
 	/* its MEMBER statement; empty before joining, and from the authority itself */
 	struct bytes member;
-	struct message_list addresses; /* where it listens */
-	struct bytes observed;         /* "the address I see you at" */
-	uint64_t features;             /* bits; none defined yet */
+	struct message_list addresses;  /* where it listens */
+	struct bytes observed;          /* "the address I see you at" */
+	uint64_t features;              /* bits; none defined yet */
 	struct message_list successors; /* SUCCESSOR statements after AUTHORITY, in order */
 };
 /* Guest to server.  PROOF = HMAC-SHA-256(invite secret, exporter | invite id | device id). */
