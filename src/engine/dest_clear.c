@@ -38,8 +38,11 @@ clear_one(struct dest *d, const struct dest_gone *g, struct error *e)
 		dest_note(d, path, DEST_WHY_GONE, NULL);
 		return OK;
 	}
-	r = fs_unlink(d->dir, path, e);
-	d->summary.files_removed += r == OK;
+	bool changed;
+	r = dest_remove(d, d->dir, path, &g->was, &changed, e);
+	if (r == OK && changed)
+		dest_note(d, path, DEST_WHY_GONE, NULL);
+	d->summary.files_removed += r == OK && !changed;
 	return r;
 }
 

@@ -4,8 +4,10 @@
  * itself.
  *
  * Nothing is renamed over what is not the file that the plan saw: what the user did meanwhile stays, and
- * is named.  (Between the look and the rename lie microseconds in which a change would be missed; where
- * nothing stood, the kernel does both in one step.)
+ * is named.  The old file and the new one exchange their names, and the old one goes when another look
+ * says that it is still what it was; else they change back.  So nothing that comes between the look and
+ * the rename is lost (but where the filesystem cannot exchange).  Where nothing stood, the kernel looks
+ * and renames in one step.
  *
  * After a crash the same is done again: what is in place already is known by its inode.
  */
@@ -62,17 +64,20 @@ make_room(struct dest *d, const struct spot *s, enum room *ret, struct error *e)
 	bool is_dir = st.type == FS_DIR;
 	bool is_old = s->f->action == DEST_REPLACE &&
 		      (is_dir ? st.ino == s->f->was.ino : dest_stat_equal(&s->f->was, &st));
-	if (is_old && !is_dir && s->f->type == TREE_DIR)
-		return fs_unlink(s->dir, s->name, e);
-	if (is_old && !is_dir) {
+	if (is_old && !is_dir && s->f->type == TREE_DIR) {
+		bool changed;
+		r = dest_remove(d, s->dir, s->name, &s->f->was, &changed, e);
+		if (r != OK || !changed)
+			return r;
+	} else if (is_old && !is_dir) {
 		*ret = ROOM_OLD;
 		return OK;
 	}
-	if (is_old && fs_rmdir(s->dir, s->name, NULL) == OK)
+	if (is_old && is_dir && fs_rmdir(s->dir, s->name, NULL) == OK)
 		return OK;
 	if (s->f->action == DEST_DISPLACE || d->o.overwrite)
 		return dest_trash(d, s->path, e);
-	if (is_old)
+	if (is_old && is_dir)
 		why = DEST_WHY_DIR; /* what is in it is not all ours */
 	dest_note(d, s->path, why, NULL);
 	*ret = ROOM_TAKEN;
@@ -137,11 +142,49 @@ move_across(struct dest *d, const struct spot *s, enum room room, struct error *
 	return OK;
 }
 
+/* After an exchange: what stood there is in the stage now, and goes; or, should it have changed since the
+ * plan saw it, goes back: ERR_EXISTS. */
+static enum err
+settle(struct dest *d, const struct spot *s, struct error *e)
+{
+	struct fs_stat st;
+	struct error why;
+	enum err r = fs_stat_at(d->stage, s->staged, &st, &why);
+
+	if (r == ERR_NOTFOUND)
+		return OK;
+	if (r == OK && !dest_stat_moved(&s->f->was, &st)) {
+		r = fs_exchange(d->stage, s->staged, s->dir, s->name, &why);
+		if (r == OK)
+			return fail(e, ERR_EXISTS, "changed in the last moment");
+		if (why.sys == EXDEV) /* it never was there: ours, of which a copy went across */
+			r = OK;
+	}
+	if (r == OK)
+		r = fs_unlink(d->stage, s->staged, &why);
+	return r == OK ? OK : dest_fail(e, &why);
+}
+
+static enum err
+move_over(struct dest *d, const struct spot *s, struct error *e)
+{
+	struct error why;
+	enum err r = fs_exchange(d->stage, s->staged, s->dir, s->name, &why);
+
+	if (r == OK)
+		return settle(d, s, e);
+	if (r == ERR_NOTFOUND) /* what stood there has gone, or what was staged has */
+		return fs_rename_new(d->stage, s->staged, s->dir, s->name, e);
+	if (why.sys == EINVAL || why.sys == ENOSYS)
+		return fs_rename(d->stage, s->staged, s->dir, s->name, e);
+	return dest_fail(e, &why);
+}
+
 static enum err
 move(struct dest *d, const struct spot *s, enum room room, struct error *e)
 {
 	struct error why;
-	enum err r = room == ROOM_OLD ? fs_rename(d->stage, s->staged, s->dir, s->name, &why)
+	enum err r = room == ROOM_OLD ? move_over(d, s, &why)
 				      : fs_rename_new(d->stage, s->staged, s->dir, s->name, &why);
 
 	if (r != OK && why.sys == EXDEV)
@@ -159,11 +202,15 @@ look_again(struct dest *d, const struct spot *s, bool *ret_over, struct error *e
 	*ret_over = true;
 	s->f->is_done = 0;
 	if (fs_stat_at(s->dir, s->name, &st, NULL) == OK && dest_stat_moved(&s->f->is, &st)) {
+		enum err settled = settle(d, s, e);
+		dest_cursor_touch(d, s->f->dir);
+		if (settled == ERR_EXISTS) {
+			dest_note(d, s->path, DEST_WHY_LATE, NULL);
+			return OK;
+		}
 		s->f->is = dest_stat_of(&st);
 		s->f->is_done = 1;
-		(void)!fs_unlink(d->stage, s->staged, NULL);
-		dest_cursor_touch(d, s->f->dir);
-		return OK;
+		return settled;
 	}
 	enum err r = fs_stat_at(d->stage, s->staged, &st, &why);
 	if (r == OK)

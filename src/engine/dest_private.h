@@ -15,6 +15,7 @@
  *   dest_switch.c   into place: the steps
  *   dest_cursor.c   the directory that is being placed into
  *   dest_clear.c    what is no longer wanted goes
+ *   dest_remove.c   without losing what comes in the last moment
  *   dest_place.c    what is wanted goes into place; with dest_trash.c, what has to give way
  *   dest_dress.c    modes and times of directories
  *   dest_record.c   what is there now, in state
@@ -390,4 +391,8 @@ enum err dest_clear(struct dest *d, struct error *e) must_check;
 enum err dest_dress(struct dest *d, struct error *e) must_check;
 /* To DEST/.weft/trash. */
 enum err dest_trash(struct dest *d, struct relpath path, struct error *e) must_check;
+/* Removes NAME if it is still WAS: moved away first, so that what comes in the last moment is seen, and
+ * goes back: *RET_CHANGED. */
+enum err dest_remove(struct dest *d, int dir, struct relpath name, const struct dest_stat *was,
+    bool *ret_changed, struct error *e) must_check;
 enum err dest_record(struct dest *d, struct error *e) must_check;

@@ -1,6 +1,7 @@
 /* What the user has and does in a destination. */
 #include "engine/test_dest_world.h"
 
+#include <pthread.h>
 #include <sys/mount.h>
 
 /* DEST is there before the first get. */
@@ -378,6 +379,82 @@ what_appears_while_we_receive_stays(void **state)
 	assert_int_equal(readlink(link, target, sizeof target), 1);
 }
 
+/* -- in the last moment -- */
+
+enum { RACERS = 400 };
+
+struct racer {
+	const struct world *w;
+	uint64_t seed;
+	bool back; /* removing begins at the last */
+	atomic_bool go;
+};
+
+/* The user replaces each file once, at about the time at which it is our turn. */
+static void *
+race(void *arg)
+{
+	struct racer *x = arg;
+	struct rng g;
+	char name[32];
+
+	rng_seed(&g, x->seed);
+	auto_free char *fresh = world_path(x->w, "..fresh");
+	while (!x->go)
+		;
+	for (int i = 0; i < RACERS; i++) {
+		snprintf(name, sizeof name, "f%03d", x->back ? RACERS - 1 - i : i);
+		auto_free char *path = world_path(x->w, name);
+		int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		(void)!write(fd, "mine", 4);
+		(void)close(fd);
+		(void)rename(fresh, path);
+		for (volatile uint64_t wait = rng_below(&g, 2000); wait > 0; wait--)
+			;
+	}
+	return NULL;
+}
+
+/* Some are replaced, others removed: whoever comes first, what the user put there is there in the end. */
+static void
+what_comes_in_the_last_moment_stays(void **state)
+{
+	struct world *w = *state;
+	char name[32];
+
+	for (uint64_t round = 0; round < 6; round++) {
+		auto_snap struct snap s = { 0 };
+		auto_snap struct snap t = { 0 };
+		for (int i = 0; i < RACERS; i++) {
+			snprintf(name, sizeof name, "f%03d", i);
+			snap_text(&s, name, "old");
+			if (round % 2 == 0)
+				snap_text(&t, name, "new");
+		}
+		snap_build(w, &s);
+		snap_build(w, &t);
+		w->overwrite = true;
+		world_get(w, &s);
+		w->overwrite = round >= 4;
+		check_ok(world_plan(w, &t), w->e);
+		check_ok(world_bring(w), w->e);
+		struct racer x = { .w = w, .seed = round, .back = round % 2 == 1 };
+		pthread_t user;
+		assert_int_equal(pthread_create(&user, NULL, race, &x), 0);
+		x.go = true;
+		enum err r = world_switch(w);
+		assert_int_equal(pthread_join(user, NULL), 0);
+		check_ok(r, w->e);
+		world_end(w);
+		for (int i = 0; i < RACERS; i++) {
+			snprintf(name, sizeof name, "f%03d", i);
+			if (!world_holds(w, name, "mine") &&
+			    !(w->overwrite && is_in_trash(w, name, "mine")))
+				unit_fail("round %d: %s is lost", (int)round, name);
+		}
+	}
+}
+
 static void
 directories_that_go_while_we_receive_are_made_again(void **state)
 {
@@ -643,6 +720,7 @@ main(void)
 		T(trash_is_kept_for_thirty_days),
 		T(what_changes_while_we_receive_stays),
 		T(what_appears_while_we_receive_stays),
+		T(what_comes_in_the_last_moment_stays),
 		T(directories_that_go_while_we_receive_are_made_again),
 		T(nothing_is_set_on_what_the_user_changed),
 		T(a_stage_that_is_removed_is_not_believed),

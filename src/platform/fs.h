@@ -86,6 +86,9 @@ enum err fs_rename(
 /* RENAME_NOREPLACE: ERR_EXISTS when TO is taken */
 enum err fs_rename_new(
     int from_dir, struct relpath from, int to_dir, struct relpath to, struct error *e) must_check;
+/* Each gets the other's name, in one step.  EINVAL or ENOSYS where the filesystem cannot. */
+enum err fs_exchange(
+    int dir_a, struct relpath a, int dir_b, struct relpath b, struct error *e) must_check;
 enum err fs_symlink(int dir, struct relpath p, struct bytes target, struct error *e) must_check;
 /* Empties RET first. */
 enum err fs_readlink(int dir, struct relpath p, struct buf *ret, struct error *e) must_check;

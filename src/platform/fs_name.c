@@ -128,9 +128,22 @@ rename_new(const struct fs_at *from, const struct fs_at *to)
 	return r;
 }
 
+enum how { REPLACE, KEEP, EXCHANGE };
+
+static int
+rename_how(const struct fs_at *from, const struct fs_at *to, enum how how)
+{
+	if (how == REPLACE)
+		return fault_call("rename", renameat(from->dir, from->name, to->dir, to->name));
+	if (how == KEEP)
+		return fault_call("rename to new", rename_new(from, to));
+	return fault_call(
+	    "exchange", renameat2(from->dir, from->name, to->dir, to->name, RENAME_EXCHANGE));
+}
+
 static enum err
 rename_as(
-    int from_dir, struct relpath from, int to_dir, struct relpath to, bool replace, struct error *e)
+    int from_dir, struct relpath from, int to_dir, struct relpath to, enum how how, struct error *e)
 {
 	auto_at struct fs_at a = FS_AT;
 	auto_at struct fs_at b = FS_AT;
@@ -140,9 +153,7 @@ rename_as(
 		r = fs_at_find(to_dir, to, &b, e);
 	if (r != OK)
 		return r;
-	int done = replace ? fault_call("rename", renameat(a.dir, a.name, b.dir, b.name))
-			   : fault_call("rename to new", rename_new(&a, &b));
-	if (done != 0) {
+	if (rename_how(&a, &b, how) != 0) {
 		int sys = errno;
 		char shown_a[FS_SHOWN], shown_b[FS_SHOWN];
 		return fail_sys(e, sys, "rename %.160s to %.160s", fs_show(from_dir, from, shown_a),
@@ -154,13 +165,19 @@ rename_as(
 enum err
 fs_rename(int from_dir, struct relpath from, int to_dir, struct relpath to, struct error *e)
 {
-	return rename_as(from_dir, from, to_dir, to, true, e);
+	return rename_as(from_dir, from, to_dir, to, REPLACE, e);
 }
 
 enum err
 fs_rename_new(int from_dir, struct relpath from, int to_dir, struct relpath to, struct error *e)
 {
-	return rename_as(from_dir, from, to_dir, to, false, e);
+	return rename_as(from_dir, from, to_dir, to, KEEP, e);
+}
+
+enum err
+fs_exchange(int dir_a, struct relpath a, int dir_b, struct relpath b, struct error *e)
+{
+	return rename_as(dir_a, a, dir_b, b, EXCHANGE, e);
 }
 
 enum err

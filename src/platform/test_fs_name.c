@@ -131,6 +131,28 @@ a_rename_to_a_new_name_never_replaces(void **state)
 }
 
 static void
+two_names_are_exchanged_whatever_they_are(void **state)
+{
+	struct check_dir *d = *state;
+	char target[8] = "";
+	struct fs_stat st;
+	struct error e;
+
+	assert_int_equal(symlinkat("none", d->fd, "link"), 0);
+	enum err r = fs_exchange(d->fd, REL("link"), d->fd, REL("dir"), &e);
+	if (r != OK && e.sys == EINVAL)
+		skip(); /* not on this filesystem */
+	check_ok(r, e);
+	assert_int_equal(readlinkat(d->fd, "dir", target, sizeof target - 1), 4);
+	check_text(target, "none");
+	check_ok(fs_stat_at(d->fd, REL("link"), &st, &e), e);
+	assert_int_equal(st.type, FS_DIR);
+	check_err(fs_exchange(d->fd, REL("file"), d->fd, REL("none"), &e), ERR_NOTFOUND, e);
+	check_err(fs_exchange(d->fd, REL("none"), d->fd, REL("file"), &e), ERR_NOTFOUND, e);
+	assert_true(exists(d, "file"));
+}
+
+static void
 symlinks_hold_any_bytes_and_are_read_back(void **state)
 {
 	struct check_dir *d = *state;
@@ -217,6 +239,7 @@ main(int argc, char **argv)
 		TEST(removing_takes_the_name_and_nothing_else),
 		TEST(a_rename_replaces),
 		TEST(a_rename_to_a_new_name_never_replaces),
+		TEST(two_names_are_exchanged_whatever_they_are),
 		TEST(symlinks_hold_any_bytes_and_are_read_back),
 		TEST(nothing_is_done_through_a_symlink),
 		TEST(bind_mounts_are_mounts_of_their_own),
