@@ -1,11 +1,12 @@
 /*
- * Whose word counts.  The invite pins the key of a server; the server's authority may have begun with another one, and may get
- * a new one through its recovery key (SUCCESSOR).  What we trust is the chain from the first key; who has its last key is the
- * server.
+ * Whose word counts. The invite pins the key of a server; the server's authority may have begun
+ * with another one, and may get a new one through its recovery key (SUCCESSOR). What we trust is
+ * the chain from the first key; who has its last key is the server.
  *
- * A server shows the chain in its HELLO.  But a server with a new key is a stranger to our TLS, and nothing is said to strangers.
- * So when somebody else answers in its place, we look once what his HELLO says, with a key made for that moment: he learns
- * nothing about us, and what he shows holds or does not hold by itself.
+ * A server shows the chain in its HELLO. But a server with a new key is a stranger to our TLS, and
+ * nothing is said to strangers. So when somebody else answers in its place, we look once what his
+ * HELLO says, with a key made for that moment: he learns nothing about us, and what he shows holds
+ * or does not hold by itself.
  */
 #include <string.h>
 
@@ -50,7 +51,8 @@ load_one(void *ctx, struct bytes b, struct error *e)
 	return accept_kept(l->authority, b, e);
 }
 
-/* The first key, then its successors, each of which may be of the key that another names; then the rest in any order. */
+/* The first key, then its successors, each of which may be of the key that another names; then the
+ * rest in any order. */
 static enum err
 load_statements(struct engine *en, struct error *e)
 {
@@ -76,7 +78,8 @@ see_own_end(void *ctx, struct bytes b, const struct statement *st)
 	const struct device_id *own = device_key_id(en->home->key);
 	(void)b;
 
-	if (hash_id_is_none(&st->share) && device_id_equal(&st->device, own) && authority_member(en->authority, own).len == 0)
+	if (hash_id_is_none(&st->share) && device_id_equal(&st->device, own) &&
+	    authority_member(en->authority, own).len == 0)
 		engine_link_ended(en);
 }
 
@@ -86,7 +89,8 @@ engine_trust_load(struct engine *en, const struct device_id *server, struct erro
 	auto_buf struct buf b = BUF(DEVICE_ID_BYTES);
 	struct device_id root = *server;
 
-	if (!en->o.is_server && state_get(en->state, ENGINE_KEY_AUTHORITY, &b, NULL) == OK && b.len == DEVICE_ID_BYTES)
+	if (!en->o.is_server && state_get(en->state, ENGINE_KEY_AUTHORITY, &b, NULL) == OK &&
+	    b.len == DEVICE_ID_BYTES)
 		memcpy(root.bytes, b.at, b.len);
 	en->authority = authority_new(&root);
 	enum err r = load_statements(en, e);
@@ -100,8 +104,8 @@ engine_trust_load(struct engine *en, const struct device_id *server, struct erro
 /* -- joining -- */
 
 enum err
-engine_trust_joined(struct engine *en, const struct device_id *server, struct message_list statements,
-    struct device_id *ret_root, struct error *e)
+engine_trust_joined(struct engine *en, const struct device_id *server,
+    struct message_list statements, struct device_id *ret_root, struct error *e)
 {
 	auto_(authority_free_p) struct authority *a = NULL;
 	struct statement first;
@@ -140,13 +144,15 @@ take_chain(struct engine *en, const struct msg_hello *h, struct error *e)
 	return r;
 }
 
-/* A server's own agent has no invite: its authority is the one of the server in the same process, whose key it has. */
+/* A server's own agent has no invite: its authority is the one of the server in the same process,
+ * whose key it has. */
 static void
 follow_own_server(struct engine *en, const struct msg_hello *h)
 {
 	struct statement st;
 
-	if (statement_decode(h->authority, &st, NULL) != OK || device_id_equal(&st.authority, authority_id(en->authority)))
+	if (statement_decode(h->authority, &st, NULL) != OK ||
+	    device_id_equal(&st.authority, authority_id(en->authority)))
 		return;
 	authority_free(en->authority);
 	en->authority = authority_new(&st.authority);
@@ -161,7 +167,9 @@ engine_trust_hello(struct engine *en, struct peer *p, const struct msg_hello *h,
 	if (r != OK || authority_key(en->authority) == NULL)
 		return r;
 	struct device_id now = server_of(en->authority);
-	return device_id_equal(&now, peer_device(p)) ? OK : fail(e, ERR_DENIED, "the key of this server has been replaced");
+	return device_id_equal(&now, peer_device(p))
+		   ? OK
+		   : fail(e, ERR_DENIED, "the key of this server has been replaced");
 }
 
 /* -- a server with a new key -- */
@@ -180,7 +188,8 @@ struct keep_server {
 static enum err
 work_keep(struct engine_work *w, struct error *e)
 {
-	return state_set(w->engine->state, ENGINE_KEY_SERVER, BYTES_OF(((struct keep_server *)w)->server), e);
+	return state_set(
+	    w->engine->state, ENGINE_KEY_SERVER, BYTES_OF(((struct keep_server *)w)->server), e);
 }
 
 static void
@@ -197,9 +206,11 @@ follow(struct engine *en, const struct device_id *server)
 	struct keep_server *k = mem_new(struct keep_server);
 	char id[DEVICE_ID_TEXT];
 
-	log_warn("%s has a new key, %s: the recovery key of its authority says so", en->server_name, device_id_format(server, id));
+	log_warn("%s has a new key, %s: the recovery key of its authority says so", en->server_name,
+	    device_id_format(server, id));
 	en->server = *server;
-	*k = (struct keep_server){ .work = { .work = work_keep, .done = done_keep }, .server = *server };
+	*k = (struct keep_server){ .work = { .work = work_keep, .done = done_keep },
+		.server = *server };
 	engine_write(en, &k->work);
 	engine_link_start(en);
 }

@@ -47,7 +47,8 @@ begins_id(const struct device_id *id, const char *text)
 }
 
 enum err
-registry_find_device(const struct registry *r, const char *text, struct registry_device **ret, struct error *e)
+registry_find_device(
+    const struct registry *r, const char *text, struct registry_device **ret, struct error *e)
 {
 	struct registry_device *found = NULL;
 	size_t n = 0;
@@ -60,9 +61,11 @@ registry_find_device(const struct registry *r, const char *text, struct registry
 		}
 	}
 	if (n == 0)
-		return fail(e, ERR_NOTFOUND, "no such device: %s (`weft devices` lists them)", text);
+		return fail(
+		    e, ERR_NOTFOUND, "no such device: %s (`weft devices` lists them)", text);
 	if (n > 1)
-		return fail(e, ERR_CONFLICT, "%zu devices are called %s: use the device id", n, text);
+		return fail(
+		    e, ERR_CONFLICT, "%zu devices are called %s: use the device id", n, text);
 	*ret = found;
 	return OK;
 }
@@ -113,7 +116,8 @@ selector_fits(const struct registry_snapshot *sn, const char *text, uint64_t num
 }
 
 enum err
-registry_select(const struct registry_share *s, struct bytes selector, struct registry_snapshot **ret, struct error *e)
+registry_select(const struct registry_share *s, struct bytes selector,
+    struct registry_snapshot **ret, struct error *e)
 {
 	char text[LIMIT_SELECTOR + 1];
 	uint64_t number = 0;
@@ -147,8 +151,8 @@ registry_select(const struct registry_share *s, struct bytes selector, struct re
 		return OK;
 	}
 	char shown[LIMIT_SELECTOR + 1];
-	return fail(e, ERR_NOTFOUND, "%s has no snapshot %s (`weft snapshots %s` lists them)", s->name,
-	    text_escape(selector, shown, sizeof shown), s->name);
+	return fail(e, ERR_NOTFOUND, "%s has no snapshot %s (`weft snapshots %s` lists them)",
+	    s->name, text_escape(selector, shown, sizeof shown), s->name);
 }
 
 uint64_t
@@ -179,7 +183,8 @@ registry_add_device(struct registry *r, const struct registry_device *d)
 }
 
 struct registry_share *
-registry_add_share(struct registry *r, int64_t num, struct bytes statement, const struct statement *st)
+registry_add_share(
+    struct registry *r, int64_t num, struct bytes statement, const struct statement *st)
 {
 	struct registry_share *s = mem_new(struct registry_share);
 

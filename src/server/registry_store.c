@@ -1,6 +1,6 @@
 /*
- * The registry's rows.  Statements are kept as received; a snapshot's commit is a node of the store; access and devices are
- * plain rows, from which grants are made when they are asked for.
+ * The registry's rows. Statements are kept as received; a snapshot's commit is a node of the store;
+ * access and devices are plain rows, from which grants are made when they are asked for.
  */
 #include <stdio.h>
 
@@ -11,76 +11,98 @@
 #include "server/registry.h"
 
 static const char *const migrations[] = {
-	"CREATE TABLE statement(id BLOB PRIMARY KEY, kind INTEGER NOT NULL, bytes BLOB NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE device(id BLOB PRIMARY KEY, name TEXT NOT NULL, site TEXT NOT NULL, address TEXT NOT NULL,"
-	" software TEXT NOT NULL, joined_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL, ended INTEGER NOT NULL)"
+	"CREATE TABLE statement(id BLOB PRIMARY KEY, kind INTEGER NOT NULL, bytes BLOB NOT NULL) "
+	"WITHOUT ROWID;"
+	"CREATE TABLE device(id BLOB PRIMARY KEY, name TEXT NOT NULL, site TEXT NOT NULL, address "
+	"TEXT NOT NULL,"
+	" software TEXT NOT NULL, joined_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL, ended "
+	"INTEGER NOT NULL)"
 	" WITHOUT ROWID;"
-	"CREATE TABLE invite(id BLOB PRIMARY KEY, secret BLOB NOT NULL, site TEXT NOT NULL, grp TEXT NOT NULL,"
+	"CREATE TABLE invite(id BLOB PRIMARY KEY, secret BLOB NOT NULL, site TEXT NOT NULL, grp "
+	"TEXT NOT NULL,"
 	" uses INTEGER NOT NULL, expires_s INTEGER NOT NULL, grants BLOB) WITHOUT ROWID;"
-	"CREATE TABLE share(num INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,"
+	"CREATE TABLE share(num INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, name "
+	"TEXT NOT NULL UNIQUE,"
 	" statement BLOB NOT NULL);"
 	"CREATE TABLE access(share INTEGER NOT NULL, device BLOB NOT NULL, rights INTEGER NOT NULL,"
 	" PRIMARY KEY(share, device)) WITHOUT ROWID;"
-	"CREATE TABLE snapshot(id BLOB PRIMARY KEY, share INTEGER NOT NULL, number INTEGER NOT NULL,"
-	" state INTEGER NOT NULL, content BLOB NOT NULL, head BLOB, entries INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+	"CREATE TABLE snapshot(id BLOB PRIMARY KEY, share INTEGER NOT NULL, number INTEGER NOT "
+	"NULL,"
+	" state INTEGER NOT NULL, content BLOB NOT NULL, head BLOB, entries INTEGER NOT NULL, "
+	"bytes INTEGER NOT NULL,"
 	" chunks INTEGER NOT NULL, chunk_bytes INTEGER NOT NULL, announced_ms INTEGER NOT NULL,"
-	" head_ms INTEGER NOT NULL, unit_size INTEGER NOT NULL, author BLOB NOT NULL, label TEXT NOT NULL,"
+	" head_ms INTEGER NOT NULL, unit_size INTEGER NOT NULL, author BLOB NOT NULL, label TEXT "
+	"NOT NULL,"
 	" why TEXT NOT NULL);"
 	"CREATE INDEX snapshot_share ON snapshot(share, announced_ms);"
-	"CREATE TABLE share_node(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, share)) WITHOUT ROWID;"
-	"CREATE TABLE share_chunk(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, share)) WITHOUT ROWID;",
+	"CREATE TABLE share_node(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, share)) "
+	"WITHOUT ROWID;"
+	"CREATE TABLE share_chunk(share INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(id, "
+	"share)) WITHOUT ROWID;",
 
 	"ALTER TABLE share ADD COLUMN stale INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE note(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
-static const char SQL_STATEMENT_PUT[] = "INSERT OR IGNORE INTO statement(id, kind, bytes) VALUES(?, ?, ?)";
+static const char SQL_STATEMENT_PUT[] =
+    "INSERT OR IGNORE INTO statement(id, kind, bytes) VALUES(?, ?, ?)";
 static const char SQL_STATEMENT_GET[] = "SELECT bytes FROM statement WHERE id = ?";
 static const char SQL_ROOT[] = "SELECT bytes FROM statement WHERE kind = 1";
 static const char SQL_SUCCESSORS[] = "SELECT bytes FROM statement WHERE kind = 7";
-static const char SQL_STATEMENTS[] = "SELECT bytes FROM statement WHERE kind NOT IN (1, 7) ORDER BY kind";
+static const char SQL_STATEMENTS[] =
+    "SELECT bytes FROM statement WHERE kind NOT IN (1, 7) ORDER BY kind";
 static const char SQL_STATEMENTS_VOID[] = "DELETE FROM statement WHERE kind IN (3, 4, 5, 6)";
 static const char SQL_ACCESS_MOVE[] = "UPDATE OR REPLACE access SET device = ?2 WHERE device = ?1";
 static const char SQL_AUTHOR_MOVE[] = "UPDATE snapshot SET author = ?2 WHERE author = ?1";
 static const char SQL_DEVICE_PUT[] = "INSERT OR REPLACE INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?)";
-static const char SQL_DEVICES[] = "SELECT id, name, site, address, software, joined_ms, seen_ms, ended FROM device";
+static const char SQL_DEVICES[] =
+    "SELECT id, name, site, address, software, joined_ms, seen_ms, ended FROM device";
 static const char SQL_INVITE_PUT[] = "INSERT OR REPLACE INTO invite VALUES(?, ?, ?, ?, ?, ?, ?)";
 static const char SQL_INVITE_DEL[] = "DELETE FROM invite WHERE id = ?";
-static const char SQL_INVITES[] = "SELECT id, secret, site, grp, uses, expires_s, grants FROM invite";
+static const char SQL_INVITES[] =
+    "SELECT id, secret, site, grp, uses, expires_s, grants FROM invite";
 static const char SQL_SHARE_ADD[] = "INSERT INTO share(id, name, statement) VALUES(?, ?, ?)";
 static const char SQL_SHARE_DEL[] = "DELETE FROM share WHERE num = ?";
 static const char SQL_STATEMENT_DEL[] = "DELETE FROM statement WHERE id = ?";
-static const char SQL_SHARE_HEADS_DEL[] = "DELETE FROM statement WHERE id IN (SELECT head FROM snapshot WHERE share = ?)";
-static const char SQL_SNAPSHOT_HEAD_DEL[] = "DELETE FROM statement WHERE id = (SELECT head FROM snapshot WHERE id = ?)";
+static const char SQL_SHARE_HEADS_DEL[] =
+    "DELETE FROM statement WHERE id IN (SELECT head FROM snapshot WHERE share = ?)";
+static const char SQL_SNAPSHOT_HEAD_DEL[] =
+    "DELETE FROM statement WHERE id = (SELECT head FROM snapshot WHERE id = ?)";
 static const char SQL_SHARES[] = "SELECT num, statement, stale FROM share";
-/* What belongs to a share is only stored while there is one: changes wait in a queue, and one before may be its end. */
-static const char SQL_ACCESS_PUT[] = "INSERT OR REPLACE INTO access SELECT num, ?2, ?3 FROM share WHERE num = ?1";
+/* What belongs to a share is only stored while there is one: changes wait in a queue, and one
+ * before may be its end. */
+static const char SQL_ACCESS_PUT[] =
+    "INSERT OR REPLACE INTO access SELECT num, ?2, ?3 FROM share WHERE num = ?1";
 static const char SQL_ACCESS_DEL[] = "DELETE FROM access WHERE share = ? AND device = ?";
 static const char SQL_ACCESS_END[] = "DELETE FROM access WHERE device = ?";
 static const char SQL_ACCESS_CLEAR[] = "DELETE FROM access WHERE share = ?";
 static const char SQL_ACCESSES[] = "SELECT share, device, rights FROM access";
-static const char SQL_SNAPSHOT_PUT[] =
-    "INSERT OR REPLACE INTO snapshot SELECT ?1, num, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16"
-    " FROM share WHERE num = ?2";
+static const char SQL_SNAPSHOT_PUT[] = "INSERT OR REPLACE INTO snapshot SELECT ?1, num, ?3, ?4, "
+				       "?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16"
+				       " FROM share WHERE num = ?2";
 static const char SQL_SNAPSHOT_SET[] =
     "UPDATE snapshot SET number = ?2, state = ?3, head = ?4, head_ms = ?5, why = ?6 WHERE id = ?1";
 static const char SQL_SNAPSHOT_DEL[] = "DELETE FROM snapshot WHERE id = ?";
 static const char SQL_SNAPSHOT_CLEAR[] = "DELETE FROM snapshot WHERE share = ?";
 static const char SQL_SNAPSHOTS[] =
-    "SELECT id, share, number, state, content, head, entries, bytes, chunks, chunk_bytes, announced_ms, head_ms,"
+    "SELECT id, share, number, state, content, head, entries, bytes, chunks, chunk_bytes, "
+    "announced_ms, head_ms,"
     " unit_size, author, label, why FROM snapshot ORDER BY announced_ms, number";
-static const char SQL_NODE_ADD[] = "INSERT OR IGNORE INTO share_node(share, id) SELECT num, ?2 FROM share WHERE num = ?1";
-static const char SQL_CHUNK_ADD[] = "INSERT OR IGNORE INTO share_chunk(share, id) SELECT num, ?2 FROM share WHERE num = ?1";
+static const char SQL_NODE_ADD[] =
+    "INSERT OR IGNORE INTO share_node(share, id) SELECT num, ?2 FROM share WHERE num = ?1";
+static const char SQL_CHUNK_ADD[] =
+    "INSERT OR IGNORE INTO share_chunk(share, id) SELECT num, ?2 FROM share WHERE num = ?1";
 static const char SQL_NODE_HAS[] = "SELECT 1 FROM share_node WHERE id = ? AND share = ?";
 static const char SQL_CHUNK_HAS[] = "SELECT 1 FROM share_chunk WHERE id = ? AND share = ?";
 static const char SQL_NODE_OF[] =
     "SELECT 1 FROM share_node n JOIN share s ON s.num = n.share WHERE n.id = ? AND s.id = ?";
-static const char SQL_CONTENT_OF[] =
-    "SELECT n.content, n.unit_size FROM snapshot n JOIN share s ON s.num = n.share WHERE n.id = ? AND s.id = ?";
+static const char SQL_CONTENT_OF[] = "SELECT n.content, n.unit_size FROM snapshot n JOIN share s "
+				     "ON s.num = n.share WHERE n.id = ? AND s.id = ?";
 static const char SQL_NODE_SHARES[] = "SELECT share FROM share_node WHERE id = ?";
 static const char SQL_CHUNK_SHARES[] = "SELECT share FROM share_chunk WHERE id = ?";
 static const char SQL_SHARE_STALE[] = "UPDATE share SET stale = stale + ?2 WHERE num = ?1";
-static const char SQL_KEPT_MAKE[] = "CREATE TEMP TABLE IF NOT EXISTS kept(id BLOB PRIMARY KEY) WITHOUT ROWID";
+static const char SQL_KEPT_MAKE[] =
+    "CREATE TEMP TABLE IF NOT EXISTS kept(id BLOB PRIMARY KEY) WITHOUT ROWID";
 static const char SQL_KEPT_CLEAR[] = "DELETE FROM temp.kept";
 static const char SQL_KEPT_ADD[] = "INSERT OR IGNORE INTO temp.kept VALUES(?)";
 /* The commits of announced snapshots may have come since the marking began. */
@@ -100,7 +122,8 @@ static const char SQL_CHUNK_CLEAR[] = "DELETE FROM share_chunk WHERE share = ?";
 static enum err
 bad_row(const char *table, struct error *e)
 {
-	return fail(e, ERR_CORRUPT, "server.db: a row of table %s does not make sense; restore a backup", table);
+	return fail(e, ERR_CORRUPT,
+	    "server.db: a row of table %s does not make sense; restore a backup", table);
 }
 
 static bool
@@ -129,7 +152,8 @@ row_device_id(struct db_row *row, int col, struct device_id *ret)
 enum err
 registry_store_statement(struct db *db, struct bytes b, const struct statement *st, struct error *e)
 {
-	return db_run(db, SQL_STATEMENT_PUT, e, "bib", hash_id_bytes(&st->id), (int64_t)st->kind, b);
+	return db_run(
+	    db, SQL_STATEMENT_PUT, e, "bib", hash_id_bytes(&st->id), (int64_t)st->kind, b);
 }
 
 enum err
@@ -151,8 +175,8 @@ registry_store_device_moves(
 enum err
 registry_store_device(struct db *db, const struct registry_device *d, struct error *e)
 {
-	return db_run(db, SQL_DEVICE_PUT, e, "bssssiii", BYTES_OF(d->id), d->name, d->site, d->address,
-	    d->software, d->joined_ms, d->seen_ms, (int64_t)d->ended);
+	return db_run(db, SQL_DEVICE_PUT, e, "bssssiii", BYTES_OF(d->id), d->name, d->site,
+	    d->address, d->software, d->joined_ms, d->seen_ms, (int64_t)d->ended);
 }
 
 enum err
@@ -169,13 +193,13 @@ registry_store_invite(struct db *db, const struct registry_invite *in, struct er
 	}
 	if (grants.full)
 		return fail(e, ERR_LIMIT, "an invite for too many shares");
-	return db_run(db, SQL_INVITE_PUT, e, "bbssiib", id, BYTES(in->secret, INVITE_SECRET_BYTES), in->site,
-	    in->group, (int64_t)in->uses, in->expires_s, buf_bytes(&grants));
+	return db_run(db, SQL_INVITE_PUT, e, "bbssiib", id, BYTES(in->secret, INVITE_SECRET_BYTES),
+	    in->site, in->group, (int64_t)in->uses, in->expires_s, buf_bytes(&grants));
 }
 
 enum err
-registry_store_share(struct db *db, const struct hash_id *id, const char *name, struct bytes statement,
-    int64_t *ret_num, struct error *e)
+registry_store_share(struct db *db, const struct hash_id *id, const char *name,
+    struct bytes statement, int64_t *ret_num, struct error *e)
 {
 	enum err r = db_run(db, SQL_SHARE_ADD, e, "bsb", hash_id_bytes(id), name, statement);
 
@@ -253,15 +277,17 @@ registry_store_share_drop(struct db *db, int64_t num, const struct hash_id *poli
 }
 
 enum err
-registry_store_access(struct db *db, int64_t share, const struct registry_access *a, struct error *e)
+registry_store_access(
+    struct db *db, int64_t share, const struct registry_access *a, struct error *e)
 {
 	struct bytes device = BYTES(a->device.bytes, a->all ? 0 : DEVICE_ID_BYTES);
 	/* An empty blob, not NULL, stands for everybody: a key column cannot be NULL. */
 	if (a->all)
 		device.at = (const uint8_t *)"";
 
-	return a->rights == 0 ? db_run(db, SQL_ACCESS_DEL, e, "ib", share, device)
-			      : db_run(db, SQL_ACCESS_PUT, e, "ibi", share, device, (int64_t)a->rights);
+	return a->rights == 0
+		   ? db_run(db, SQL_ACCESS_DEL, e, "ib", share, device)
+		   : db_run(db, SQL_ACCESS_PUT, e, "ibi", share, device, (int64_t)a->rights);
 }
 
 enum err
@@ -273,23 +299,26 @@ registry_store_access_end(struct db *db, const struct device_id *device, struct 
 static struct bytes
 head_of(const struct registry_snapshot *sn)
 {
-	return hash_id_is_none(&sn->head_statement) ? BYTES(NULL, 0) : hash_id_bytes(&sn->head_statement);
+	return hash_id_is_none(&sn->head_statement) ? BYTES(NULL, 0)
+						    : hash_id_bytes(&sn->head_statement);
 }
 
 enum err
 registry_store_snapshot_set(struct db *db, const struct registry_snapshot *sn, struct error *e)
 {
-	return db_run(db, SQL_SNAPSHOT_SET, e, "biibis", hash_id_bytes(&sn->id), (int64_t)sn->number, (int64_t)sn->state,
-	    head_of(sn), sn->head_ms, sn->why);
+	return db_run(db, SQL_SNAPSHOT_SET, e, "biibis", hash_id_bytes(&sn->id),
+	    (int64_t)sn->number, (int64_t)sn->state, head_of(sn), sn->head_ms, sn->why);
 }
 
 enum err
-registry_store_snapshot(struct db *db, int64_t share, const struct registry_snapshot *sn, struct error *e)
+registry_store_snapshot(
+    struct db *db, int64_t share, const struct registry_snapshot *sn, struct error *e)
 {
 	return db_run(db, SQL_SNAPSHOT_PUT, e, "biiibbiiiiiiibss", hash_id_bytes(&sn->id), share,
-	    (int64_t)sn->number, (int64_t)sn->state, hash_id_bytes(&sn->content), head_of(sn), (int64_t)sn->entries,
-	    (int64_t)sn->bytes, (int64_t)sn->chunks, (int64_t)sn->chunk_bytes, sn->announced_ms, sn->head_ms,
-	    (int64_t)sn->unit_size, BYTES_OF(sn->author), sn->label, sn->why);
+	    (int64_t)sn->number, (int64_t)sn->state, hash_id_bytes(&sn->content), head_of(sn),
+	    (int64_t)sn->entries, (int64_t)sn->bytes, (int64_t)sn->chunks, (int64_t)sn->chunk_bytes,
+	    sn->announced_ms, sn->head_ms, (int64_t)sn->unit_size, BYTES_OF(sn->author), sn->label,
+	    sn->why);
 }
 
 enum err
@@ -307,7 +336,8 @@ registry_store_share_node(struct db *db, int64_t share, const struct hash_id *no
 }
 
 enum err
-registry_store_share_chunk(struct db *db, int64_t share, const struct hash_id *chunk, struct error *e)
+registry_store_share_chunk(
+    struct db *db, int64_t share, const struct hash_id *chunk, struct error *e)
 {
 	return db_run(db, SQL_CHUNK_ADD, e, "ib", share, hash_id_bytes(chunk));
 }
@@ -317,7 +347,8 @@ has_row(struct db *db, const char *sql, const struct hash_id *id, int64_t share)
 {
 	auto_row struct db_row *row = NULL;
 
-	return db_query(db, sql, &row, NULL, "bi", hash_id_bytes(id), share) == OK && db_row_next(row, NULL) == OK;
+	return db_query(db, sql, &row, NULL, "bi", hash_id_bytes(id), share) == OK &&
+	       db_row_next(row, NULL) == OK;
 }
 
 bool
@@ -337,8 +368,9 @@ registry_share_holds_node(struct db *db, const struct hash_id *share, const stru
 {
 	auto_row struct db_row *row = NULL;
 
-	return db_query(db, SQL_NODE_OF, &row, NULL, "bb", hash_id_bytes(node), hash_id_bytes(share)) == OK &&
-	    db_row_next(row, NULL) == OK;
+	return db_query(db, SQL_NODE_OF, &row, NULL, "bb", hash_id_bytes(node),
+		   hash_id_bytes(share)) == OK &&
+	       db_row_next(row, NULL) == OK;
 }
 
 enum err
@@ -347,7 +379,8 @@ registry_share_content(struct db *db, const struct hash_id *share, const struct 
 {
 	auto_row struct db_row *row = NULL;
 	struct hash_id content;
-	enum err err = db_query(db, SQL_CONTENT_OF, &row, e, "bb", hash_id_bytes(snapshot), hash_id_bytes(share));
+	enum err err = db_query(
+	    db, SQL_CONTENT_OF, &row, e, "bb", hash_id_bytes(snapshot), hash_id_bytes(share));
 
 	if (err == OK && (err = db_row_next(row, e)) == ERR_NOTFOUND)
 		return fail(e, ERR_NOTFOUND, "no such snapshot");
@@ -393,7 +426,8 @@ registry_any_has_chunk(struct db *db, const int64_t *shares, size_t n, const str
 /* -- loading -- */
 
 enum err
-registry_store_statement_get(struct db *db, const struct hash_id *id, struct buf *ret, struct error *e)
+registry_store_statement_get(
+    struct db *db, const struct hash_id *id, struct buf *ret, struct error *e)
 {
 	auto_row struct db_row *row = NULL;
 	enum err err = db_query(db, SQL_STATEMENT_GET, &row, e, "b", hash_id_bytes(id));
@@ -405,7 +439,8 @@ registry_store_statement_get(struct db *db, const struct hash_id *id, struct buf
 	return err;
 }
 
-/* ACCEPTED counts those that were news.  What is superseded or void since is no longer in force, and passed over. */
+/* ACCEPTED counts those that were news. What is superseded or void since is no longer in force, and
+ * passed over. */
 static enum err
 load_kind(struct registry *r, const char *sql, size_t *ret_news, struct error *e)
 {
@@ -468,10 +503,11 @@ load_statements(struct registry *r, const struct device_id *own, struct error *e
 		return OK;
 	struct device_id id = device_id_of(key);
 	return device_id_equal(&id, own)
-	    ? OK
-	    : fail(e, ERR_DENIED,
-		  "device.key is not the key of this server's authority: bring the right one back, or replace it with "
-		  "`weft server --recover FILE`, the recovery key");
+		   ? OK
+		   : fail(e, ERR_DENIED,
+			 "device.key is not the key of this server's authority: bring the right "
+			 "one back, or replace it with "
+			 "`weft server --recover FILE`, the recovery key");
 }
 
 static enum err
@@ -481,9 +517,9 @@ load_devices(struct registry *r, struct error *e)
 	enum err err = db_query(r->db, SQL_DEVICES, &row, e, "");
 
 	while (err == OK && (err = db_row_next(row, e)) == OK) {
-		struct registry_device d = {
-			.joined_ms = db_row_int(row, 5), .seen_ms = db_row_int(row, 6), .ended = db_row_int(row, 7) != 0
-		};
+		struct registry_device d = { .joined_ms = db_row_int(row, 5),
+			.seen_ms = db_row_int(row, 6),
+			.ended = db_row_int(row, 7) != 0 };
 		if (!row_device_id(row, 0, &d.id))
 			return bad_row("device", e);
 		snprintf(d.name, sizeof d.name, "%s", db_row_text(row, 1));
@@ -502,11 +538,12 @@ load_invites(struct registry *r, struct error *e)
 	enum err err = db_query(r->db, SQL_INVITES, &row, e, "");
 
 	while (err == OK && (err = db_row_next(row, e)) == OK) {
-		struct registry_invite in = {
-			.uses = (uint64_t)db_row_int(row, 4), .expires_s = db_row_int(row, 5)
-		};
-		struct bytes id = db_row_bytes(row, 0), secret = db_row_bytes(row, 1), grants = db_row_bytes(row, 6);
-		if (id.len != INVITE_ID_BYTES || secret.len != INVITE_SECRET_BYTES || grants.len % 12 != 0)
+		struct registry_invite in = { .uses = (uint64_t)db_row_int(row, 4),
+			.expires_s = db_row_int(row, 5) };
+		struct bytes id = db_row_bytes(row, 0), secret = db_row_bytes(row, 1),
+			     grants = db_row_bytes(row, 6);
+		if (id.len != INVITE_ID_BYTES || secret.len != INVITE_SECRET_BYTES ||
+		    grants.len % 12 != 0)
 			return bad_row("invite", e);
 		memcpy(in.id, id.at, id.len);
 		memcpy(in.secret, secret.at, secret.len);
@@ -560,9 +597,8 @@ load_access(struct registry *r, struct error *e)
 
 	while (err == OK && (err = db_row_next(row, e)) == OK) {
 		struct registry_share *s = registry_share_num(r, db_row_int(row, 0));
-		struct registry_access a = {
-			.rights = (uint32_t)db_row_int(row, 2), .all = db_row_bytes(row, 1).len == 0
-		};
+		struct registry_access a = { .rights = (uint32_t)db_row_int(row, 2),
+			.all = db_row_bytes(row, 1).len == 0 };
 		if (s == NULL || (!a.all && !row_device_id(row, 1, &a.device)))
 			return bad_row("access", e);
 		registry_set_access(s, &a);
@@ -591,8 +627,9 @@ load_snapshots(struct registry *r, struct error *e)
 		};
 		int64_t state = db_row_int(row, 3);
 		bool ok = s != NULL && row_hash(row, 0, &sn.id) && row_hash(row, 4, &sn.content) &&
-		    row_device_id(row, 13, &sn.author) && state >= SNAPSHOT_ANNOUNCED && state <= SNAPSHOT_WITHDRAWN &&
-		    unit_map_is_size((uint64_t)db_row_int(row, 12));
+			  row_device_id(row, 13, &sn.author) && state >= SNAPSHOT_ANNOUNCED &&
+			  state <= SNAPSHOT_WITHDRAWN &&
+			  unit_map_is_size((uint64_t)db_row_int(row, 12));
 		if (ok && !db_row_is_null(row, 5))
 			ok = row_hash(row, 5, &sn.head_statement);
 		if (!ok)
@@ -664,19 +701,21 @@ open_whole(struct registry *r, const char *path, const struct device_id *authori
 }
 
 enum err
-registry_open(const char *path, const struct device_id *authority, struct registry **ret, bool *ret_first,
-    struct error *e)
+registry_open(const char *path, const struct device_id *authority, struct registry **ret,
+    bool *ret_first, struct error *e)
 {
 	struct registry *r = mem_new(struct registry);
 	struct error why;
-	enum err err = db_rescue_is_due(path) ? fail(&why, ERR_CORRUPT, "database server.db is damaged")
-					      : open_whole(r, path, authority, &why);
+	enum err err = db_rescue_is_due(path)
+			   ? fail(&why, ERR_CORRUPT, "database server.db is damaged")
+			   : open_whole(r, path, authority, &why);
 
 	if (err == ERR_CORRUPT) {
 		log_warn("%s; it is made anew", why.text);
 		registry_close(r);
 		r = mem_new(struct registry);
-		err = db_rescue(path, migrations, lengthof(migrations), copies, lengthof(copies), &why);
+		err = db_rescue(
+		    path, migrations, lengthof(migrations), copies, lengthof(copies), &why);
 		if (err == ERR_CORRUPT)
 			error_wrap(&why, err, "server.db is damaged: restore a backup");
 		if (err == OK)

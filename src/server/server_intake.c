@@ -1,12 +1,16 @@
 /*
- * An announced snapshot on its way to become the head: its nodes, then its chunks, from its author; then the HEAD statement.
+ * An announced snapshot on its way to become the head: its nodes, then its chunks, from its author;
+ * then the HEAD statement.
  *
- * One step after the other, each begun by server_intake_next: LOADING the commit, NODES, OPENING the map and the sink, CHUNKS,
- * READY, then SEQUENCING.  Without its author an intake waits where it is and goes on when the author comes back.  It begins anew
- * after a restart, when a collection is due (they exclude each other: what a collection is about to take away must not be counted
- * as here), and when its author may no longer read a share whose bytes it was to use; then it finds what the store already holds.
+ * One step after the other, each begun by server_intake_next: LOADING the commit, NODES, OPENING
+ * the map and the sink, CHUNKS, READY, then SEQUENCING. Without its author an intake waits where it
+ * is and goes on when the author comes back. It begins anew after a restart, when a collection is
+ * due (they exclude each other: what a collection is about to take away must not be counted as
+ * here), and when its author may no longer read a share whose bytes it was to use; then it finds
+ * what the store already holds.
  *
- * A repair is the same walk for a snapshot that is kept already: it fetches what the store lost and ends without a statement.
+ * A repair is the same walk for a snapshot that is kept already: it fetches what the store lost and
+ * ends without a statement.
  */
 #include "server/server_intake.h"
 
@@ -21,7 +25,8 @@ static const char *const state_names[] = {
 #undef X
 };
 #define TO(s) (1u << INTAKE_##s)
-static const unsigned may_enter[] = { /* row: from, bits: to */
+static const unsigned may_enter[] = {
+	/* row: from, bits: to */
 	[INTAKE_WAITING] = TO(LOADING) | TO(CLOSING),
 	[INTAKE_LOADING] = TO(NODES) | TO(WAITING) | TO(CLOSING), /* back: the author went */
 	[INTAKE_NODES] = TO(OPENING) | TO(CLOSING),
@@ -39,7 +44,8 @@ server_intake_enter(struct intake *k, enum intake_state next)
 {
 	if (!expect(may_enter[k->state] & (1u << next)))
 		return;
-	log_debug("intake of share %lld: %s -> %s", (long long)k->share, state_names[k->state], state_names[next]);
+	log_debug("intake of share %lld: %s -> %s", (long long)k->share, state_names[k->state],
+	    state_names[next]);
 	k->state = next;
 }
 
@@ -202,7 +208,8 @@ give_up(struct intake *k, const struct error *e)
 		server_intake_withdraw(k->server, &k->snapshot, e->text);
 		return;
 	}
-	log_error("%s: what the store lost could not be fetched again: %s", sh != NULL ? sh->name : "?", e->text);
+	log_error("%s: what the store lost could not be fetched again: %s",
+	    sh != NULL ? sh->name : "?", e->text);
 	server_intake_end(k);
 }
 
@@ -218,7 +225,8 @@ wait_for_room(struct intake *k)
 	k->retry = timer_new(k->server->loop, on_retry, k);
 	timer_start(k->retry, SERVER_NOSPACE_RETRY_MS);
 	if (sn != NULL && !k->repair) {
-		snprintf(sn->why, sizeof sn->why, "the server's disk is full; it goes on when there is room");
+		snprintf(sn->why, sizeof sn->why,
+		    "the server's disk is full; it goes on when there is room");
 		server_peer_progress(k->server, server_intake_share(k), sn, &k->author);
 		sn->why[0] = 0;
 	}
@@ -312,7 +320,8 @@ collect_readable(struct intake *k)
 }
 
 static void
-begin(struct server *s, int64_t share, const struct hash_id *snapshot, const struct device_id *author, bool repair)
+begin(struct server *s, int64_t share, const struct hash_id *snapshot,
+    const struct device_id *author, bool repair)
 {
 	struct intake *k = mem_new(struct intake);
 
@@ -361,7 +370,8 @@ wake_waiting(struct server *s, const struct device_id *author)
 {
 	for (size_t i = 0; i < s->intakes.len; i++) {
 		struct intake *k = s->intakes.at[i];
-		if (k->state == INTAKE_WAITING && (author == NULL || device_id_equal(&k->author, author)))
+		if (k->state == INTAKE_WAITING &&
+		    (author == NULL || device_id_equal(&k->author, author)))
 			server_intake_next(k);
 	}
 }
@@ -398,7 +408,8 @@ withdraw_lost(struct server *s)
 	map_each (slot, &s->registry->shares) {
 		struct registry_share *sh = slot->ptr;
 		array_each (sn, &sh->snapshots) {
-			if ((*sn)->state == SNAPSHOT_ANNOUNCED && !(rules_rights(s->registry, sh, &(*sn)->author) & RIGHT_WRITE))
+			if ((*sn)->state == SNAPSHOT_ANNOUNCED &&
+			    !(rules_rights(s->registry, sh, &(*sn)->author) & RIGHT_WRITE))
 				array_push(&lost, (*sn)->id);
 		}
 	}
@@ -426,7 +437,8 @@ server_intake_judge(struct server *s)
 	withdraw_lost(s);
 	for (size_t i = 0, n = s->intakes.len; i < n; i++) {
 		struct intake *k = s->intakes.at[i];
-		if (k->state != INTAKE_SEQUENCING && k->state != INTAKE_CLOSING && !still_reads_all(k))
+		if (k->state != INTAKE_SEQUENCING && k->state != INTAKE_CLOSING &&
+		    !still_reads_all(k))
 			begin_anew(k);
 	}
 }
@@ -439,7 +451,8 @@ begin_announced_of(struct server *s, const struct device_id *author)
 	map_each (slot, &s->registry->shares) {
 		struct registry_share *sh = slot->ptr;
 		array_each (sn, &sh->snapshots) {
-			if ((*sn)->state == SNAPSHOT_ANNOUNCED && device_id_equal(&(*sn)->author, author))
+			if ((*sn)->state == SNAPSHOT_ANNOUNCED &&
+			    device_id_equal(&(*sn)->author, author))
 				server_intake(s, sh, *sn);
 		}
 	}

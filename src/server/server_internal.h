@@ -10,7 +10,8 @@
  *   server_query.c    QUERY
  *   server_recover.c  a new key for the authority
  *   server_commit.c   a lost commit, asked again
- *   server_intake.c   an announced snapshot on its way to become the head (server_intake.h has its other files)
+ *   server_intake.c an announced snapshot on its way to become the head (server_intake.h has its
+ *   other files)
  *   server_sink.c     where its chunks go
  *   server_source.c   where chunks and nodes come from when members ask
  *   server_rescue.c   after damage of server.db
@@ -30,11 +31,12 @@
 
 enum {
 	SERVER_TICK_MS = 10 * 1000,
-	SERVER_RENEW_MS = 3600 * 1000,       /* grants of connected members are renewed this often */
-	SERVER_REPORT_MS = 600 * 1000,       /* between two looks at the store because a member reports wrong bytes */
+	SERVER_RENEW_MS = 3600 * 1000, /* grants of connected members are renewed this often */
+	SERVER_REPORT_MS =
+	    600 * 1000, /* between two looks at the store because a member reports wrong bytes */
 	SERVER_GC_MS = 24 * 3600 * 1000,
 	SERVER_GC_RETRY_MS = 3600 * 1000,
-	SERVER_WITHDRAWN_MAX = 64,           /* withdrawn snapshots of a share that are remembered */
+	SERVER_WITHDRAWN_MAX = 64, /* withdrawn snapshots of a share that are remembered */
 	SERVER_INVITE_SECONDS = 24 * 3600,
 	SERVER_NOSPACE_RETRY_MS = 10 * 1000,
 };
@@ -49,10 +51,10 @@ struct server {
 	char name[STATEMENT_NAME_MAX + 1];
 	char *recovery_path;
 	struct registry *registry;
-	struct db *reader;                /* the registry's rows, for the pool */
+	struct db *reader; /* the registry's rows, for the pool */
 	struct chunk_store *store;
 	int maps_dir;
-	struct job_queue *changes;        /* writers of the registry, one after the other */
+	struct job_queue *changes; /* writers of the registry, one after the other */
 	struct server_source *source;
 	struct listener *listener;
 	char (*advertise)[LIMIT_ADDRESS_TEXT + 1];
@@ -61,13 +63,14 @@ struct server {
 	uint64_t renewed_ms, gc_tried_ms; /* monotonic; 0: not yet */
 	struct map links;                 /* link number -> struct link * */
 	uint64_t next_link;
-	size_t max_connections;           /* more are told so, and closed */
-	ARRAY(struct link *) guests;      /* the oldest first */
+	size_t max_connections;      /* more are told so, and closed */
+	ARRAY(struct link *) guests; /* the oldest first */
 	struct log_limit refused_joins, reports;
-	uint64_t reported_ms;             /* monotonic: the last look at the store that a REPORT caused; 0 none */
+	/* Monotonic: the last look at the store that a REPORT caused; 0 none. */
+	uint64_t reported_ms;
 	ARRAY(struct intake *) intakes;
 	bool gc_due, gc_running;
-	unsigned jobs;                    /* in flight; closing waits for them */
+	unsigned jobs; /* in flight; closing waits for them */
 	bool closing;
 	void (*on_closed)(void *ctx);
 	void *on_closed_ctx;
@@ -81,7 +84,7 @@ struct link {
 	struct responder *responder;
 	struct device_id device;
 	bool member;
-	ARRAY(int64_t) shares;            /* shares it holds a grant of, to be renewed */
+	ARRAY(int64_t) shares; /* shares it holds a grant of, to be renewed */
 };
 void server_peer_accept(struct server *s, struct conn *c);
 struct link *server_peer_link(struct server *s, uint64_t number); /* NULL when it has gone */
@@ -90,23 +93,25 @@ struct link *server_peer_of(struct server *s, const struct device_id *device);
 void server_peer_push(struct link *l, struct bytes statement);
 void server_peer_push_all(struct server *s, struct bytes statement);
 void server_peer_drop(struct server *s, const struct device_id *device, const char *why);
-void server_peer_progress(struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn,
-    const struct device_id *to);
+void server_peer_progress(struct server *s, const struct registry_share *sh,
+    const struct registry_snapshot *sn, const struct device_id *to);
 void server_peer_renew(struct server *s);
 /* A GRANT of RIGHTS on SH for DEVICE, signed now, into OUT. */
-enum err server_peer_grant(struct server *s, const struct registry_share *sh, const struct device_id *device,
-    uint32_t rights, struct buf *out, struct error *e) must_check;
+enum err server_peer_grant(struct server *s, const struct registry_share *sh,
+    const struct device_id *device, uint32_t rights, struct buf *out, struct error *e) must_check;
 
-void server_peer_admit(struct link *l);                        /* it is a member from now on */
+void server_peer_admit(struct link *l); /* it is a member from now on */
 void server_peer_answer(struct link *l, const struct message *m);
 void server_peer_answer_error(struct link *l, uint32_t stream, const struct error *e);
-void server_peer_remember(struct link *l, int64_t share);      /* it holds a grant of it: renewed while connected */
+void server_peer_remember(
+    struct link *l, int64_t share); /* it holds a grant of it: renewed while connected */
 /* Requests, one each. */
 void server_join(struct link *l, const struct session_event *ev);
 void server_join_leave(struct link *l, const struct session_event *ev);
-/* Ends the membership of D, as the administrator wants: everybody hears of it, its connections are cut; answers CALL. */
-enum err server_join_end(struct server *s, const struct registry_device *d, struct control_call *call,
-    struct error *e) must_check;
+/* Ends the membership of D, as the administrator wants: everybody hears of it, its connections are
+ * cut; answers CALL. */
+enum err server_join_end(struct server *s, const struct registry_device *d,
+    struct control_call *call, struct error *e) must_check;
 void server_share_create(struct link *l, const struct session_event *ev);
 void server_share_resolve(struct link *l, const struct session_event *ev);
 void server_announce(struct link *l, const struct session_event *ev);
@@ -124,12 +129,15 @@ void server_change(struct server *s, struct change *c);
 /* WORK in the pool, DONE on the loop; the server does not close before DONE. */
 struct server_job {
 	enum err (*work)(struct server_job *j, struct server *s, struct error *e);
-	void (*done)(struct server_job *j, struct server *s, enum err r, const struct error *e); /* frees J */
+	void (*done)(struct server_job *j, struct server *s, enum err r,
+	    const struct error *e); /* frees J */
 	struct server *server;
 };
 void server_job(struct server *s, struct server_job *j);
-/* Appends a signed statement's bytes to OUT and takes it in at once in memory; the caller stores it. */
-enum err server_sign(struct server *s, struct statement *st, struct buf *out, struct error *e) must_check;
+/* Appends a signed statement's bytes to OUT and takes it in at once in memory; the caller stores
+ * it. */
+enum err server_sign(
+    struct server *s, struct statement *st, struct buf *out, struct error *e) must_check;
 int64_t server_now_s(void);
 int64_t server_now_ms(void);
 void server_closed_part(struct server *s); /* something that closing waits for has ended */
@@ -137,22 +145,28 @@ void server_closed_part(struct server *s); /* something that closing waits for h
 /* -- intake -- */
 /* Starts or goes on with taking in SN from its author, if connected. */
 void server_intake(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
-void server_intake_link(struct server *s, struct link *l);      /* a member has come */
+void server_intake_link(struct server *s, struct link *l); /* a member has come */
 void server_intake_link_gone(struct server *s, struct link *l);
 void server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const char *why);
-void server_intake_judge(struct server *s);                     /* rights were taken away: withdraws what they carried */
-bool server_intake_is_final(struct server *s, const struct hash_id *snapshot); /* its HEAD statement is on its way to the disk */
-/* Those under way begin anew, which they may not before the collection that is due has run.  True when none is in its way. */
+void server_intake_judge(
+    struct server *s); /* rights were taken away: withdraws what they carried */
+bool server_intake_is_final(struct server *s,
+    const struct hash_id *snapshot); /* its HEAD statement is on its way to the disk */
+/* Those under way begin anew, which they may not before the collection that is due has run. True
+ * when none is in its way. */
 bool server_intake_stand_back(struct server *s);
 void server_intake_close_all(struct server *s);
-/* Fetches again what of a kept snapshot the store lost, from its author.  False when that is under way already. */
-bool server_intake_repair(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
-void server_intake_resume(struct server *s);                    /* after a collection */
+/* Fetches again what of a kept snapshot the store lost, from its author. False when that is under
+ * way already. */
+bool server_intake_repair(
+    struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
+void server_intake_resume(struct server *s); /* after a collection */
 
-/* Asks AUTHOR for the commit SNAPSHOT, and keeps it.  ON_DONE once, from the loop, unless this fails; ERR_OFFLINE: AUTHOR went. */
+/* Asks AUTHOR for the commit SNAPSHOT, and keeps it. ON_DONE once, from the loop, unless this
+ * fails; ERR_OFFLINE: AUTHOR went. */
 enum err server_commit_fetch(struct server *s, struct link *author, const struct hash_id *share,
-    const struct hash_id *snapshot, void (*on_done)(void *ctx, enum err r, const struct error *e), void *ctx,
-    struct error *e) must_check;
+    const struct hash_id *snapshot, void (*on_done)(void *ctx, enum err r, const struct error *e),
+    void *ctx, struct error *e) must_check;
 
 /* -- sink -- */
 struct server_sink;
@@ -161,22 +175,26 @@ enum err server_sink_open(struct server *s, int64_t share, const int64_t *shares
     struct snapshot_map *map, struct server_sink **ret, struct error *e) must_check;
 void server_sink_free(struct server_sink *k);
 struct sink server_sink_ops(struct server_sink *k);
-uint64_t server_sink_held(struct server_sink *k);               /* bytes */
+uint64_t server_sink_held(struct server_sink *k); /* bytes */
 
 /* -- source -- */
 struct server_source *server_source_new(struct server *s);
 void server_source_free(struct server_source *x);
 const struct source *server_source_ops(struct server_source *x);
-struct node_source server_source_nodes(struct server *s);       /* of the store, unrestricted: for our own walks */
+struct node_source server_source_nodes(
+    struct server *s); /* of the store, unrestricted: for our own walks */
 
-/* After damage: which objects belong to which share, from the manifests.  Blocking: only while starting. */
+/* After damage: which objects belong to which share, from the manifests. Blocking: only while
+ * starting. */
 enum err server_rescue(struct server *s, struct error *e) must_check;
 
 /* -- collection and checking -- */
-void server_gc_want(struct server *s);          /* as soon as it can be */
-void server_gc_try(struct server *s);           /* what it waited for may be over */
-bool server_gc_is_late(const struct server *s); /* the last one was long ago, and none was tried just now */
+void server_gc_want(struct server *s); /* as soon as it can be */
+void server_gc_try(struct server *s);  /* what it waited for may be over */
+bool server_gc_is_late(
+    const struct server *s); /* the last one was long ago, and none was tried just now */
 /* Forgets withdrawn snapshots of SH when they are many. */
 void server_gc_forget(struct server *s, struct registry_share *sh);
-/* Reads every byte of SH's kept snapshots; each damaged file is told to CALL, then repaired where its author is connected. */
+/* Reads every byte of SH's kept snapshots; each damaged file is told to CALL, then repaired where
+ * its author is connected. */
 void server_gc_verify(struct server *s, struct registry_share *sh, struct control_call *call);

@@ -1,5 +1,6 @@
 /*
- * JOIN: an invite, proved over this TLS channel, makes a device a member.  LEAVE: it ends its own membership.
+ * JOIN: an invite, proved over this TLS channel, makes a device a member. LEAVE: it ends its own
+ * membership.
  */
 #include <stdio.h>
 
@@ -18,7 +19,11 @@ struct join_change {
 	struct registry_device device;
 	struct statement statement;
 	struct buf member;
-	ARRAY(struct { int64_t share; struct registry_access access; }) access;
+	ARRAY(struct {
+		int64_t share;
+		struct registry_access access;
+	})
+	access;
 };
 
 static void
@@ -64,7 +69,8 @@ add_statement(void *ctx, struct bytes bytes, const struct statement *st)
 	l->n++;
 }
 
-/* Everything the new member holds: who the authority is, that it is a member, and the shares it was invited to. */
+/* Everything the new member holds: who the authority is, that it is a member, and the shares it was
+ * invited to. */
 static void
 send_joined(struct server *s, struct link *l, uint32_t stream, struct bytes member)
 {
@@ -89,7 +95,8 @@ send_joined(struct server *s, struct link *l, uint32_t stream, struct bytes memb
 		server_peer_remember(l, sh->num);
 		n += 2;
 	}
-	m.joined = (struct msg_joined){ .server_name = bytes_str(s->name), .statements = { buf_bytes(&raw), n } };
+	m.joined = (struct msg_joined){ .server_name = bytes_str(s->name),
+		.statements = { buf_bytes(&raw), n } };
 	server_peer_answer(l, &m);
 }
 
@@ -98,7 +105,8 @@ apply_join(struct change *c, struct server *s, enum err r, const struct error *e
 {
 	struct join_change *j = (struct join_change *)c;
 	struct link *l = server_peer_link(s, j->link);
-	struct registry_invite *in = map_ptr(&s->registry->invites, BYTES(j->invite, INVITE_ID_BYTES));
+	struct registry_invite *in =
+	    map_ptr(&s->registry->invites, BYTES(j->invite, INVITE_ID_BYTES));
 
 	if (r != OK) {
 		if (in != NULL)
@@ -107,7 +115,8 @@ apply_join(struct change *c, struct server *s, enum err r, const struct error *e
 			server_peer_answer_error(l, j->stream, e);
 	} else {
 		if (in != NULL && j->after.uses == 0)
-			registry_drop_invite(s->registry, j->invite); /* of all who use it, stored last */
+			registry_drop_invite(
+			    s->registry, j->invite); /* of all who use it, stored last */
 		registry_add_device(s->registry, &j->device);
 		array_each (a, &j->access) {
 			struct registry_share *sh = registry_share_num(s->registry, a->share);
@@ -127,7 +136,8 @@ static enum err
 check_join(struct link *l, const struct msg_join *m, struct registry_invite **ret, struct error *e)
 {
 	struct server *s = l->server;
-	struct registry_invite *in = map_ptr(&s->registry->invites, BYTES(m->invite, INVITE_ID_BYTES));
+	struct registry_invite *in =
+	    map_ptr(&s->registry->invites, BYTES(m->invite, INVITE_ID_BYTES));
 	uint8_t exporter[32], proof[32];
 	enum err r = rules_invite(in, server_now_s(), e);
 
@@ -138,7 +148,8 @@ check_join(struct link *l, const struct msg_join *m, struct registry_invite **re
 		return r;
 	invite_proof(in->secret, exporter, in->id, &l->device, proof);
 	if (!hash_secret_equal(BYTES_OF(proof), BYTES_OF(m->proof)))
-		return fail(e, ERR_DENIED, "this invite does not fit: copy it again, or ask for a new one");
+		return fail(
+		    e, ERR_DENIED, "this invite does not fit: copy it again, or ask for a new one");
 	*ret = in;
 	return OK;
 }
@@ -157,11 +168,13 @@ add_invited_access(struct server *s, struct join_change *j, const struct registr
 	}
 }
 
-/* A member whose invite is used up: by itself, when the answer did not reach it.  It is told again. */
+/* A member whose invite is used up: by itself, when the answer did not reach it. It is told
+ * again. */
 static bool
 has_joined(struct link *l, const struct msg_join *m)
 {
-	return l->member && map_ptr(&l->server->registry->invites, BYTES(m->invite, INVITE_ID_BYTES)) == NULL;
+	return l->member &&
+	       map_ptr(&l->server->registry->invites, BYTES(m->invite, INVITE_ID_BYTES)) == NULL;
 }
 
 void
@@ -191,11 +204,13 @@ server_join(struct link *l, const struct session_event *ev)
 	j->device = (struct registry_device){
 		.id = l->device, .joined_ms = server_now_ms(), .seen_ms = server_now_ms()
 	};
-	snprintf(j->device.name, sizeof j->device.name, "%.*s", (int)m->name.len, (const char *)m->name.at);
+	snprintf(j->device.name, sizeof j->device.name, "%.*s", (int)m->name.len,
+	    (const char *)m->name.at);
 	if (in->site[0] != 0)
 		snprintf(j->device.site, sizeof j->device.site, "%s", in->site);
 	else
-		snprintf(j->device.site, sizeof j->device.site, "%.*s", (int)m->site.len, (const char *)m->site.at);
+		snprintf(j->device.site, sizeof j->device.site, "%.*s", (int)m->site.len,
+		    (const char *)m->site.at);
 	j->statement = (struct statement){ .kind = STATEMENT_MEMBER, .device = l->device };
 	snprintf(j->statement.name, sizeof j->statement.name, "%s", j->device.name);
 	snprintf(j->statement.site, sizeof j->statement.site, "%s", j->device.site);
@@ -217,9 +232,9 @@ server_join(struct link *l, const struct session_event *ev)
 
 struct leave_change {
 	struct change change;
-	uint64_t link;              /* who asked; 0: the administrator */
+	uint64_t link; /* who asked; 0: the administrator */
 	uint32_t stream;
-	struct control_call *call;  /* the administrator's */
+	struct control_call *call; /* the administrator's */
 	struct registry_device device;
 	struct statement statement;
 	struct buf revoke;
@@ -251,9 +266,12 @@ end_membership(struct server *s, struct leave_change *v, struct link *asker)
 		peer_close(asker->peer, NULL);
 	}
 	server_peer_drop(s, &v->device.id,
-	    v->call != NULL ? "the server's administrator ended this device's membership: join again with a new invite"
+	    v->call != NULL ? "the server's administrator ended this device's membership: join "
+			      "again with a new invite"
 			    : "this device has left");
-	log_info(v->call != NULL ? "membership of device %s ended by the administrator" : "device %s left", v->device.name);
+	log_info(v->call != NULL ? "membership of device %s ended by the administrator"
+				 : "device %s left",
+	    v->device.name);
 }
 
 static void
@@ -273,7 +291,8 @@ apply_leave(struct change *c, struct server *s, enum err r, const struct error *
 }
 
 static enum err
-start_leave(struct server *s, const struct registry_device *d, const struct leave_change *from, struct error *e)
+start_leave(struct server *s, const struct registry_device *d, const struct leave_change *from,
+    struct error *e)
 {
 	struct leave_change *v = mem_dup(from, sizeof *from);
 
@@ -281,9 +300,9 @@ start_leave(struct server *s, const struct registry_device *d, const struct leav
 	v->device = *d;
 	v->device.ended = true;
 	v->revoke = BUF(STATEMENT_MAX);
-	v->statement = (struct statement){
-		.kind = STATEMENT_REVOKE, .device = d->id, .epoch = authority_epoch(s->registry->authority) + 1
-	};
+	v->statement = (struct statement){ .kind = STATEMENT_REVOKE,
+		.device = d->id,
+		.epoch = authority_epoch(s->registry->authority) + 1 };
 	enum err r = server_sign(s, &v->statement, &v->revoke, e);
 	if (r == OK) {
 		server_change(s, &v->change);
@@ -302,13 +321,15 @@ server_join_leave(struct link *l, const struct session_event *ev)
 	struct error e;
 
 	/* NULL: it has left on another connection. */
-	enum err r = d != NULL ? start_leave(l->server, d, &v, &e) : fail(&e, ERR_DENIED, "this device is no member");
+	enum err r = d != NULL ? start_leave(l->server, d, &v, &e)
+			       : fail(&e, ERR_DENIED, "this device is no member");
 	if (r != OK)
 		server_peer_answer_error(l, ev->stream, &e);
 }
 
 enum err
-server_join_end(struct server *s, const struct registry_device *d, struct control_call *call, struct error *e)
+server_join_end(
+    struct server *s, const struct registry_device *d, struct control_call *call, struct error *e)
 {
 	const struct leave_change v = { .call = call };
 

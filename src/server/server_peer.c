@@ -1,6 +1,7 @@
 /*
- * One connected node, from its HELLO to its end.  Greeting: who the key says it is, is it a member?  A guest may only JOIN.
- * A member asks (RESOLVE, QUERY, CREATE_SHARE, ANNOUNCE, GET_*), and is told of statements and progress.
+ * One connected node, from its HELLO to its end. Greeting: who the key says it is, is it a member?
+ * A guest may only JOIN. A member asks (RESOLVE, QUERY, CREATE_SHARE, ANNOUNCE, GET_*), and is told
+ * of statements and progress.
  */
 #include <stdio.h>
 
@@ -107,10 +108,12 @@ server_peer_accept(struct server *s, struct conn *c)
 	map_put(&s->links, link_key(&l->number), NULL)->ptr = l;
 }
 
-/* A member is given what a snapshot names only when it was the head: all that it names was then sent by its author, or readable
- * to him.  What is announced may name any chunk by its hash, also those of other people's shares. */
+/* A member is given what a snapshot names only when it was the head: all that it names was then
+ * sent by its author, or readable to him. What is announced may name any chunk by its hash, also
+ * those of other people's shares. */
 static enum err
-allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot, struct error *e)
+allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
+    struct error *e)
 {
 	struct link *l = ctx;
 	struct registry_share *sh = NULL;
@@ -122,13 +125,16 @@ allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_
 		return r;
 	sn = registry_snapshot(sh, snapshot);
 	if (sn == NULL || sn->state != SNAPSHOT_HEAD)
-		return fail(e, ERR_NOTFOUND, "%s has no such snapshot (it may have been removed)", sh->name);
+		return fail(e, ERR_NOTFOUND, "%s has no such snapshot (it may have been removed)",
+		    sh->name);
 	return OK;
 }
 
-/* A chunk of ours could not be read: look at the snapshot's bytes and have what is lost sent again. */
+/* A chunk of ours could not be read: look at the snapshot's bytes and have what is lost sent
+ * again. */
 static void
-failed(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot, const struct error *why)
+failed(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
+    const struct error *why)
 {
 	struct link *l = ctx;
 	struct registry_share *sh = registry_share(l->server->registry, share);
@@ -138,7 +144,8 @@ failed(void *ctx, struct peer *p, const struct hash_id *share, const struct hash
 	if (sn == NULL || (why->code != ERR_CORRUPT && why->code != ERR_NOTFOUND))
 		return;
 	if (server_intake_repair(l->server, sh, sn))
-		log_error("store: %s; fetching it again from the publisher when it is connected", why->text);
+		log_error("store: %s; fetching it again from the publisher when it is connected",
+		    why->text);
 }
 
 /* -- how many -- */
@@ -150,15 +157,16 @@ leave_guests(struct link *l)
 
 	for (size_t i = 0; i < s->guests.len; i++) {
 		if (s->guests.at[i] == l) {
-			memmove(s->guests.at + i, s->guests.at + i + 1, (s->guests.len - i - 1) * sizeof *s->guests.at);
+			memmove(s->guests.at + i, s->guests.at + i + 1,
+			    (s->guests.len - i - 1) * sizeof *s->guests.at);
 			s->guests.len--;
 			return;
 		}
 	}
 }
 
-/* A guest is one for a moment.  When there are too many, the one that has been for longest makes way: whoever sits here and
- * does not join keeps nobody out. */
+/* A guest is one for a moment. When there are too many, the one that has been for longest makes
+ * way: whoever sits here and does not join keeps nobody out. */
 static void
 enter_guests(struct link *l)
 {
@@ -167,7 +175,8 @@ enter_guests(struct link *l)
 
 	if (s->guests.len == LIMIT_CONNECTIONS_GUEST) {
 		struct link *oldest = s->guests.at[0];
-		(void)fail(&e, ERR_AGAIN, "too many machines are joining at once; try again in a minute");
+		(void)fail(
+		    &e, ERR_AGAIN, "too many machines are joining at once; try again in a minute");
 		leave_guests(oldest);
 		peer_close(oldest->peer, &e);
 	}
@@ -175,7 +184,8 @@ enter_guests(struct link *l)
 	session_admit_guest(peer_session(l->peer));
 }
 
-/* A device needs one connection, and has more for as long as dead ones are not noticed: beyond some, its oldest goes. */
+/* A device needs one connection, and has more for as long as dead ones are not noticed: beyond
+ * some, its oldest goes. */
 static void
 limit_device(struct link *l)
 {
@@ -193,7 +203,8 @@ limit_device(struct link *l)
 	}
 	if (n <= LIMIT_CONNECTIONS_PER_DEVICE)
 		return;
-	(void)fail(&e, ERR_AGAIN, "this device has more than %d connections", LIMIT_CONNECTIONS_PER_DEVICE);
+	(void)fail(&e, ERR_AGAIN, "this device has more than %d connections",
+	    LIMIT_CONNECTIONS_PER_DEVICE);
 	oldest->member = false;
 	peer_close(oldest->peer, &e);
 }
@@ -207,9 +218,13 @@ check_room(const struct link *l, struct error *e)
 	if (s->closing)
 		return fail(e, ERR_AGAIN, "this server is stopping");
 	if (listener_connections(s->listener) > s->max_connections)
-		return fail(e, ERR_AGAIN, "this server has %zu connections, all that it can: try again later", s->max_connections);
+		return fail(e, ERR_AGAIN,
+		    "this server has %zu connections, all that it can: try again later",
+		    s->max_connections);
 	if (conn_siblings(peer_conn(l->peer)) > LIMIT_CONNECTIONS_PER_ADDRESS)
-		return fail(e, ERR_AGAIN, "this server has %d connections from your address, all that it takes: try again later",
+		return fail(e, ERR_AGAIN,
+		    "this server has %d connections from your address, all that it takes: try "
+		    "again later",
 		    LIMIT_CONNECTIONS_PER_ADDRESS);
 	return OK;
 }
@@ -246,7 +261,8 @@ struct send_revokes {
 static void
 send_batch(struct send_revokes *x)
 {
-	struct message m = { .type = FRAME_STATEMENTS, .statements.statements = { buf_bytes(&x->raw), x->n } };
+	struct message m = { .type = FRAME_STATEMENTS,
+		.statements.statements = { buf_bytes(&x->raw), x->n } };
 
 	if (x->n > 0 && session_send(peer_session(x->link->peer), &m, NULL) != OK)
 		log_warn("could not send statements to a node");
@@ -293,13 +309,16 @@ on_hello(struct link *l, const struct msg_hello *h)
 	struct error e;
 
 	l->device = *peer_device(l->peer);
-	if (check_room(l, &e) != OK || rules_clock(server_now_ms(), (int64_t)h->wall_ms, &e) != OK) {
+	if (check_room(l, &e) != OK ||
+	    rules_clock(server_now_ms(), (int64_t)h->wall_ms, &e) != OK) {
 		peer_close(l->peer, &e);
 		return;
 	}
 	struct registry_device *d = registry_device(s->registry, &l->device);
 	if (d == NULL && h->member.len > 0) {
-		(void)fail(&e, ERR_DENIED, "this device is no longer a member of %s: join again with a new invite", s->name);
+		(void)fail(&e, ERR_DENIED,
+		    "this device is no longer a member of %s: join again with a new invite",
+		    s->name);
 		peer_close(l->peer, &e);
 		return;
 	}
@@ -358,8 +377,8 @@ server_peer_drop(struct server *s, const struct device_id *device, const char *w
 }
 
 void
-server_peer_progress(struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn,
-    const struct device_id *to)
+server_peer_progress(struct server *s, const struct registry_share *sh,
+    const struct registry_snapshot *sn, const struct device_id *to)
 {
 	struct message m = { .type = FRAME_PROGRESS };
 
@@ -385,8 +404,8 @@ server_peer_progress(struct server *s, const struct registry_share *sh, const st
 /* -- grants -- */
 
 enum err
-server_peer_grant(struct server *s, const struct registry_share *sh, const struct device_id *device, uint32_t rights,
-    struct buf *out, struct error *e)
+server_peer_grant(struct server *s, const struct registry_share *sh, const struct device_id *device,
+    uint32_t rights, struct buf *out, struct error *e)
 {
 	struct statement st = {
 		.kind = STATEMENT_GRANT,
@@ -416,9 +435,12 @@ server_peer_renew(struct server *s)
 		struct link *l = slot->ptr;
 		for (size_t i = 0; l->member && i < l->shares.len; i++) {
 			auto_buf struct buf grant = BUF(STATEMENT_MAX);
-			struct registry_share *sh = registry_share_num(s->registry, l->shares.at[i]);
-			uint32_t rights = sh != NULL ? rules_rights(s->registry, sh, &l->device) : 0;
-			if (rights != 0 && server_peer_grant(s, sh, &l->device, rights, &grant, NULL) == OK)
+			struct registry_share *sh =
+			    registry_share_num(s->registry, l->shares.at[i]);
+			uint32_t rights =
+			    sh != NULL ? rules_rights(s->registry, sh, &l->device) : 0;
+			if (rights != 0 &&
+			    server_peer_grant(s, sh, &l->device, rights, &grant, NULL) == OK)
 				server_peer_push(l, buf_bytes(&grant));
 		}
 	}
@@ -458,7 +480,8 @@ on_report(struct link *l, const struct msg_report *m)
 	sn = registry_snapshot(sh, &m->snapshot);
 	if (sn == NULL)
 		return;
-	log_limit_warn(&l->server->reports, now, "%s: a member reports wrong bytes in unit %u of snapshot %llu", sh->name, m->unit,
+	log_limit_warn(&l->server->reports, now,
+	    "%s: a member reports wrong bytes in unit %u of snapshot %llu", sh->name, m->unit,
 	    (unsigned long long)sn->number);
 	/* Whoever reports without end makes us look once in a while. */
 	if (now - l->server->reported_ms < SERVER_REPORT_MS && l->server->reported_ms != 0)

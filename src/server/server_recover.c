@@ -1,10 +1,11 @@
 /*
- * A new key for the authority.  The recovery key, which was offline until now, names it (SUCCESSOR); all that the old key said is
- * void from then on but the shares' first statements, so the new key signs members and heads again.  Grants are made anew when
- * they are asked for, revocations need no successor: who is no member is not signed again.
+ * A new key for the authority. The recovery key, which was offline until now, names it (SUCCESSOR);
+ * all that the old key said is void from then on but the shares' first statements, so the new key
+ * signs members and heads again. Grants are made anew when they are asked for, revocations need no
+ * successor: who is no member is not signed again.
  *
- * The new key is on the disk, under another name, before the database speaks of it, and takes its place after that; so a
- * crash in between is made good by doing it again.
+ * The new key is on the disk, under another name, before the database speaks of it, and takes its
+ * place after that; so a crash in between is made good by doing it again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ static const char NEXT_FILE[] = "device.key.next";
 struct recovery {
 	struct registry *registry;
 	struct device_key *recovery, *next;
-	struct device_id old;       /* whose place NEXT takes */
+	struct device_id old; /* whose place NEXT takes */
 	size_t members, heads;
 };
 
@@ -71,7 +72,8 @@ next_key(int home, struct device_key **ret, struct error *e)
 	if (r == OK)
 		r = device_key_to_pem(*ret, &pem, e);
 	if (r == OK)
-		r = fs_write_file(home, (struct relpath){ NEXT_FILE, strlen(NEXT_FILE) }, buf_bytes(&pem), 0600, e);
+		r = fs_write_file(home, (struct relpath){ NEXT_FILE, strlen(NEXT_FILE) },
+		    buf_bytes(&pem), 0600, e);
 	if (pem.at != NULL)
 		mem_wipe(pem.at, pem.room);
 	return r;
@@ -115,9 +117,13 @@ sign_successor(struct recovery *w, struct error *e)
 
 	authority_each(a, STATEMENT_SUCCESSOR, count, &n);
 	if (n >= LIMIT_SUCCESSORS)
-		return fail(e, ERR_LIMIT, "this authority has had %zu keys, more than a greeting can tell: begin with another home", n);
+		return fail(e, ERR_LIMIT,
+		    "this authority has had %zu keys, more than a greeting can tell: begin with "
+		    "another home",
+		    n);
 	enum err r = sign(w, &st, w->recovery, e);
-	return r == ERR_DENIED ? fail(e, ERR_DENIED, "this is not the recovery key of this server") : r;
+	return r == ERR_DENIED ? fail(e, ERR_DENIED, "this is not the recovery key of this server")
+			       : r;
 }
 
 /* The server's own device is another one now: it is the heir of the old one. */
@@ -126,7 +132,8 @@ replace_own_device(struct recovery *w, struct error *e)
 {
 	struct registry *r = w->registry;
 	const struct registry_device *old = registry_device(r, &w->old);
-	struct registry_device own = { .joined_ms = server_now_ms() }, gone = { .id = w->old, .ended = true };
+	struct registry_device own = { .joined_ms = server_now_ms() },
+			       gone = { .id = w->old, .ended = true };
 
 	if (old != NULL)
 		own = gone = *old;
@@ -185,14 +192,17 @@ old_head(struct recovery *w, struct registry_snapshot *sn, struct head *ret, str
 	if (r == OK)
 		r = statement_decode(buf_bytes(&b), &st, e);
 	if (r != OK)
-		return error_wrap(e, ERR_CORRUPT, "server.db: the head statement of snapshot %llu", (unsigned long long)sn->number);
+		return error_wrap(e, ERR_CORRUPT, "server.db: the head statement of snapshot %llu",
+		    (unsigned long long)sn->number);
 	*ret = (struct head){ sn, sn->head_statement, st.previous };
 	return OK;
 }
 
-/* In the order of their numbers, each naming the new statement of the one before it where that is kept too. */
+/* In the order of their numbers, each naming the new statement of the one before it where that is
+ * kept too. */
 static enum err
-sign_heads(struct recovery *w, const struct registry_share *sh, struct head *heads, size_t n, struct error *e)
+sign_heads(struct recovery *w, const struct registry_share *sh, struct head *heads, size_t n,
+    struct error *e)
 {
 	enum err r = OK;
 
@@ -286,7 +296,8 @@ change_authority(struct recovery *w, struct error *e)
 static enum err
 no_server(const char *home, struct error *e)
 {
-	return fail(e, ERR_NOTFOUND, "%s is no server's home: there is no authority to recover", home);
+	return fail(
+	    e, ERR_NOTFOUND, "%s is no server's home: there is no authority to recover", home);
 }
 
 static enum err
@@ -328,7 +339,8 @@ server_recover(const char *home, const char *file, struct error *e)
 	if (r == OK)
 		r = fs_sync(dir, e);
 	if (r == OK)
-		log_info("the authority has a new key: %zu members and %zu heads are signed again", w.members, w.heads);
+		log_info("the authority has a new key: %zu members and %zu heads are signed again",
+		    w.members, w.heads);
 	registry_close(w.registry);
 	device_key_free(w.recovery);
 	device_key_free(w.next);

@@ -33,13 +33,17 @@ struct fixture {
 };
 
 static enum err
-publish(struct world *w, struct registry_share *sh, uint64_t first, struct registry_snapshot **ret, struct error *e)
+publish(struct world *w, struct registry_share *sh, uint64_t first, struct registry_snapshot **ret,
+    struct error *e)
 {
 	auto_buf struct buf b = BUF(STATEMENT_MAX);
 	enum err r = world_snapshot(w, sh, w->anna, first, 2, WORLD_CHUNK, false, ret, e);
 	if (r != OK)
 		return r;
-	struct statement st = { .kind = STATEMENT_HEAD, .share = sh->id, .number = (*ret)->number, .commit = (*ret)->id };
+	struct statement st = { .kind = STATEMENT_HEAD,
+		.share = sh->id,
+		.number = (*ret)->number,
+		.commit = (*ret)->id };
 
 	if (st.number > 1)
 		st.previous = sh->snapshots.at[sh->snapshots.len - 2]->head_statement;
@@ -126,7 +130,8 @@ assert_member_goes_on(struct fixture *f)
 
 	assert_true(device_id_equal(&now, device_key_id(f->w.home.key)));
 	assert_ok(authority_check_member(a, device_key_id(f->w.anna), server_now_s(), &unit_error));
-	assert_ok(authority_check_member(a, device_key_id(f->w.home.key), server_now_s(), &unit_error));
+	assert_ok(
+	    authority_check_member(a, device_key_id(f->w.home.key), server_now_s(), &unit_error));
 	assert_true(authority_share(a, &f->photos->id).len > 0);
 	assert_true(authority_head(a, &f->photos->id, &head));
 	assert_int_equal(head.number, 3);
@@ -144,7 +149,8 @@ a_member_that_knows_the_old_key_follows_and_has_all_it_had(void **state)
 	meet(&f->anna, &f->w);
 	assert_member_goes_on(f);
 	/* The old key's word is void from now on. */
-	assert_err(ERR_DENIED, authority_check_member(f->anna.authority, &old, server_now_s(), &unit_error));
+	assert_err(ERR_DENIED,
+	    authority_check_member(f->anna.authority, &old, server_now_s(), &unit_error));
 }
 
 static void
@@ -161,14 +167,17 @@ what_the_server_knows_stays(void **state)
 		struct registry_snapshot *sn = f->photos->snapshots.at[i];
 		assert_true(hash_id_equal(&sn->id, &f->commits[i]));
 		buf_reset(&b);
-		assert_ok(registry_store_statement_get(r->db, &sn->head_statement, &b, &unit_error));
+		assert_ok(
+		    registry_store_statement_get(r->db, &sn->head_statement, &b, &unit_error));
 		assert_ok(statement_decode(buf_bytes(&b), &st, &unit_error));
 		assert_true(device_id_equal(&st.authority, device_key_id(f->w.home.key)));
 		assert_int_equal(st.number, i + 1);
 		if (i > 0)
-			assert_true(hash_id_equal(&st.previous, &f->photos->snapshots.at[i - 1]->head_statement));
+			assert_true(hash_id_equal(
+			    &st.previous, &f->photos->snapshots.at[i - 1]->head_statement));
 	}
-	assert_int_equal(rules_rights(r, f->photos, device_key_id(f->w.anna)), RIGHT_READ | RIGHT_WRITE);
+	assert_int_equal(
+	    rules_rights(r, f->photos, device_key_id(f->w.anna)), RIGHT_READ | RIGHT_WRITE);
 	assert_int_equal(rules_rights(r, f->photos, device_key_id(f->w.bert)), 0);
 }
 
@@ -180,11 +189,13 @@ the_servers_own_device_inherits_what_it_had(void **state)
 	struct registry_snapshot *sn;
 
 	assert_ok(world_share(&f->w, "own", f->w.home.key, &own, &unit_error));
-	assert_ok(world_snapshot(&f->w, own, f->w.home.key, 50, 1, WORLD_CHUNK, true, &sn, &unit_error));
+	assert_ok(
+	    world_snapshot(&f->w, own, f->w.home.key, 50, 1, WORLD_CHUNK, true, &sn, &unit_error));
 	recover(f);
 	struct registry *r = f->w.server.registry;
 	own = registry_share_named(r, BYTES_LIT("own"));
-	assert_int_equal(rules_rights(r, own, device_key_id(f->w.home.key)), RIGHT_READ | RIGHT_WRITE);
+	assert_int_equal(
+	    rules_rights(r, own, device_key_id(f->w.home.key)), RIGHT_READ | RIGHT_WRITE);
 	assert_int_equal(rules_rights(r, own, &f->anna.first), 0);
 	assert_true(device_id_equal(&own->snapshots.at[0]->author, device_key_id(f->w.home.key)));
 	assert_string_equal(registry_device(r, device_key_id(f->w.home.key))->name, "spine");
@@ -206,14 +217,15 @@ static void
 a_device_whose_membership_has_ended_is_not_signed_again(void **state)
 {
 	struct fixture *f = *state;
-	struct registry_device bert = *registry_device(f->w.server.registry, device_key_id(f->w.bert));
+	struct registry_device bert =
+	    *registry_device(f->w.server.registry, device_key_id(f->w.bert));
 
 	bert.ended = true;
 	assert_ok(registry_store_device(f->w.server.registry->db, &bert, &unit_error));
 	recover(f);
 	meet(&f->anna, &f->w);
-	assert_err(ERR_DENIED,
-	    authority_check_member(f->anna.authority, device_key_id(f->w.bert), server_now_s(), &unit_error));
+	assert_err(ERR_DENIED, authority_check_member(f->anna.authority, device_key_id(f->w.bert),
+				   server_now_s(), &unit_error));
 }
 
 static void
@@ -281,7 +293,8 @@ recover_in(int dir)
 	snprintf(home, sizeof home, "/proc/self/fd/%d", dir);
 	snprintf(recovery, sizeof recovery, "%s/recovery.key", home);
 	if (faccessat(dir, "populated", F_OK, 0) != 0) {
-		static const char *const made[] = { "server.db", "server.db-wal", "server.db-shm", "store" };
+		static const char *const made[] = { "server.db", "server.db-wal", "server.db-shm",
+			"store" };
 		for (size_t i = 0; r == OK && i < lengthof(made); i++)
 			r = fs_remove_tree(dir, (struct relpath){ made[i], strlen(made[i]) }, &e);
 		if (r != OK)
@@ -295,7 +308,8 @@ recover_in(int dir)
 	if (r != OK)
 		return r;
 	r = world_open(&w, dir, &e);
-	if (r == OK && authority_member(w.server.registry->authority, device_key_id(w.home.key)).len == 0)
+	if (r == OK &&
+	    authority_member(w.server.registry->authority, device_key_id(w.home.key)).len == 0)
 		r = fail(&e, ERR_BUG, "no member of itself");
 	world_close(&w);
 	return r;
@@ -308,7 +322,8 @@ a_failure_anywhere_is_made_good_by_doing_it_again(void **state)
 #ifdef WEFT_FAULTS
 	struct loop *first = NULL;
 
-	/* libuv keeps what it needs for signals open for good: opened here, no scenario leaves it behind. */
+	/* libuv keeps what it needs for signals open for good: opened here, no scenario leaves it
+	 * behind. */
 	assert_ok(loop_new(0, &first, &unit_error));
 	loop_free(first);
 	check_each_fault(recover_in, "src/db/", 3);
@@ -321,17 +336,24 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_failure_anywhere_is_made_good_by_doing_it_again), /* first: faults are looked up once */
+		cmocka_unit_test(
+		    /* first: faults are looked up once */
+		    a_failure_anywhere_is_made_good_by_doing_it_again),
 		cmocka_unit_test_setup_teardown(
 		    a_member_that_knows_the_old_key_follows_and_has_all_it_had, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_the_server_knows_stays, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_servers_own_device_inherits_what_it_had, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_stolen_key_can_be_replaced_again_and_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_device_whose_membership_has_ended_is_not_signed_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    the_servers_own_device_inherits_what_it_had, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_stolen_key_can_be_replaced_again_and_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_device_whose_membership_has_ended_is_not_signed_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_lost_key_is_no_hindrance, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
-		    only_the_recovery_key_recovers_and_nothing_changes_without_it, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_home_with_another_key_says_what_to_do, set_up, tear_down),
+		    only_the_recovery_key_recovers_and_nothing_changes_without_it, set_up,
+		    tear_down),
+		cmocka_unit_test_setup_teardown(
+		    a_home_with_another_key_says_what_to_do, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* test_server_world: a server's registry and store without its network, and snapshots in them, for the tests beside it. */
+/* test_server_world: a server's registry and store without its network, and snapshots in them, for
+ * the tests beside it. */
 #pragma once
 
 #include "tests/unit.h"
@@ -63,7 +64,9 @@ world_found(struct world *w, struct error *e)
 	struct server *s = &w->server;
 	auto_buf struct buf b = BUF(STATEMENT_MAX);
 	auto_(device_key_free_p) struct device_key *recovery = NULL;
-	struct statement st = { .kind = STATEMENT_AUTHORITY, .key = *device_key_public(w->home.key), .epoch = 1 };
+	struct statement st = {
+		.kind = STATEMENT_AUTHORITY, .key = *device_key_public(w->home.key), .epoch = 1
+	};
 
 	enum err r = world_key(w, "recovery.key", &recovery, e);
 	if (r == OK)
@@ -90,7 +93,8 @@ world_open(struct world *w, int dir, struct error *e)
 	world_step(r, world_key(w, "bert.key", &w->bert, e));
 	world_step(r, registry_open(db, device_key_id(w->home.key), &s->registry, &first, e));
 	world_step(r, db_open_reader(s->registry->db, &s->reader, e));
-	world_step(r, chunk_store_open(store, &(struct chunk_store_opts){ .pack_bytes = 256 * 1024 }, &s->store, e));
+	world_step(r, chunk_store_open(store,
+			  &(struct chunk_store_opts){ .pack_bytes = 256 * 1024 }, &s->store, e));
 	world_step(r, fs_mkdirs(dir, REL("maps"), 0700, e));
 	world_step(r, fs_open_dir(dir, REL("maps"), &s->maps_dir, e));
 	if (r == OK && first)
@@ -115,12 +119,14 @@ world_device(struct world *w, const struct device_key *key, const char *name, st
 
 /* A share that KEY may write, as CREATE_SHARE makes it. */
 static inline enum err
-world_share(struct world *w, const char *name, const struct device_key *key, struct registry_share **ret, struct error *e)
+world_share(struct world *w, const char *name, const struct device_key *key,
+    struct registry_share **ret, struct error *e)
 {
 	struct registry *reg = w->server.registry;
 	auto_buf struct buf b = BUF(STATEMENT_MAX);
 	struct statement st = { .kind = STATEMENT_SHARE, .policy = POLICY_CENTRAL };
-	struct registry_access a = { .device = *device_key_id(key), .rights = RIGHT_READ | RIGHT_WRITE };
+	struct registry_access a = { .device = *device_key_id(key),
+		.rights = RIGHT_READ | RIGHT_WRITE };
 	int64_t num = 0;
 
 	snprintf(st.name, sizeof st.name, "%s", name);
@@ -184,7 +190,8 @@ struct world_nodes {
 };
 
 static inline enum err
-world_put_node(void *ctx, enum hash_kind kind, struct bytes node, struct hash_id *ret, struct error *e)
+world_put_node(
+    void *ctx, enum hash_kind kind, struct bytes node, struct hash_id *ret, struct error *e)
 {
 	struct world_nodes *n = ctx;
 	enum err r = chunk_store_put_node(n->w->server.store, HASH_DEFAULT, kind, node, ret, e);
@@ -195,17 +202,21 @@ world_put_node(void *ctx, enum hash_kind kind, struct bytes node, struct hash_id
 
 /* The tree of N files, one chunk of LEN bytes each, numbers FIRST on. */
 static inline enum err
-world_tree(struct world_nodes *nodes, uint64_t first, size_t n, uint32_t len, struct hash_id *ret, struct error *e)
+world_tree(struct world_nodes *nodes, uint64_t first, size_t n, uint32_t len, struct hash_id *ret,
+    struct error *e)
 {
 	const struct node_sink sink = { .put = world_put_node, .ctx = nodes };
-	auto_(prolly_builder_free_p) struct prolly_builder *b = prolly_builder_new(HASH_TREE, HASH_DEFAULT, sink);
+	auto_(prolly_builder_free_p) struct prolly_builder *b =
+	    prolly_builder_new(HASH_TREE, HASH_DEFAULT, sink);
 	enum err r = OK;
 
 	for (size_t i = 0; r == OK && i < n; i++) {
 		auto_buf struct buf value = BUF(4096);
 		char name[16];
 		struct tree_item item = { .id = world_chunk_id(first + i, len), .len = len };
-		struct tree_entry en = { .type = TREE_FILE, .mode = 0644, .size = len, .items = &item, .n_items = 1 };
+		struct tree_entry en = {
+			.type = TREE_FILE, .mode = 0644, .size = len, .items = &item, .n_items = 1
+		};
 		snprintf(name, sizeof name, "f%06zu", i);
 		en.name = bytes_str(name);
 		world_step(r, tree_entry_encode(&en, &value, e));
@@ -216,11 +227,12 @@ world_tree(struct world_nodes *nodes, uint64_t first, size_t n, uint32_t len, st
 }
 
 static inline enum err
-world_commit(struct world_nodes *nodes, const struct registry_share *sh, const struct device_key *author, struct commit *c,
-    struct error *e)
+world_commit(struct world_nodes *nodes, const struct registry_share *sh,
+    const struct device_key *author, struct commit *c, struct error *e)
 {
 	const struct node_sink sink = { .put = world_put_node, .ctx = nodes };
-	auto_(prolly_builder_free_p) struct prolly_builder *causal = prolly_builder_new(HASH_CAUSAL, HASH_DEFAULT, sink);
+	auto_(prolly_builder_free_p) struct prolly_builder *causal =
+	    prolly_builder_new(HASH_CAUSAL, HASH_DEFAULT, sink);
 	auto_buf struct buf b = BUF(COMMIT_MAX);
 
 	c->share = sh->id;
@@ -236,11 +248,12 @@ world_commit(struct world_nodes *nodes, const struct registry_share *sh, const s
 	return r;
 }
 
-/* A snapshot of SH: N files of LEN bytes, chunks FIRST on; kept as the head with all its chunks, or, ANNOUNCED, with none of
- * them recorded. */
+/* A snapshot of SH: N files of LEN bytes, chunks FIRST on; kept as the head with all its chunks,
+ * or, ANNOUNCED, with none of them recorded. */
 static inline enum err
-world_snapshot(struct world *w, struct registry_share *sh, const struct device_key *author, uint64_t first, size_t n,
-    uint32_t len, bool announced, struct registry_snapshot **ret, struct error *e)
+world_snapshot(struct world *w, struct registry_share *sh, const struct device_key *author,
+    uint64_t first, size_t n, uint32_t len, bool announced, struct registry_snapshot **ret,
+    struct error *e)
 {
 	struct registry *reg = w->server.registry;
 	struct world_nodes nodes = { w, sh->num };
