@@ -46,8 +46,8 @@ clear_one(struct dest *d, const struct dest_gone *g, struct error *e)
 	return r;
 }
 
-/* The directories above PATH may be closed to us; those that stay are dressed again, those that do not
- * are given their mode back when they are left (clear_dir). */
+/* The directories above PATH may be closed to us; those that stay are dressed again, those that do
+ * not are given their mode back when they are left (clear_dir). */
 static bool
 open_up(struct dest *d, const struct dest_gone *g)
 {

@@ -1,13 +1,13 @@
 /*
- * Entries into place, one after the other in manifest order.  A new directory goes as one, with all that
- * is in it; only where somebody made it meanwhile, or where a mount lies between, does what is in it go by
- * itself.
+ * Entries into place, one after the other in manifest order.  A new directory goes as one, with all
+ * that is in it; only where somebody made it meanwhile, or where a mount lies between, does what is
+ * in it go by itself.
  *
- * Nothing is renamed over what is not the file that the plan saw: what the user did meanwhile stays, and
- * is named.  The old file and the new one exchange their names, and the old one goes when another look
- * says that it is still what it was; else they change back.  So nothing that comes between the look and
- * the rename is lost (but where the filesystem cannot exchange).  Where nothing stood, the kernel looks
- * and renames in one step.
+ * Nothing is renamed over what is not the file that the plan saw: what the user did meanwhile
+ * stays, and is named.  The old file and the new one exchange their names, and the old one goes
+ * when another look says that it is still what it was; else they change back.  So nothing that
+ * comes between the look and the rename is lost (but where the filesystem cannot exchange).  Where
+ * nothing stood, the kernel looks and renames in one step.
  *
  * After a crash the same is done again: what is in place already is known by its inode.
  */
@@ -86,7 +86,8 @@ make_room(struct dest *d, const struct spot *s, enum room *ret, struct error *e)
 
 /* -- files and symlinks -- */
 
-/* After the rename its ctime is another one; should the user have been quicker, it is the user's. */
+/* After the rename its ctime is another one; should the user have been quicker, it is the user's.
+ */
 static void
 see_placed(const struct spot *s)
 {
@@ -142,8 +143,8 @@ move_across(struct dest *d, const struct spot *s, enum room room, struct error *
 	return OK;
 }
 
-/* After an exchange: what stood there is in the stage now, and goes; or, should it have changed since the
- * plan saw it, goes back: ERR_EXISTS. */
+/* After an exchange: what stood there is in the stage now, and goes; or, should it have changed
+ * since the plan saw it, goes back: ERR_EXISTS. */
 static enum err
 settle(struct dest *d, const struct spot *s, struct error *e)
 {

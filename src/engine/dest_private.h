@@ -34,8 +34,8 @@ enum {
 	DEST_OPEN_FILES = 16,  /* staged files kept open */
 	DEST_TRASH_DAYS = 30,
 	DEST_TRIM = 8192, /* entries between two trims of the plan's memory */
-	DEST_PATH_MAX =
-	    RELPATH_MAX + 16, /* of a staged file: a number stands in for its first name */
+	/* of a staged file: a number stands in for its first name */
+	DEST_PATH_MAX = RELPATH_MAX + 16,
 };
 #define DEST_META  ".weft" /* ours in a destination; never published */
 #define DEST_TRASH ".weft/trash"
@@ -229,8 +229,8 @@ dest_fail(struct error *e, const struct error *why)
 		*e = *why;
 	return why->code;
 }
-/* Gives memory back after entry I of a long walk: every one calls it, or what is resident grows with the
- * share. */
+/* Gives memory back after entry I of a long walk: every one calls it, or what is resident grows
+ * with the share. */
 void dest_trim(struct dest *d, uint64_t i);
 void dest_store_trim(struct dest_arrays *a);
 /* Tells why PATH is not as the snapshot wants it; DETAIL may be NULL. */
@@ -264,8 +264,8 @@ struct dest_merge *dest_merge_new(struct node_source nodes, const struct hash_id
     const struct hash_id *new, const char *only);
 void dest_merge_free(struct dest_merge *m);
 DEFINE_FREE_P(dest_merge)
-enum err dest_merge_next(struct dest_merge *m, struct dest_pair *ret,
-    struct error *e) must_check; /* ERR_NOTFOUND: end */
+/* ERR_NOTFOUND: end */
+enum err dest_merge_next(struct dest_merge *m, struct dest_pair *ret, struct error *e) must_check;
 
 /* -- planning -- */
 struct dest_level { /* a directory on the way down */
@@ -293,12 +293,12 @@ dest_level_top(struct dest_planner *p)
 {
 	return &p->levels.at[p->levels.len - 1];
 }
-/* Goes into directory PATH: L says what is known of it; opens it when IS_THERE.  ERR_DENIED: it does
- * not let us in (and is a level that blocks). */
+/* Goes into directory PATH: L says what is known of it; opens it when IS_THERE.  ERR_DENIED: it
+ * does not let us in (and is a level that blocks). */
 enum err dest_level_push(struct dest_planner *p, struct relpath path, struct dest_level l,
     bool is_there, struct error *e) must_check;
-/* A directory of ours may be closed to ourselves: opens it up for as long as we are in it.  False: that
- * changed nothing. */
+/* A directory of ours may be closed to ourselves: opens it up for as long as we are in it.  False:
+ * that changed nothing. */
 bool dest_level_open_up(struct dest_level *l);
 /* Leaves those that PATH is not beneath. */
 void dest_level_leave(struct dest_planner *p, struct relpath path);
@@ -327,8 +327,8 @@ uint64_t dest_content_print(const struct tree_entry *en);
 struct relpath dest_stage_path(const struct dest *d, uint32_t i, struct buf *to);
 /* The directories above PATH in the stage. */
 enum err dest_stage_parents(struct dest *d, struct relpath path, struct error *e) must_check;
-/* Makes the staged name of I by CALL: over what is there, with its directories, under a plain number
- * where the filesystem does not take the name. */
+/* Makes the staged name of I by CALL: over what is there, with its directories, under a plain
+ * number where the filesystem does not take the name. */
 enum err dest_stage_make(struct dest *d, uint32_t i,
     enum err (*make)(struct dest *d, const struct dest_file *f, struct relpath path, int *ret_fd,
 	struct error *e),
@@ -372,12 +372,13 @@ struct dest_cursor { /* the directory of the last entry, kept open: entries come
 	int fd;        /* -1: none */
 	bool may_make; /* what the user has removed meanwhile */
 };
-/* The descriptor of directory DIR, borrowed until the next call.  Opened up when it does not let us in. */
+/* The descriptor of directory DIR, borrowed until the next call.  Opened up when it does not let us
+ * in. */
 enum err dest_cursor_at(
     struct dest_cursor *c, uint32_t dir, int *ret_fd, struct error *e) must_check;
 void dest_cursor_close(struct dest_cursor *c);
-/* Directories of ours may be closed to ourselves: opens up DIR and those above, which will be dressed
- * again.  False: that changed nothing. */
+/* Directories of ours may be closed to ourselves: opens up DIR and those above, which will be
+ * dressed again.  False: that changed nothing. */
 bool dest_cursor_open_up(struct dest *d, uint32_t dir);
 /* The directory will be dressed again. */
 void dest_cursor_touch(struct dest *d, uint32_t dir);
@@ -391,8 +392,8 @@ enum err dest_clear(struct dest *d, struct error *e) must_check;
 enum err dest_dress(struct dest *d, struct error *e) must_check;
 /* To DEST/.weft/trash. */
 enum err dest_trash(struct dest *d, struct relpath path, struct error *e) must_check;
-/* Removes NAME if it is still WAS: moved away first, so that what comes in the last moment is seen, and
- * goes back: *RET_CHANGED. */
+/* Removes NAME if it is still WAS: moved away first, so that what comes in the last moment is seen,
+ * and goes back: *RET_CHANGED. */
 enum err dest_remove(struct dest *d, int dir, struct relpath name, const struct dest_stat *was,
     bool *ret_changed, struct error *e) must_check;
 enum err dest_record(struct dest *d, struct error *e) must_check;

@@ -1,6 +1,6 @@
 /*
- * What is ours goes, but not what somebody has made of it since we looked: it is moved into the stage,
- * looked at there, where nobody else comes, and goes or goes back.
+ * What is ours goes, but not what somebody has made of it since we looked: it is moved into the
+ * stage, looked at there, where nobody else comes, and goes or goes back.
  */
 #include <errno.h>
 
@@ -42,8 +42,8 @@ dest_remove(struct dest *d, int dir, struct relpath name, const struct dest_stat
 	*ret_changed = false;
 	if (r == ERR_NOTFOUND)
 		return OK;
-	if (r != OK &&
-	    why.sys == EXDEV) /* on another mount: looked at and gone, as near as can be */
+	/* on another mount: looked at and gone, as near as can be */
+	if (r != OK && why.sys == EXDEV)
 		return fs_unlink(dir, name, e);
 	if (r == OK)
 		r = fs_stat_at(d->stage, aside, &st, &why);

@@ -3,9 +3,9 @@
  * node, asking only for what the node store lacks, many per request.
  *
  * Each node must hash to the id that its parent (or the signed commit) names; each is checked
- * (node_children) before it is kept.  What came is committed every second or MiB, and a node that is
- * here is not asked for again: whoever is killed goes on where it was.  When it is done the whole
- * manifest has been walked and checked (tree_walk, totals as the commit declares).
+ * (node_children) before it is kept.  What came is committed every second or MiB, and a node that
+ * is here is not asked for again: whoever is killed goes on where it was.  When it is done the
+ * whole manifest has been walked and checked (tree_walk, totals as the commit declares).
  *
  * Memory   under 48 MiB for the worst of manifests, a few MiB for others, whatever their size.
  * Threads  the loop's; the store is used in jobs.
@@ -25,7 +25,8 @@ struct fetch_nodes_opts {
 	 * those below it, now and then twice: to record that the share has it.  May be NULL. */
 	enum err (*on_node)(
 	    void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e);
-	/* May a node that is in the store already be used without fetching?  NULL: yes.  In a job. */
+	/* May a node that is in the store already be used without fetching?  NULL: yes.  In a job.
+	 */
 	bool (*may_reuse)(void *ctx, const struct hash_id *id);
 	void (*on_progress)(void *ctx, uint64_t nodes, uint64_t bytes); /* may be NULL */
 	/* ERR_CORRUPT: a wrong node, or one that the source has lost; ERR_PROTO, ERR_LIMIT: no

@@ -19,8 +19,8 @@ struct open_map {
 struct map_cache {
 	int dir;
 	struct node_source source;
-	pthread_mutex_t
-	    lock; /* callers are jobs of the pool, and the loop; never held across the disk */
+	/* callers are jobs of the pool, and the loop; never held across the disk */
+	pthread_mutex_t lock;
 	pthread_cond_t opened; /* or failed to be */
 	ARRAY(struct open_map *) maps;
 	uint64_t clock;

@@ -415,7 +415,8 @@ race(void *arg)
 	return NULL;
 }
 
-/* Some are replaced, others removed: whoever comes first, what the user put there is there in the end. */
+/* Some are replaced, others removed: whoever comes first, what the user put there is there in the
+ * end. */
 static void
 what_comes_in_the_last_moment_stays(void **state)
 {
