@@ -3,8 +3,9 @@
  * and chunks of a snapshot have the same numbers in every plan of it, and staged files are named by
  * them: what the earlier plan staged for the same place counts.
  *
- * What was flushed counts without a look at its bytes.  A chunk that was written and not yet
- * flushed is read, and counts if it is what it should be.
+ * A chunk that was written is read, and counts if it is what it should be: it may not have reached
+ * the disk, and the disk may have lost it since.  Of one that is here in part nothing counts, as
+ * the hashes of its leaves went with the process.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"
@@ -47,23 +48,24 @@ carry_files(struct dest *d, struct dest_arrays *old)
 	}
 }
 
-/* Written and not flushed: taken if its bytes say so. */
 static enum err
 look_at(struct dest *d, uint32_t i, uint8_t *room, struct error *e)
 {
 	struct dest_chunk *c = dest_chunk(d, i);
 	const struct snapshot_map_chunk *m = snapshot_map_chunk(d->o.map, i);
-	bool is_whole = c->taken == dest_chunk_all(d, i);
+	uint16_t all = (uint16_t)dest_chunk_all(d, i), flushed = c->durable;
+	bool is_whole = c->taken == all;
 
-	c->taken = c->durable;
+	c->taken = c->durable = 0;
 	if (!is_whole || dest_stage_read(d, c->file, c->offset, room, m->len, NULL) != OK ||
 	    !chunk_id_matches(&m->id, BYTES(room, m->len)))
 		return OK;
-	/* Its mode and time may not have reached the disk. */
-	if (dest_file(d, c->file)->is_small)
+	/* Not flushed: its mode and time may not have reached the disk. */
+	if (flushed != all && dest_file(d, c->file)->is_small)
 		return dest_take_leaf(d, i, 0, BYTES(room, m->len), e);
-	uint16_t fresh = (uint16_t)(dest_chunk_all(d, i) & ~c->durable);
-	dest_take_mark(d, i, fresh);
+	c->taken = c->durable = flushed;
+	if (flushed != all)
+		dest_take_mark(d, i, (uint16_t)(all & ~flushed));
 	return OK;
 }
 
@@ -88,8 +90,7 @@ dest_carry(struct dest *d, struct dest_arrays *old, bool *ret_any, struct error 
 		*ret_any = true;
 		c->taken = was->taken;
 		c->durable = was->durable;
-		if (c->taken != c->durable)
-			r = look_at(d, (uint32_t)i, room, e);
+		r = look_at(d, (uint32_t)i, room, e);
 	}
 	return r;
 }

@@ -162,6 +162,8 @@ load_key(int dir, bool is_new, struct device_key **ret, struct error *e)
 		    "home");
 	if (r == OK)
 		r = device_key_from_pem(buf_bytes(&pem), ret, e);
+	if (r == ERR_CORRUPT)
+		error_wrap(e, r, "its device.key is damaged; bring it back from a backup");
 	if (pem.at != NULL)
 		mem_wipe(pem.at, pem.room);
 	return r;

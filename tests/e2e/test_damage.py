@@ -3,6 +3,8 @@ process ends, and nobody is ever given a wrong byte.  docs/threat-model.md, clai
 
 WEFT_SEED=N flips again what a failure printed.
 """
+import json
+import os
 import random
 import shutil
 import struct
@@ -10,7 +12,8 @@ import time
 
 import pytest
 
-from weft import (DONE, PARTLY, PATIENCE, SEED, Net, assert_same, flip, hidden_left, make_tree, noise, wait_until, write)
+from weft import (DONE, PARTLY, PATIENCE, SEED, Net, assert_same, flip, hidden_left, make_files, make_tree, noise,
+                  wait_until, write)
 
 PACK_HEAD, RECORD_HEAD, HASH = 48, 56, 32
 CHUNK, COMMIT = 1, 5
@@ -289,3 +292,132 @@ def test_an_agent_whose_database_is_beyond_use_joins_again(world, rng, which):
     got = world.reader.json("get", "tree", world.dest)
     assert got["in_way"] == 0 and got["bytes_fetched"] == 1000
     assert_same(world.src, world.dest)
+
+
+# -- files of a home ------------------------------------------------------------------------------------------------------
+
+def test_a_damaged_map_of_a_snapshot_is_made_again(world, rng):
+    for node, maps in ((world.server, "server-maps"), (world.publisher, "maps"), (world.reader, "maps")):
+        world.get()
+        assert node.stop() == 0
+        for path in sorted((node.home / maps).iterdir()):
+            flip(path, rng)
+        node.start()
+        world.publisher.wait_for_link()
+        world.reader.wait_for_link()
+        world.get()
+        write(world.src / "new", noise(rng, 1000))
+        world.publisher.json("publish", world.src, "--share", "tree")
+
+
+@pytest.mark.parametrize("name", ["device.key", "format", "weft.conf"])
+def test_a_home_whose_own_files_are_damaged_says_which(world, rng, name):
+    """And is left as it is: once the file is back, all is as before."""
+    home = world.reader.home
+    if name == "weft.conf":
+        (home / name).write_text("name = reader\n")
+    whole = (home / name).read_bytes()
+    assert world.reader.stop() == 0
+    others = {p: p.read_bytes() for p in home.iterdir() if p.is_file() and p.name not in (name, "lock")}
+    for at in rng.sample(range(len(whole)), min(len(whole), 12)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << rng.randrange(8)
+        (home / name).write_bytes(damaged)
+        world.reader.start(wait=False)
+        try:
+            world.reader.wait_for_socket()
+        except AssertionError:
+            assert world.reader.process.wait() in (1, 2)
+            said = world.reader.tail().splitlines()[-1]
+            assert name in said or "newer weft" in said, said
+        else:  # white space, or the name is another one
+            assert name != "format"
+            world.reader.wait_for_link()  # it is still the same device
+            assert world.reader.stop() == 0
+            others = None
+        if others:
+            assert {p: p.read_bytes() for p in others} == others
+    (home / name).write_bytes(whole)
+    world.reader.start()
+    world.reader.wait_for_link()
+    world.get()
+
+
+def test_a_damaged_recovery_key_does_not_keep_the_server_from_working(world, rng):
+    flip_while_stopped(world.server, "recovery.key", rng)
+    world.server.start()
+    world.reader.wait_for_link()
+    world.get()
+
+
+# -- files of the user ----------------------------------------------------------------------------------------------------
+
+def test_a_published_file_that_rots_is_not_served_as_what_it_was(world, rng):
+    """The server's copy and the publisher's are damaged in the same chunk: nobody gets it, until one of them is back."""
+    pack = pack_of(world.server, "store")
+    size = (world.src / "big0").stat().st_size
+    st, whole = (world.src / "big0").stat(), (world.src / "big0").read_bytes()
+    data = pack.read_bytes()
+    at = rng.randrange(size - 64)
+    there = data.find(whole[at:at + 64])
+    assert there > 0
+    flip_while_stopped(world.server, pack, rng, there)
+    flip(world.src / "big0", rng, at)
+    os.utime(world.src / "big0", ns=(st.st_atime_ns, st.st_mtime_ns))
+    world.server.start()
+    world.publisher.wait_for_link()
+    assert world.server.run("verify", "tree", check=False).returncode == PARTLY
+    world.reader.wait_for_link()
+    command = world.reader.begin("get", "tree", world.dest)
+    wait_until("it says what it waits for", lambda: any("damaged" in j.get("text", "") for j in world.reader.jobs()))
+    assert not (world.dest / "big0").exists()
+    (world.src / "big0").write_bytes(whole)
+    os.utime(world.src / "big0", ns=(st.st_atime_ns, st.st_mtime_ns))
+    world.publisher.run("publish", world.src, "--share", "tree")
+    world.server.run("verify", "tree", check=False)
+    _, err = command.communicate(timeout=PATIENCE)
+    assert command.returncode == DONE, err
+    assert_same(world.src, world.dest)
+
+
+def test_a_fetched_file_that_rots_is_named_and_brought_back(world, rng):
+    world.get()
+    victim = world.dest / "big1"
+    st = victim.stat()
+    flip(victim, rng)
+    os.utime(victim, ns=(st.st_atime_ns, st.st_mtime_ns))
+    r = world.reader.run("verify", "tree", "--json", check=False)
+    row = json.loads(r.stdout)
+    assert r.returncode == PARTLY and [d["path"] for d in row["different"]] == [str(victim)]
+    assert "content" in row["different"][0]["what"]
+    assert world.reader.json("get", "tree", world.dest, "--overwrite")["in_way"] == 0
+    assert world.reader.json("verify", "tree")["differences"] == 0
+    assert_same(world.src, world.dest)
+
+
+@pytest.mark.parametrize("what", ["a staged file", "the plan"])
+def test_an_interrupted_get_whose_files_are_damaged_ends_right(slow, tmp_path, rng, what):
+    src = make_files(tmp_path / "src", 8 << 20)
+    slow.agent("publisher").json("publish", src, "--share", "tree")
+    slow.server.run("grant", "tree", "--all", "read")
+    reader, dest = slow.agent("reader"), tmp_path / "dest"
+    slow.relay.rate = 2 << 20
+    command = reader.begin("get", "tree", dest)
+    reader.wait_for_moved(1 << 20)
+    time.sleep(1.2)  # what was taken is flushed within a second
+    reader.kill()
+    command.communicate(timeout=PATIENCE)
+    if what == "the plan":
+        files = [p for p in (reader.home / "jobs").rglob("*") if p.is_file()]
+    else:
+        files = [p for p in (dest / ".weft").rglob("*") if p.is_file() and p.stat().st_size > 65536]
+    assert files
+    for path in files:
+        print(f"  {path}: byte {flip(path, rng)}")
+    slow.relay.rate = None
+    reader.start()
+    reader.wait_for_jobs()
+    reader.json("get", "tree", dest)
+    assert_same(src, dest)
+    assert reader.json("verify", "tree")["differences"] == 0
+    assert not hidden_left(dest)
