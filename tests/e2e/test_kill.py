@@ -120,9 +120,10 @@ def test_killed_at_a_random_moment_it_ends_byte_identical(world, round):
     change(world.src, rng, round, size)
     new = snapshot_of(world.src)
     sent = publish_under_fire(world, rng, slow)
-    assert sent < size * 1.05 + LOST, f"{sent} bytes were sent for {size} new ones"
+    lost = min(LOST, size)  # at most all of it was under way
+    assert sent < size * 1.05 + lost, f"{sent} bytes were sent for {size} new ones"
     came, last = get_under_fire(world, rng, slow, new)
-    assert came < size * 1.05 + LOST, f"{came} bytes came for {size} new ones"
+    assert came < size * 1.05 + lost, f"{came} bytes came for {size} new ones"
     print(f"  {size} new bytes: {sent} sent, {came} came")
     assert last["in_way"] == 0
     assert_same(world.src, world.dest)
