@@ -23,10 +23,9 @@ enum {
 	CHUNKS_MAGIC = 0x43706d77, /* "wmpC" */
 	UNITS_MAGIC = 0x55706d77,
 	FIND_MAGIC = 0x46706d77,
-	FIND_LEAST = 1024, /* slots */
-	LOOK_EVERY = 4096, /* entries or chunks between two looks at CANCEL */
-	/* chunks looked at between two trims: each may touch a page of the table */
-	TRIM_EVERY = 8192,
+	FIND_LEAST = 1024,    /* slots */
+	LOOK_EVERY = 4096,    /* entries or chunks between two looks at CANCEL */
+	TRIM_EVERY = 1024,    /* chunks between two trims: each may touch pages anywhere */
 	TRIM_SLOTS = 1 << 20, /* the same in walking through the table */
 	NAME_MAX_ = HASH_ID_TEXT + 80,
 };
