@@ -31,6 +31,8 @@ enum {
 	ENGINE_TICK_MS = 250,
 	ENGINE_BACKOFF_MIN_MS = 200,
 	ENGINE_BACKOFF_MAX_MS = 30 * 1000,
+	ENGINE_BACKOFF_DENIED_MS =
+	    2000, /* at least: what was refused may be mended by hand any moment */
 	ENGINE_NOSPACE_RETRY_MS = 3000,
 	ENGINE_AGAIN_RETRY_MS = 1000,
 	ENGINE_ENDED_KEPT = 20,
@@ -39,16 +41,16 @@ enum {
 
 struct engine_link {
 	struct conn *conn;
-	struct peer *peer;          /* NULL: not connected */
-	bool ready;                 /* greeted on both sides */
+	struct peer *peer; /* NULL: not connected */
+	bool ready;        /* greeted on both sides */
 	struct responder *responder;
 	struct timer *retry;
 	uint64_t backoff_ms, since_ms;
-	char why[ERROR_TEXT];       /* why it is not connected */
+	char why[ERROR_TEXT]; /* why it is not connected */
 	char address[LIMIT_ADDRESS_TEXT + 1];
-	bool clock_known;           /* the server's was seen, as the next says */
-	int64_t clock_off_ms;       /* how far ours is ahead of it */
-	bool given_up;              /* the server said that we are no member: only a join helps */
+	bool clock_known;     /* the server's was seen, as the next says */
+	int64_t clock_off_ms; /* how far ours is ahead of it */
+	bool given_up;        /* the server said that we are no member: only a join helps */
 };
 
 struct engine_job;
@@ -79,12 +81,12 @@ struct engine {
 	ARRAY(struct job_row) ended; /* the last that are done or have failed, oldest first */
 	struct listener *listener;   /* NULL: a server listens itself */
 	ARRAY(struct engine_visitor *) visitors;
-	struct job_queue *writes;    /* of state, one after the other */
+	struct job_queue *writes; /* of state, one after the other */
 	struct timer *tick;
 	bool gc_running;
-	uint64_t gc_ms;              /* of the last one began */
+	uint64_t gc_ms; /* of the last one began */
 	unsigned jobs_since_gc;
-	unsigned pending;            /* jobs of the pool; closing waits for them */
+	unsigned pending; /* jobs of the pool; closing waits for them */
 	bool closing;
 	void (*on_closed)(void *ctx);
 	void *on_closed_ctx;
@@ -99,46 +101,53 @@ struct engine_work {
 void engine_work(struct engine *en, struct engine_work *w);
 void engine_write(struct engine *en, struct engine_work *w); /* on the queue of writes */
 void engine_part_closed(struct engine *en);
-struct node_source engine_nodes(struct engine *en); /* of the node store, unrestricted: for our own walks */
+struct node_source engine_nodes(
+    struct engine *en); /* of the node store, unrestricted: for our own walks */
 
 /* -- link -- */
-void engine_link_start(struct engine *en);      /* connects when joined, and again after a while */
+void engine_link_start(struct engine *en); /* connects when joined, and again after a while */
 void engine_link_close(struct engine *en);
 /* Takes a statement in and, when it is news, keeps it and acts upon it. */
 enum err engine_link_statement(struct engine *en, struct bytes b, struct error *e) must_check;
-void engine_link_ended(struct engine *en);      /* the membership has ended: no more connecting */
+void engine_link_ended(struct engine *en); /* the membership has ended: no more connecting */
 /* One question to the server.  ON_ANSWER once: the message, or NULL and why (ERR_OFFLINE: the connection ended). */
 struct engine_ask {
 	struct requester requester; /* first */
 	void (*on_answer)(struct engine_ask *a, const struct message *m, const struct error *e);
 };
-enum err engine_link_ask(struct engine *en, struct engine_ask *a, struct message *m, struct error *e) must_check;
+enum err engine_link_ask(
+    struct engine *en, struct engine_ask *a, struct message *m, struct error *e) must_check;
 /* Statements from the server: taken in, kept, acted upon. */
 void engine_link_statements(struct engine *en, struct message_list statements);
 /* Our HELLO on a connection that belongs to a server (or, JOINING, to one that is to become ours). */
-enum err engine_link_hello(struct engine *en, bool joining, struct buf *out, struct error *e) must_check;
+enum err engine_link_hello(
+    struct engine *en, bool joining, struct buf *out, struct error *e) must_check;
 enum err engine_link_clock(uint64_t theirs_ms, struct error *e) must_check;
 
 /* -- listen -- */
 enum err engine_listen(struct engine *en, struct error *e) must_check;
 void engine_listen_close(struct engine *en);
 
-#define ENGINE_KEY_SERVER    "server.id"    /* settings: the server's device id, */
-#define ENGINE_KEY_AUTHORITY "authority.id" /* and of the key that its authority began with; absent: the same */
+#define ENGINE_KEY_SERVER "server.id" /* settings: the server's device id, */
+#define ENGINE_KEY_AUTHORITY                                                                       \
+	"authority.id" /* and of the key that its authority began with; absent: the same */
 
 /* -- join -- */
 enum err engine_join_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
-void engine_join_forget(struct engine *en); /* the membership has ended: forget the server, keep the files */
+void engine_join_forget(
+    struct engine *en); /* the membership has ended: forget the server, keep the files */
 void engine_join_leave(struct engine *en, struct control_call *call);
 
 /* -- trust -- */
 /* The authority of the server whose key was SERVER when it was last heard of.  Blocking: at start. */
-enum err engine_trust_load(struct engine *en, const struct device_id *server, struct error *e) must_check;
+enum err engine_trust_load(
+    struct engine *en, const struct device_id *server, struct error *e) must_check;
 /* Of what JOINED brought: the key that its authority began with.  ERR_PROTO unless it has come to be SERVER's, and we a member. */
-enum err engine_trust_joined(struct engine *en, const struct device_id *server, struct message_list statements,
-    struct device_id *ret_root, struct error *e) must_check;
+enum err engine_trust_joined(struct engine *en, const struct device_id *server,
+    struct message_list statements, struct device_id *ret_root, struct error *e) must_check;
 /* The server greets: ERR_DENIED when it does not have the authority's key. */
-enum err engine_trust_hello(struct engine *en, struct peer *p, const struct msg_hello *h, struct error *e) must_check;
+enum err engine_trust_hello(
+    struct engine *en, struct peer *p, const struct msg_hello *h, struct error *e) must_check;
 /* Somebody else answers in the server's place: is it the server with a new key?  Then it is dialed next. */
 void engine_trust_probe(struct engine *en);
 void engine_trust_close(struct engine *en);
@@ -165,7 +174,7 @@ struct engine_job_kind {
 	enum err (*discard)(struct engine_job *j, struct error *e);
 	void (*progress)(struct engine_job *j, struct buf *record);
 	void (*free)(struct engine_job *j);
-	void (*link_gone)(struct engine_job *j);  /* may be NULL, as the next */
+	void (*link_gone)(struct engine_job *j); /* may be NULL, as the next */
 	void (*link_ready)(struct engine_job *j);
 };
 struct engine_job {
@@ -174,22 +183,25 @@ struct engine_job {
 	struct job_row row;
 	enum engine_want want;
 	atomic_bool cancel;
-	unsigned busy;              /* things under way */
-	bool waiting;               /* for the link, for room: step is called again when that may have changed */
+	unsigned busy; /* things under way */
+	bool waiting;  /* for the link, for room: step is called again when that may have changed */
 	uint64_t started_ms, retry_at_ms;
 	char share_name[STATEMENT_NAME_MAX + 1];
 	ARRAY(struct engine_watcher *) watchers;
-	unsigned skipped;           /* notes that make the exit status 5 */
+	unsigned skipped; /* notes that make the exit status 5 */
 	bool over;
-	struct error why;           /* over: how it ended, and what the watchers get when nothing of it is left to do */
+	struct error
+	    why; /* over: how it ended, and what the watchers get when nothing of it is left to do */
 	struct buf answer;
 };
-void engine_job_add(struct engine *en, struct engine_job *j); /* the row is stored, then the first step */
+void engine_job_add(
+    struct engine *en, struct engine_job *j); /* the row is stored, then the first step */
 struct engine_job *engine_job_find(struct engine *en, int64_t id);
 void engine_job_watch(struct engine_job *j, struct control_call *call, bool no_wait);
 void engine_job_save(struct engine_job *j);
-void engine_job_begin(struct engine_job *j);              /* something is under way */
-void engine_job_end(struct engine_job *j);                /* it has ended: the next step, or what was asked meanwhile */
+void engine_job_begin(struct engine_job *j); /* something is under way */
+void engine_job_end(
+    struct engine_job *j); /* it has ended: the next step, or what was asked meanwhile */
 void engine_job_next(struct engine_job *j);
 /* Waits, with TEXT for whoever asks; step is called again when the link is ready, or after RETRY_MS (0: only then). */
 void engine_job_wait(struct engine_job *j, uint64_t retry_ms, const char *text);
@@ -198,19 +210,22 @@ uint64_t engine_job_retry_ms(const struct engine_job *j, enum err r);
 /* The end of the job: ROW (may be empty) and the code go to the watchers, when nothing of it is left on the disk. */
 void engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struct bytes row);
 void engine_job_note(struct engine_job *j, const char *text); /* to all watchers */
-void engine_job_note_thread(struct engine_job *j, struct relpath path, const char *why); /* the same, from a job; counts as skipped */
+void engine_job_note_thread(struct engine_job *j, struct relpath path,
+    const char *why); /* the same, from a job; counts as skipped */
 void engine_job_no_wait(struct engine_job *j, struct bytes row); /* answers those who do not wait */
-void engine_job_all_next(struct engine *en);              /* the link is ready */
+void engine_job_all_next(struct engine *en);                     /* the link is ready */
 void engine_job_link_gone(struct engine *en);
 void engine_job_tick(struct engine *en);
 void engine_job_share_lost(struct engine *en, const struct hash_id *share, const char *why);
 enum err engine_job_load(struct engine *en, struct error *e) must_check;
-int engine_job_dir(struct engine *en, int64_t id, struct error *e); /* made when absent; -1 on failure */
+int engine_job_dir(
+    struct engine *en, int64_t id, struct error *e); /* made when absent; -1 on failure */
 void engine_job_stop_all(struct engine *en);
 /* Removes what J has on the disk, then J; it is over, and its row says how. */
 void engine_job_discard(struct engine_job *j);
 /* pause, resume, cancel */
-void engine_job_control(struct engine *en, struct control_call *call, const struct control_request *r);
+void engine_job_control(
+    struct engine *en, struct control_call *call, const struct control_request *r);
 
 /* -- jobs that are over -- */
 void engine_ended_add(struct engine *en, const struct job_row *row);

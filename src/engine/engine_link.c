@@ -15,6 +15,7 @@ static void on_event(void *owner, struct peer *p, struct session_event *ev);
 static void on_writable(void *owner, struct peer *p);
 static void on_closed(void *owner, struct peer *p, const struct error *why);
 static void on_retry(void *ctx);
+static void try_later(struct engine *en);
 
 static const struct peer_events events = {
 	.on_event = on_event, .on_writable = on_writable, .on_closed = on_closed
@@ -52,20 +53,23 @@ dial(struct engine *en)
 		addresses[i] = en->addresses[i];
 	if (engine_link_hello(en, false, &hello, &e) != OK) {
 		log_error("greet the server: %s", e.text);
+		try_later(en);
 		return;
 	}
-	struct conn *c = conn_dial(en->loop, en->o.tls, &en->server, addresses, en->n_addresses, NULL, NULL);
+	struct conn *c =
+	    conn_dial(en->loop, en->o.tls, &en->server, addresses, en->n_addresses, NULL, NULL);
 	en->link.peer = peer_new(en->loop, c, true, buf_bytes(&hello), &events, en);
 }
 
 void
 engine_link_start(struct engine *en)
 {
+	en->link.backoff_ms =
+	    ENGINE_BACKOFF_MIN_MS; /* also when a dial that was begun before fails */
 	if (!en->joined || en->closing || en->link.peer != NULL || en->link.given_up)
 		return;
 	if (en->link.retry == NULL)
 		en->link.retry = timer_new(en->loop, on_retry, en);
-	en->link.backoff_ms = ENGINE_BACKOFF_MIN_MS;
 	timer_start(en->link.retry, 0);
 }
 
@@ -110,15 +114,18 @@ engine_link_clock(uint64_t theirs_ms, struct error *e)
 
 	text_duration(by, how);
 	if (by > (uint64_t)LIMIT_CLOCK_REFUSE_S * 1000)
-		return fail(e, ERR_DENIED, "this machine's clock is %s %s the server's: set it, then try again", how,
+		return fail(e, ERR_DENIED,
+		    "this machine's clock is %s %s the server's: set it, then try again", how,
 		    off_ms > 0 ? "ahead of" : "behind");
 	if (by > (uint64_t)LIMIT_CLOCK_WARN_S * 1000)
-		log_warn("this machine's clock is %s %s the server's", how, off_ms > 0 ? "ahead of" : "behind");
+		log_warn("this machine's clock is %s %s the server's", how,
+		    off_ms > 0 ? "ahead of" : "behind");
 	return OK;
 }
 
 static enum err
-allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot, struct error *e)
+allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
+    struct error *e)
 {
 	struct engine *en = ctx;
 	(void)snapshot;
@@ -188,9 +195,9 @@ keep(struct engine *en, struct bytes b, const struct hash_id *id)
 {
 	struct keep_statement *k = mem_new(struct keep_statement);
 
-	*k = (struct keep_statement){
-		.work = { .work = work_keep, .done = done_keep }, .bytes = BUF(STATEMENT_MAX), .id = *id
-	};
+	*k = (struct keep_statement){ .work = { .work = work_keep, .done = done_keep },
+		.bytes = BUF(STATEMENT_MAX),
+		.id = *id };
 	buf_add_bytes(&k->bytes, b);
 	engine_write(en, &k->work);
 }
@@ -207,13 +214,16 @@ engine_link_ended(struct engine *en)
 static void
 act_on(struct engine *en, const struct statement *st)
 {
-	if (st->kind != STATEMENT_REVOKE || !device_id_equal(&st->device, device_key_id(en->home->key)))
+	if (st->kind != STATEMENT_REVOKE ||
+	    !device_id_equal(&st->device, device_key_id(en->home->key)))
 		return;
 	if (!hash_id_is_none(&st->share)) {
-		engine_job_share_lost(en, &st->share, "the server took this device's access to the share away");
+		engine_job_share_lost(
+		    en, &st->share, "the server took this device's access to the share away");
 		return;
 	}
-	log_warn("the server ended this device's membership; `weft join` with a new invite enrols it again");
+	log_warn("the server ended this device's membership; `weft join` with a new invite enrols "
+		 "it again");
 	engine_link_ended(en);
 	engine_job_share_lost(en, NULL, en->link.why);
 }
@@ -223,7 +233,8 @@ engine_link_statement(struct engine *en, struct bytes b, struct error *e)
 {
 	struct statement st;
 	bool news = false;
-	enum err r = en->authority != NULL ? statement_decode(b, &st, e) : fail(e, ERR_DENIED, "no member any more");
+	enum err r = en->authority != NULL ? statement_decode(b, &st, e)
+					   : fail(e, ERR_DENIED, "no member any more");
 
 	if (r == OK)
 		r = authority_accept(en->authority, b, &news, e);
@@ -267,7 +278,8 @@ on_answer(struct requester *r, struct peer *p, struct session_event *ev)
 		(void)fail(&e, ERR_OFFLINE, "the connection to the server ended");
 	} else {
 		const struct msg_error *m = &ev->message.error;
-		(void)fail(&e, (enum err)m->code, "%.*s", (int)m->text.len, (const char *)m->text.at);
+		(void)fail(
+		    &e, (enum err)m->code, "%.*s", (int)m->text.len, (const char *)m->text.at);
 	}
 	a->on_answer(a, NULL, &e);
 }
@@ -276,7 +288,8 @@ enum err
 engine_link_ask(struct engine *en, struct engine_ask *a, struct message *m, struct error *e)
 {
 	if (!en->joined)
-		return fail(e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
+		return fail(
+		    e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");
 	if (en->link.given_up)
 		return fail(e, ERR_DENIED, "%s", en->link.why);
 	if (!en->link.ready)
@@ -372,10 +385,11 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 	}
 	l->responder = NULL;
 	if (!l->given_up)
-		snprintf(l->why, sizeof l->why, "%s", why != NULL ? why->text : "the server closed the connection");
+		snprintf(l->why, sizeof l->why, "%s",
+		    why != NULL ? why->text : "the server closed the connection");
 	if (why != NULL && why->code == ERR_DENIED && !l->given_up) {
 		log_warn("the server refuses this device: %s", why->text);
-		l->backoff_ms = ENGINE_BACKOFF_MAX_MS;
+		l->backoff_ms = max_of(l->backoff_ms, (uint64_t)ENGINE_BACKOFF_DENIED_MS);
 	} else if (was_ready && !en->closing) {
 		log_info("connection to %s ended: %s", en->server_name, l->why);
 	}
