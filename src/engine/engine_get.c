@@ -43,8 +43,7 @@ struct get {
 	struct download *download;
 	struct dest_summary summary;
 	struct buf commit_bytes;
-	ARRAY(struct hash_id) nodes; /* to be recorded; one job at a time */
-	uint64_t fetched;            /* bytes of earlier downloads of this run */
+	uint64_t fetched; /* bytes of earlier downloads of this run */
 	struct download_source sources[SOURCES_SHOWN];
 	size_t n_sources;
 	struct download_source now[SOURCES_SHOWN];
@@ -188,35 +187,6 @@ resolve(struct get *g)
 
 /* -- NODES -- */
 
-static enum err
-record_nodes(struct get *g, struct error *e)
-{
-	struct state *s = g->job.engine->state;
-	enum err r = state_begin(s, e);
-
-	if (r != OK)
-		return r;
-	array_each (id, &g->nodes) {
-		if (r == OK)
-			r = state_share_node_add(s, &g->commit.share, id, e);
-	}
-	g->nodes.len = 0;
-	if (r == OK)
-		return state_commit(s, e);
-	state_rollback(s);
-	return r;
-}
-
-static enum err
-on_node(void *ctx, enum hash_kind node_kind, const struct hash_id *id, struct error *e)
-{
-	struct get *g = ctx;
-	(void)node_kind;
-
-	array_push(&g->nodes, *id);
-	return g->nodes.len >= 4096 ? record_nodes(g, e) : OK;
-}
-
 static void
 fetch_closed(void *ctx)
 {
@@ -259,7 +229,6 @@ fetch_manifest(struct get *g)
 		.loop = en->loop,
 		.nodes = en->nodes,
 		.commit = &g->commit,
-		.on_node = on_node,
 		.on_done = on_nodes,
 		.ctx = g,
 	};
@@ -297,10 +266,9 @@ work_plan(struct engine_work *w, struct error *e)
 	    buf_bytes(&g->commit_bytes), NULL, e);
 	if (r == OK)
 		r = chunk_store_commit(en->nodes, e);
-	if (r == OK) {
-		array_push(&g->nodes, g->commit.id);
-		r = record_nodes(g, e);
-	}
+	/* Only now, and from below: who has a node of a share is believed to have all beneath it. */
+	if (r == OK)
+		r = engine_source_own(en, &g->commit, e);
 	if (r == OK && g->map == NULL)
 		r = snapshot_map_open(en->maps_dir, engine_nodes(en), &g->commit.content,
 		    g->unit_size, &g->job.cancel, &g->map, e);
@@ -601,6 +569,11 @@ link_gone(struct engine_job *job)
 {
 	struct get *g = (struct get *)job;
 
+	if (g->fetch == NULL && g->download == NULL)
+		return;
+	snprintf(job->row.text, sizeof job->row.text,
+	    "the server is not reachable; goes on when it is back");
+	engine_job_note(job, job->row.text);
 	if (g->fetch != NULL)
 		fetch_nodes_peer(g->fetch, NULL);
 	if (g->download != NULL)
@@ -612,6 +585,8 @@ link_ready(struct engine_job *job)
 {
 	struct get *g = (struct get *)job;
 
+	if (g->fetch != NULL || g->download != NULL)
+		job->row.text[0] = '\0';
 	if (g->fetch != NULL)
 		fetch_nodes_peer(g->fetch, job->engine->link.peer);
 	if (g->download != NULL)
@@ -668,7 +643,6 @@ free_get(struct engine_job *job)
 	commit_clear(&g->commit);
 	root_clear(&g->root);
 	buf_clear(&g->commit_bytes);
-	array_clear(&g->nodes);
 	if (g->job_dir >= 0)
 		(void)close(g->job_dir);
 	free(g->share);
