@@ -266,7 +266,8 @@ work_plan(struct engine_work *w, struct error *e)
 	    buf_bytes(&g->commit_bytes), NULL, e);
 	if (r == OK)
 		r = chunk_store_commit(en->nodes, e);
-	/* Only now, and from below: who has a node of a share is believed to have all beneath it. */
+	/* Only now, and from below: who has a node of a share is believed to have all beneath it.
+	 */
 	if (r == OK)
 		r = engine_source_own(en, &g->commit, e);
 	if (r == OK && g->map == NULL)

@@ -1,5 +1,6 @@
 /*
- * engine_internal: what the files of the engine's core share with each other, and nobody else includes.
+ * engine_internal: what the files of the engine's core share with each other, and nobody else
+ * includes.
  *
  *   engine.c           opening, closing, the tick
  *   engine_link.c      the connection to the server: dial, greet, ask, come back
@@ -31,8 +32,8 @@ enum {
 	ENGINE_TICK_MS = 250,
 	ENGINE_BACKOFF_MIN_MS = 200,
 	ENGINE_BACKOFF_MAX_MS = 30 * 1000,
-	ENGINE_BACKOFF_DENIED_MS =
-	    2000, /* at least: what was refused may be mended by hand any moment */
+	/* at least: what was refused may be mended by hand any moment */
+	ENGINE_BACKOFF_DENIED_MS = 2000,
 	ENGINE_NOSPACE_RETRY_MS = 3000,
 	ENGINE_AGAIN_RETRY_MS = 1000,
 	ENGINE_ENDED_KEPT = 20,
@@ -101,8 +102,8 @@ struct engine_work {
 void engine_work(struct engine *en, struct engine_work *w);
 void engine_write(struct engine *en, struct engine_work *w); /* on the queue of writes */
 void engine_part_closed(struct engine *en);
-struct node_source engine_nodes(
-    struct engine *en); /* of the node store, unrestricted: for our own walks */
+/* of the node store, unrestricted: for our own walks */
+struct node_source engine_nodes(struct engine *en);
 
 /* -- link -- */
 void engine_link_start(struct engine *en); /* connects when joined, and again after a while */
@@ -110,7 +111,8 @@ void engine_link_close(struct engine *en);
 /* Takes a statement in and, when it is news, keeps it and acts upon it. */
 enum err engine_link_statement(struct engine *en, struct bytes b, struct error *e) must_check;
 void engine_link_ended(struct engine *en); /* the membership has ended: no more connecting */
-/* One question to the server.  ON_ANSWER once: the message, or NULL and why (ERR_OFFLINE: the connection ended). */
+/* One question to the server.  ON_ANSWER once: the message, or NULL and why (ERR_OFFLINE: the
+ * connection ended). */
 struct engine_ask {
 	struct requester requester; /* first */
 	void (*on_answer)(struct engine_ask *a, const struct message *m, const struct error *e);
@@ -119,7 +121,8 @@ enum err engine_link_ask(
     struct engine *en, struct engine_ask *a, struct message *m, struct error *e) must_check;
 /* Statements from the server: taken in, kept, acted upon. */
 void engine_link_statements(struct engine *en, struct message_list statements);
-/* Our HELLO on a connection that belongs to a server (or, JOINING, to one that is to become ours). */
+/* Our HELLO on a connection that belongs to a server (or, JOINING, to one that is to become ours).
+ */
 enum err engine_link_hello(
     struct engine *en, bool joining, struct buf *out, struct error *e) must_check;
 enum err engine_link_clock(uint64_t theirs_ms, struct error *e) must_check;
@@ -134,21 +137,24 @@ void engine_listen_close(struct engine *en);
 
 /* -- join -- */
 enum err engine_join_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
-void engine_join_forget(
-    struct engine *en); /* the membership has ended: forget the server, keep the files */
+/* the membership has ended: forget the server, keep the files */
+void engine_join_forget(struct engine *en);
 void engine_join_leave(struct engine *en, struct control_call *call);
 
 /* -- trust -- */
-/* The authority of the server whose key was SERVER when it was last heard of.  Blocking: at start. */
+/* The authority of the server whose key was SERVER when it was last heard of.  Blocking: at start.
+ */
 enum err engine_trust_load(
     struct engine *en, const struct device_id *server, struct error *e) must_check;
-/* Of what JOINED brought: the key that its authority began with.  ERR_PROTO unless it has come to be SERVER's, and we a member. */
+/* Of what JOINED brought: the key that its authority began with.  ERR_PROTO unless it has come to
+ * be SERVER's, and we a member. */
 enum err engine_trust_joined(struct engine *en, const struct device_id *server,
     struct message_list statements, struct device_id *ret_root, struct error *e) must_check;
 /* The server greets: ERR_DENIED when it does not have the authority's key. */
 enum err engine_trust_hello(
     struct engine *en, struct peer *p, const struct msg_hello *h, struct error *e) must_check;
-/* Somebody else answers in the server's place: is it the server with a new key?  Then it is dialed next. */
+/* Somebody else answers in the server's place: is it the server with a new key?  Then it is dialed
+ * next. */
 void engine_trust_probe(struct engine *en);
 void engine_trust_close(struct engine *en);
 
@@ -165,12 +171,13 @@ struct engine_watcher {
 };
 struct engine_job_kind {
 	const char *name;
-	/* Does the next thing; called whenever nothing of the job is under way and it is wanted to run. */
+	/* Does the next thing; called whenever nothing of the job is under way and it is wanted to
+	 * run. */
 	void (*step)(struct engine_job *j);
 	/* Stops what is under way as soon as it can; its end is noticed by engine_job_end. */
 	void (*stop)(struct engine_job *j);
-	/* Forgets what is on disk for the sake of this job, which is over; what stays is tried again at
-	 * the next start.  In a job of the pool. */
+	/* Forgets what is on disk for the sake of this job, which is over; what stays is tried
+	 * again at the next start.  In a job of the pool. */
 	enum err (*discard)(struct engine_job *j, struct error *e);
 	void (*progress)(struct engine_job *j, struct buf *record);
 	void (*free)(struct engine_job *j);
@@ -190,36 +197,39 @@ struct engine_job {
 	ARRAY(struct engine_watcher *) watchers;
 	unsigned skipped; /* notes that make the exit status 5 */
 	bool over;
-	struct error
-	    why; /* over: how it ended, and what the watchers get when nothing of it is left to do */
+	/* over: how it ended, and what the watchers get when nothing of it is left to do */
+	struct error why;
 	struct buf answer;
 };
-void engine_job_add(
-    struct engine *en, struct engine_job *j); /* the row is stored, then the first step */
+/* the row is stored, then the first step */
+void engine_job_add(struct engine *en, struct engine_job *j);
 struct engine_job *engine_job_find(struct engine *en, int64_t id);
 void engine_job_watch(struct engine_job *j, struct control_call *call, bool no_wait);
 void engine_job_save(struct engine_job *j);
 void engine_job_begin(struct engine_job *j); /* something is under way */
-void engine_job_end(
-    struct engine_job *j); /* it has ended: the next step, or what was asked meanwhile */
+/* it has ended: the next step, or what was asked meanwhile */
+void engine_job_end(struct engine_job *j);
 void engine_job_next(struct engine_job *j);
-/* Waits, with TEXT for whoever asks; step is called again when the link is ready, or after RETRY_MS (0: only then). */
+/* Waits, with TEXT for whoever asks; step is called again when the link is ready, or after RETRY_MS
+ * (0: only then). */
 void engine_job_wait(struct engine_job *j, uint64_t retry_ms, const char *text);
-/* The time after which what ended with R (ERR_AGAIN, ERR_OFFLINE) may go better; 0: when the link is ready. */
+/* The time after which what ended with R (ERR_AGAIN, ERR_OFFLINE) may go better; 0: when the link
+ * is ready. */
 uint64_t engine_job_retry_ms(const struct engine_job *j, enum err r);
-/* The end of the job: ROW (may be empty) and the code go to the watchers, when nothing of it is left on the disk. */
+/* The end of the job: ROW (may be empty) and the code go to the watchers, when nothing of it is
+ * left on the disk. */
 void engine_job_finish(struct engine_job *j, enum err r, const struct error *e, struct bytes row);
 void engine_job_note(struct engine_job *j, const char *text); /* to all watchers */
-void engine_job_note_thread(struct engine_job *j, struct relpath path,
-    const char *why); /* the same, from a job; counts as skipped */
+/* the same, from a job; counts as skipped */
+void engine_job_note_thread(struct engine_job *j, struct relpath path, const char *why);
 void engine_job_no_wait(struct engine_job *j, struct bytes row); /* answers those who do not wait */
 void engine_job_all_next(struct engine *en);                     /* the link is ready */
 void engine_job_link_gone(struct engine *en);
 void engine_job_tick(struct engine *en);
 void engine_job_share_lost(struct engine *en, const struct hash_id *share, const char *why);
 enum err engine_job_load(struct engine *en, struct error *e) must_check;
-int engine_job_dir(
-    struct engine *en, int64_t id, struct error *e); /* made when absent; -1 on failure */
+/* made when absent; -1 on failure */
+int engine_job_dir(struct engine *en, int64_t id, struct error *e);
 void engine_job_stop_all(struct engine *en);
 /* Removes what J has on the disk, then J; it is over, and its row says how. */
 void engine_job_discard(struct engine_job *j);
@@ -229,7 +239,8 @@ void engine_job_control(
 
 /* -- jobs that are over -- */
 void engine_ended_add(struct engine *en, const struct job_row *row);
-/* A row of an earlier run that is over; J (taken) is its job if a crash left something of it on the disk, else NULL. */
+/* A row of an earlier run that is over; J (taken) is its job if a crash left something of it on the
+ * disk, else NULL. */
 void engine_ended_load(struct engine *en, const struct job_row *row, struct engine_job *j);
 bool engine_ended_left_something(struct engine *en, const struct job_row *row);
 void engine_ended_clear(struct engine *en);

@@ -1,6 +1,7 @@
 /*
- * Enrolling: dial the addresses of the invite, check that the key is the one it names, prove the invite's secret bound to this TLS
- * channel, keep what the server answers, then connect as a member.  And leaving.
+ * Enrolling: dial the addresses of the invite, check that the key is the one it names, prove the
+ * invite's secret bound to this TLS channel, keep what the server answers, then connect as a
+ * member.  And leaving.
  */
 #include <stdio.h>
 
@@ -23,8 +24,8 @@ struct joining {
 	struct peer *peer;
 	struct requester requester;
 	struct timer *deadline;
-	struct buf addresses;      /* the server's own, from its HELLO: one a line */
-	bool over, keeping;        /* keeping: the answer is being written; J lives until that is done */
+	struct buf addresses; /* the server's own, from its HELLO: one a line */
+	bool over, keeping;   /* keeping: the answer is being written; J lives until that is done */
 	void (*on_done)(void *ctx, enum err r, const struct error *e, const char *server_name);
 	void *ctx;
 };
@@ -50,15 +51,18 @@ engine_join_load(struct engine *en, struct error *e)
 		u.server = *device_key_id(en->home->key);
 		snprintf(u.name, sizeof u.name, "%s", en->name);
 		for (; u.n < en->o.n_upstream && u.n < UPSTREAM_ADDRESSES; u.n++)
-			snprintf(u.addresses[u.n], sizeof u.addresses[0], "%s", en->o.upstream[u.n]);
+			snprintf(
+			    u.addresses[u.n], sizeof u.addresses[0], "%s", en->o.upstream[u.n]);
 	} else {
 		enum err r = upstream_load(en->state, &u, e);
 		if (r != OK)
 			return r == ERR_NOTFOUND ? OK : r;
 	}
 	snprintf(en->server_name, sizeof en->server_name, "%s", u.name);
-	for (en->n_addresses = 0; en->n_addresses < u.n && en->n_addresses < ENGINE_ADDRESSES_MAX; en->n_addresses++)
-		snprintf(en->addresses[en->n_addresses], LIMIT_ADDRESS_TEXT + 1, "%s", u.addresses[en->n_addresses]);
+	for (en->n_addresses = 0; en->n_addresses < u.n && en->n_addresses < ENGINE_ADDRESSES_MAX;
+	     en->n_addresses++)
+		snprintf(en->addresses[en->n_addresses], LIMIT_ADDRESS_TEXT + 1, "%s",
+		    u.addresses[en->n_addresses]);
 	en->joined = true;
 	return engine_trust_load(en, &u.server, e);
 }
@@ -203,7 +207,8 @@ on_joined(struct joining *j, const struct msg_joined *m)
 		.root = root,
 	};
 	buf_add_bytes(&k->statements, m->statements.raw);
-	snprintf(k->server_name, sizeof k->server_name, "%.*s", (int)m->server_name.len, (const char *)m->server_name.at);
+	snprintf(k->server_name, sizeof k->server_name, "%.*s", (int)m->server_name.len,
+	    (const char *)m->server_name.at);
 	j->keeping = true;
 	engine_write(j->en, &k->work);
 }
@@ -220,8 +225,8 @@ on_answer(struct requester *r, struct peer *p, struct session_event *ev)
 		return;
 	}
 	if (ev->kind == SESSION_EV_ANSWER && ev->message.type == FRAME_ERROR)
-		(void)fail(&e, (enum err)ev->message.error.code, "%.*s", (int)ev->message.error.text.len,
-		    (const char *)ev->message.error.text.at);
+		(void)fail(&e, (enum err)ev->message.error.code, "%.*s",
+		    (int)ev->message.error.text.len, (const char *)ev->message.error.text.at);
 	else if (ev->kind == SESSION_EV_LOST)
 		(void)fail(&e, ERR_OFFLINE, "the connection to the server ended; try again");
 	else
@@ -243,7 +248,8 @@ send_join(struct joining *j, struct peer *p, struct error *e)
 		return r;
 	m.join = (struct msg_join){ .name = bytes_str(j->name), .site = bytes_str(j->site) };
 	memcpy(m.join.invite, j->invite.id, sizeof m.join.invite);
-	invite_proof(j->invite.secret, exporter, j->invite.id, device_key_id(j->en->home->key), m.join.proof);
+	invite_proof(j->invite.secret, exporter, j->invite.id, device_key_id(j->en->home->key),
+	    m.join.proof);
 	r = session_request(peer_session(p), &m, &j->requester, NULL, e);
 	peer_flush(p);
 	return r;
@@ -275,7 +281,8 @@ on_event(void *owner, struct peer *p, struct session_event *ev)
 	if (ev->kind == SESSION_EV_HELLO && !j->over)
 		on_hello(j, p, &ev->message.hello);
 	else if (!requester_route(p, ev) && ev->kind == SESSION_EV_REQUEST)
-		(void)session_answer_error(peer_session(p), ev->stream, &(struct error){ .code = ERR_DENIED }, 0);
+		(void)session_answer_error(
+		    peer_session(p), ev->stream, &(struct error){ .code = ERR_DENIED }, 0);
 }
 
 static void
@@ -302,32 +309,39 @@ on_deadline(void *ctx)
 	struct joining *j = ctx;
 	struct error e;
 
-	(void)fail(&e, ERR_OFFLINE, "no answer from the server within %d s: check the network, then try again",
+	(void)fail(&e, ERR_OFFLINE,
+	    "no answer from the server within %d s: check the network, then try again",
 	    JOIN_TIMEOUT_MS / 1000);
 	finish(j, ERR_OFFLINE, &e);
 }
 
 static enum err
-check_request(struct engine *en, const char *text, const char *name, const char *site, struct joining *j, struct error *e)
+check_request(struct engine *en, const char *text, const char *name, const char *site,
+    struct joining *j, struct error *e)
 {
 	enum err r = invite_parse(text, &j->invite, e);
 
 	if (r != OK)
 		return r;
 	if (en->o.is_server)
-		return fail(e, ERR_USAGE, "this home is a server's; join from another machine, or with another --home");
+		return fail(e, ERR_USAGE,
+		    "this home is a server's; join from another machine, or with another --home");
 	if (en->joined && !en->link.given_up && !device_id_equal(&en->server, &j->invite.server))
-		return fail(e, ERR_EXISTS, "this machine is a member of %s already; `weft leave` first", en->server_name);
+		return fail(e, ERR_EXISTS,
+		    "this machine is a member of %s already; `weft leave` first", en->server_name);
 	snprintf(j->name, sizeof j->name, "%s", name != NULL ? name : en->name);
 	snprintf(j->site, sizeof j->site, "%s", site != NULL ? site : en->site);
 	if (!statement_name_ok(j->name) || (j->site[0] != 0 && !statement_name_ok(j->site)))
-		return fail(e, ERR_USAGE, "--name and --site: 1 to %d bytes of text without '/' and '@'", STATEMENT_NAME_MAX);
+		return fail(e, ERR_USAGE,
+		    "--name and --site: 1 to %d bytes of text without '/' and '@'",
+		    STATEMENT_NAME_MAX);
 	return OK;
 }
 
 void
 engine_join(struct engine *en, const char *invite, const char *name, const char *site,
-    void (*on_done)(void *ctx, enum err r, const struct error *e, const char *server_name), void *ctx)
+    void (*on_done)(void *ctx, enum err r, const struct error *e, const char *server_name),
+    void *ctx)
 {
 	struct joining *j = mem_new(struct joining);
 	auto_buf struct buf hello = BUF(LIMIT_FRAME_MESSAGE);
@@ -349,7 +363,8 @@ engine_join(struct engine *en, const char *invite, const char *name, const char 
 		addresses[i] = j->invite.addresses[i];
 	j->deadline = timer_new(en->loop, on_deadline, j);
 	timer_start(j->deadline, JOIN_TIMEOUT_MS);
-	struct conn *c = conn_dial(en->loop, en->o.tls, &j->invite.server, addresses, j->invite.n_addresses, NULL, NULL);
+	struct conn *c = conn_dial(
+	    en->loop, en->o.tls, &j->invite.server, addresses, j->invite.n_addresses, NULL, NULL);
 	en->pending++;
 	j->peer = peer_new(en->loop, c, true, buf_bytes(&hello), &events, j);
 }
@@ -392,7 +407,8 @@ on_left(struct engine_ask *a, const struct message *m, const struct error *e)
 	struct leaving *v = (struct leaving *)a;
 	struct engine *en = v->en;
 
-	/* The server may have cut us off before its answer came: the membership has ended all the same. */
+	/* The server may have cut us off before its answer came: the membership has ended all the
+	 * same. */
 	if (m == NULL && e->code != ERR_OFFLINE) {
 		control_call_done(v->call, e, -1);
 		free(v);

@@ -1,6 +1,6 @@
 /*
- * The connection to the server: one at a time, tried again 0.2 s to 30 s apart, the wait growing by half and shaken by a
- * quarter, so that a thousand agents do not come back in one moment.
+ * The connection to the server: one at a time, tried again 0.2 s to 30 s apart, the wait growing by
+ * half and shaken by a quarter, so that a thousand agents do not come back in one moment.
  */
 #include <stdio.h>
 
@@ -64,8 +64,8 @@ dial(struct engine *en)
 void
 engine_link_start(struct engine *en)
 {
-	en->link.backoff_ms =
-	    ENGINE_BACKOFF_MIN_MS; /* also when a dial that was begun before fails */
+	/* also when a dial that was begun before fails */
+	en->link.backoff_ms = ENGINE_BACKOFF_MIN_MS;
 	if (!en->joined || en->closing || en->link.peer != NULL || en->link.given_up)
 		return;
 	if (en->link.retry == NULL)
@@ -131,7 +131,8 @@ allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_
 	(void)snapshot;
 	(void)e;
 
-	/* The server decides about its shares; that we have published the snapshot there is what the source checks. */
+	/* The server decides about its shares; that we have published the snapshot there is what
+	 * the source checks. */
 	return expect(p == en->link.peer) && !hash_id_is_none(share) ? OK : ERR_DENIED;
 }
 
@@ -210,7 +211,8 @@ engine_link_ended(struct engine *en)
 	en->link.given_up = true;
 }
 
-/* A revocation of ours ends the membership; one of a share of ours ends what is under way with it. */
+/* A revocation of ours ends the membership; one of a share of ours ends what is under way with it.
+ */
 static void
 act_on(struct engine *en, const struct statement *st)
 {

@@ -47,8 +47,9 @@ struct node_request {
 	struct node_request *next;
 };
 
-/* Ids met already, by their first 8 bytes: a subtree that stands in many places is walked once.  When
- * it is full it begins anew: then one that comes again is walked again, which costs time alone. */
+/* Ids met already, by their first 8 bytes: a subtree that stands in many places is walked once.
+ * When it is full it begins anew: then one that comes again is walked again, which costs time
+ * alone. */
 struct seen {
 	uint64_t *slots;
 	size_t len, room;
@@ -378,8 +379,8 @@ under_way(const struct fetch_nodes *f)
 	return f->in_flight + f->arrived.len + f->in_batch;
 }
 
-/* How many more nodes may be asked for: half of what may be under way, so that there is room to look
- * up what comes meanwhile. */
+/* How many more nodes may be asked for: half of what may be under way, so that there is room to
+ * look up what comes meanwhile. */
 static size_t
 may_ask(const struct fetch_nodes *f)
 {
@@ -503,7 +504,8 @@ send_request(struct fetch_nodes *f, size_t max, struct error *e)
 	return OK;
 }
 
-/* Whoever shares the connection may have all its streams: no event of ours tells when one is free. */
+/* Whoever shares the connection may have all its streams: no event of ours tells when one is free.
+ */
 static void
 send_requests(struct fetch_nodes *f)
 {
@@ -626,8 +628,8 @@ fetch_nodes_start(const struct fetch_nodes_opts *o, struct peer *peer)
 	f->entries = c->entries;
 	f->bytes = c->bytes;
 	f->peer = peer;
-	/* A directory has a node, an entry one of its own at worst, and the nodes above no more than
-	 * those below; all of it twice, and the chunk lists. */
+	/* A directory has a node, an entry one of its own at worst, and the nodes above no more
+	 * than those below; all of it twice, and the chunk lists. */
 	f->visits_max = 6 * f->entries + 4 * (f->bytes / CHUNK_MIN) + 1024;
 	f->retry = timer_new(o->loop, on_retry, f);
 	f->committed_ms = loop_now_ms(o->loop);
