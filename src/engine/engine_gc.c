@@ -9,7 +9,7 @@
 #include "engine/engine_internal.h"
 #include "engine/mark.h"
 
-enum { GC_MS = 24 * 3600 * 1000, GC_JOBS = 64, GC_ROWS = 4096 };
+enum { GC_MS = 24 * 3600 * 1000, GC_JOBS = 64 };
 
 struct kept {
 	struct hash_id share, snapshot;
@@ -19,8 +19,6 @@ struct gc {
 	struct engine_work work;
 	struct engine *en;
 	ARRAY(struct kept) kept;
-	struct hash_id share; /* of the snapshot being marked */
-	unsigned rows;
 	uint64_t freed;
 };
 
@@ -37,39 +35,50 @@ keep_root(void *ctx, const struct root *root, struct error *e)
 }
 
 static enum err
-on_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e)
+mark_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *e)
 {
 	struct gc *g = ctx;
-	struct state *s = g->en->state;
 	(void)kind;
 
-	enum err r = chunk_store_gc_mark(g->en->nodes, id, e);
+	return chunk_store_gc_mark(g->en->nodes, id, e);
+}
+
+static enum err
+note_nodes(struct engine *en, const struct hash_id *snapshot, struct error *e)
+{
+	auto_buf struct buf bytes = BUF(COMMIT_MAX);
+	struct commit c = { 0 };
+	enum err r = chunk_store_get_node(en->nodes, snapshot, &bytes, e);
+
 	if (r == OK)
-		r = state_share_node_add(s, &g->share, id, e);
-	if (r == OK && ++g->rows % GC_ROWS == 0) {
-		r = state_commit(s, e);
-		if (r == OK)
-			r = state_begin(s, e);
-	}
+		r = commit_decode(buf_bytes(&bytes), &c, e);
+	if (r == OK)
+		r = engine_source_note(en, &c, e);
+	commit_clear(&c);
 	return r;
+}
+
+static enum err
+keep_snapshot(struct gc *g, const struct hash_id *snapshot, struct error *e)
+{
+	struct mark m = { .nodes = g->en->nodes, .on_node = mark_node, .ctx = g };
+	enum err r = mark_snapshot(&m, snapshot, NULL, e);
+
+	mark_clear(&m);
+	return r == OK ? note_nodes(g->en, snapshot, e) : r;
 }
 
 /* A root whose manifest is damaged is received or published anew; it does not stop the rest. */
 static enum err
-mark_all(struct gc *g, struct error *e)
+keep_all(struct gc *g, struct error *e)
 {
 	struct error why;
 	enum err r = OK;
 
-	array_each (k, &g->kept) {
-		if (r == OK)
-			r = state_share_del(g->en->state, &k->share, e);
-	}
+	for (size_t i = 0; r == OK && i < g->kept.len; i++)
+		r = state_share_del(g->en->state, &g->kept.at[i].share, e);
 	for (size_t i = 0; r == OK && i < g->kept.len; i++) {
-		struct mark m = { .nodes = g->en->nodes, .on_node = on_node, .ctx = g };
-		g->share = g->kept.at[i].share;
-		r = mark_snapshot(&m, &g->kept.at[i].snapshot, NULL, &why);
-		mark_clear(&m);
+		r = keep_snapshot(g, &g->kept.at[i].snapshot, &why);
 		if (r == ERR_NOTFOUND || r == ERR_CORRUPT) {
 			log_warn("collecting: %s", why.text);
 			r = OK;
@@ -106,9 +115,10 @@ work_gc(struct engine_work *w, struct error *e)
 		r = chunk_store_gc_begin(en->nodes, e);
 	if (r != OK)
 		return r;
+	/* In one transaction: whatever ends it, what is recorded of a share is whole. */
 	r = state_begin(en->state, e);
 	if (r == OK)
-		r = mark_all(g, e);
+		r = keep_all(g, e);
 	if (r == OK)
 		r = state_commit(en->state, e);
 	else

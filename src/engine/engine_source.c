@@ -89,18 +89,24 @@ own_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error 
 }
 
 enum err
-engine_source_own(struct engine *en, const struct commit *c, struct error *e)
+engine_source_note(struct engine *en, const struct commit *c, struct error *e)
 {
 	struct own o = { en, &c->share };
+	enum err r = own_node(&o, HASH_TREE, &c->content, e);
+
+	if (r == OK)
+		r = own_node(&o, HASH_CAUSAL, &c->causal, e);
+	return r == OK ? state_share_node_add(en->state, &c->share, &c->id, e) : r;
+}
+
+enum err
+engine_source_own(struct engine *en, const struct commit *c, struct error *e)
+{
 	enum err r = state_begin(en->state, e);
 
 	if (r != OK)
 		return r;
-	r = own_node(&o, HASH_TREE, &c->content, e);
-	if (r == OK)
-		r = own_node(&o, HASH_CAUSAL, &c->causal, e);
-	if (r == OK)
-		r = state_share_node_add(en->state, &c->share, &c->id, e);
+	r = engine_source_note(en, c, e);
 	if (r == OK)
 		return state_commit(en->state, e);
 	state_rollback(en->state);
