@@ -162,8 +162,8 @@ void engine_trust_close(struct engine *en);
 struct source engine_source(struct engine *en);
 /* Records (in a job) that SHARE has all nodes of COMMIT, so that they may be asked for under it. */
 enum err engine_source_own(struct engine *en, const struct commit *c, struct error *e) must_check;
-/* The same within a transaction of the caller: children before parents, so what is recorded is whole
- * wherever it ends. */
+/* The same within a transaction of the caller: children before parents, so what is recorded is
+ * whole wherever it ends. */
 enum err engine_source_note(struct engine *en, const struct commit *c, struct error *e) must_check;
 
 /* -- jobs -- */

@@ -113,12 +113,40 @@ open_parts(struct server *s, bool *ret_first, struct error *e)
 	return r;
 }
 
+/* Listening on one address means that no other leads here. */
+static bool
+advertise_listen(struct server *s, const char *listen, uint16_t port)
+{
+	static const char *const any[] = { "", "*", "0.0.0.0", "::" };
+	char text[LIMIT_ADDRESS_TEXT + 1], host[LIMIT_ADDRESS_TEXT + 1];
+	size_t len = listen != NULL ? strlen(listen) : 0;
+	uint16_t p;
+
+	if (len == 0 || len > LIMIT_ADDRESS_TEXT)
+		return false;
+	memcpy(text, listen, len + 1);
+	if (len > 2 && strcmp(text + len - 2, ":0") == 0) /* any port, which is no address */
+		text[len - 2] = '\0';
+	if (!invite_address_parse(text, host, &p))
+		return false;
+	for (size_t i = 0; i < lengthof(any); i++) {
+		if (strcmp(host, any[i]) == 0)
+			return false;
+	}
+	snprintf(s->advertise[0], sizeof s->advertise[0],
+	    strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
+	s->n_advertise = 1;
+	return true;
+}
+
 static enum err
 set_advertised(struct server *s, const struct server_opts *o, struct error *e)
 {
 	uint16_t port = listener_port(s->listener);
 
 	s->advertise = mem_zalloc_array(LIMIT_ADDRESSES, sizeof *s->advertise);
+	if (o->n_advertise == 0 && advertise_listen(s, o->listen, port))
+		return OK;
 	if (o->n_advertise == 0) {
 		s->n_advertise = listener_own_addresses(port, s->advertise, LIMIT_ADDRESSES);
 		return OK;

@@ -190,3 +190,14 @@ def test_an_invite_outlives_its_share(net, tmp_path):
     joiner.start("agent", "--listen", "127.0.0.1:0")
     joiner.wait_for_link()
     assert rights(joiner) == {}
+
+
+def test_a_server_that_listens_on_one_address_invites_to_it(tmp_path):
+    """Other addresses of the machine would lead nowhere."""
+    server, agent = Node(tmp_path, "server"), Node(tmp_path, "agent")
+    server.start("server", "--listen", "127.0.0.1:0", "--name", "spine")
+    try:
+        agent.run("join", server.json("invite")["invite"], "--name", "agent")
+        assert "agent" in [d["name"] for d in server.json("devices")]
+    finally:
+        server.stop()
