@@ -303,17 +303,29 @@ options_clear(struct options *o)
 	*o = (struct options){ 0 };
 }
 
-/* The daemon has another working directory. */
+/* The daemon has another working directory, and one place is to have one name: `dir`, `./dir` and
+ * `dir/` are the same.  What `..` leads to only the disk knows. */
 static enum err
 add_absolute(const char *path, struct buf *store, struct error *e)
 {
+	size_t from = store->len;
+
 	if (path[0] != '/') {
 		auto_free char *cwd = getcwd(NULL, 0);
 		if (cwd == NULL)
 			return fail_sys(e, errno, "find the working directory");
-		buf_addf(store, "%s/", strcmp(cwd, "/") == 0 ? "" : cwd);
+		buf_add_bytes(store, bytes_str(strcmp(cwd, "/") == 0 ? "" : cwd));
 	}
-	buf_add_bytes(store, bytes_str(path));
+	for (size_t n; *path != '\0'; path += n) {
+		n = strcspn(path, "/");
+		if (n > 1 || (n == 1 && path[0] != '.')) {
+			buf_u8(store, '/');
+			buf_add(store, path, n);
+		}
+		n += path[n] == '/';
+	}
+	if (store->len == from)
+		buf_u8(store, '/');
 	return OK;
 }
 

@@ -211,6 +211,12 @@ a_request_names_places_of_this_machine_absolutely(void **state)
 		{ "weft publish dir --share a", "path", "/dir", true },
 		{ "weft publish /abs --share a", "path", "/abs", false },
 		{ "weft get a dest", "dest", "/dest", true },
+		{ "weft get a ./dest", "dest", "/dest", true },
+		{ "weft get a dest/", "dest", "/dest", true },
+		{ "weft get a .", "dest", "", true },
+		{ "weft get a .//a/./.b/../c.", "dest", "/a/.b/../c.", true },
+		{ "weft get a //abs/./dest//", "dest", "/abs/dest", false },
+		{ "weft get a /", "dest", "/", false },
 		{ "weft get a dest --path sub", "path", "sub", false },
 		{ "weft verify a sub", "path", "sub", false },
 	};
