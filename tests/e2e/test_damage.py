@@ -294,6 +294,41 @@ def test_an_agent_whose_database_is_beyond_use_joins_again(world, rng, which):
     assert_same(world.src, world.dest)
 
 
+def logs_of(node):
+    """What its databases have not yet put in their place."""
+    return sorted(p.relative_to(node.home) for p in node.home.rglob("*-wal") if p.stat().st_size > 0)
+
+
+@pytest.mark.parametrize("which", ["server", "publisher", "reader"])
+def test_a_damaged_log_of_a_database_loses_what_was_last_and_nothing_else(world, rng, which):
+    """After a crash the log is all that holds the last changes.  What comes behind the damage in it is as if it had not been; it is
+    announced, asked for and fetched again."""
+    node = {"server": world.server, "publisher": world.publisher, "reader": world.reader}[which]
+    world.get()
+    for n in (world.server, world.publisher, world.reader):
+        n.restart()  # everything so far is in its place
+    for agent in (world.publisher, world.reader):
+        agent.wait_for_link()
+    write(world.src / "later", noise(rng, 300_000))
+    world.publisher.json("publish", world.src, "--share", "tree")
+    world.reader.json("get", "tree", world.dest)
+    node.kill()
+    logs = logs_of(node)
+    assert logs
+    for log in logs:
+        print(f"  {log}: byte {flip(node.home / log, rng)}")
+    node.start()
+    for agent in (world.publisher, world.reader):
+        agent.wait_for_link()
+    assert world.server.run("verify", "tree", check=False).returncode in (DONE, PARTLY)
+    world.wait_until_whole()
+    write(world.src / "last", noise(rng, 300_000))
+    world.publisher.json("publish", world.src, "--share", "tree")
+    got = world.reader.run("get", "tree", world.dest, "--overwrite", check=False)
+    assert got.returncode in (DONE, PARTLY), got.stderr
+    world.get()
+
+
 # -- files of a home ------------------------------------------------------------------------------------------------------
 
 def test_a_damaged_map_of_a_snapshot_is_made_again(world, rng):
