@@ -252,6 +252,10 @@ def does_or_says_why(kept, node, *arguments):
         assert kept.node.says(f"{kept.path.name} is damaged"), command.communicate()
         kept.stop()
         if not kept.starts():
+            if kept.node is not node:  # it would wait for ever
+                for job in node.json("jobs"):
+                    if job["state"] not in ("done", "failed"):
+                        node.run("cancel", job["job"])
             command.communicate(timeout=PATIENCE)
             return False
         if kept.node is node:
