@@ -1,0 +1,169 @@
+/*
+ * swarm: one snapshot, one node: which unit to give to whom next, and whether to take what is
+ * offered.
+ *
+ * It is told what happened (who is there and what they hold, what came, what was sent, time) and
+ * answers what to do.  No sockets, bytes, clock or dice of its own: the agent, the server and the
+ * simulator run this same code.
+ *
+ * Algorithm   two-sided offers (../docs/decisions/two-sided-offers.md): whoever has a free upload
+ *             slot draws two receivers at random, takes the needier (fewest inbound, then fewest
+ *             held), and offers it the rarest unit it lacks; an accepted unit already counts as a
+ *             copy.  The receiver, who alone knows what it awaits, accepts or declines.  The two
+ *             sides' knowledge together: Sanghavi, Hajek and Massoulie, "Gossiping with multiple
+ *             messages" (2007); the most deprived first: Massoulie and Twigg, "Rate-optimal schemes
+ *             for peer-to-peer live streaming" (2008).
+ *
+ * Rules       - A unit that nobody else holds or awaits goes out before any other; whoever is the
+ *               origin sends no second copy of anything while somebody lacks such a unit.
+ *             - A last resort (the server of a hybrid share) offers only such units, and anything
+ *               to a peer that starves: no other peer has offered it a unit for SWARM_STARVE_US.
+ *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all
+ *               receivers would be stuck at saturated senders.
+ *             - What has brought no byte for a while is suspect: it no longer counts as awaited, so
+ *               that others may offer it; the first offer replaces it.
+ *             - Three wrong leaves, or SWARM_BROKEN_MAX accepted units in a row of which nothing
+ *               came, and a peer is not listened to any more (the first for good).
+ *
+ * Places are left for sites, rates and rescue: a peer's class and weight enter eligible() and
+ * needier(), a rescue is an offer for a unit in flight.
+ *
+ * Times are microseconds of a monotonic clock.  PEER is any number the owner likes (a connection).
+ *
+ * Pure.  Memory   per unit 2 bytes and 4 bits; per peer 2 bits a unit (3 when it skips some); what
+ *                 was not told yet, at most SWARM_LOG_MAX units.  Threads  one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	SWARM_SLOTS_MIN = 4,
+	SWARM_SLOTS_MAX = 12,
+	SWARM_INBOUND = 24,
+	SWARM_LOOK = 192,          /* candidates compared for rarity */
+	SWARM_WRONG_MAX = 3,       /* wrong leaves */
+	SWARM_BROKEN_MAX = 3,      /* promises in a row */
+	SWARM_LOG_MAX = 64 * 1024, /* a peer further behind is told everything anew */
+	SWARM_RUNS_MAX = 1024,     /* of one struct swarm_news, all lists together */
+};
+#define SWARM_BATCH_MIN_US ((uint64_t)20 * 1000) /* between two news to a peer */
+#define SWARM_BATCH_MAX_US ((uint64_t)150 * 1000)
+#define SWARM_OFFER_US     ((uint64_t)10 * 1000 * 1000) /* an offer without an answer ends */
+#define SWARM_SUSPECT_US   ((uint64_t)2 * 1000 * 1000)  /* or eight round trips, if that is more */
+#define SWARM_STARVE_US    ((uint64_t)2 * 1000 * 1000)
+#define SWARM_PENANCE_US   ((uint64_t)30 * 1000 * 1000) /* after broken promises */
+#define SWARM_RETRY_MAX_US ((uint64_t)60 * 1000 * 1000) /* longest "later" that is believed */
+
+struct swarm;
+struct swarm_opts {
+	uint32_t n_units;
+	uint32_t unit_size;
+	bool origin;      /* the publisher: no second copy before each first */
+	bool last_resort; /* the server */
+	uint64_t seed;    /* of the dice */
+};
+struct swarm *swarm_new(const struct swarm_opts *o);
+void swarm_free(struct swarm *s); /* NULL is fine */
+
+/* -- this node -- */
+
+void swarm_hold(struct swarm *s, uint32_t unit); /* verified and here, by whatever way it came */
+void swarm_lose(struct swarm *s, uint32_t unit); /* not here any more: a file was changed */
+void swarm_skip(struct swarm *s, uint32_t unit); /* not wanted here */
+bool swarm_holds(const struct swarm *s, uint32_t unit);
+bool swarm_is_complete(const struct swarm *s); /* holds all that is wanted */
+uint32_t swarm_units_held(const struct swarm *s);
+/* Takes nothing for now (the disk is behind, the job pauses); gives on. */
+void swarm_pause(struct swarm *s, bool paused);
+
+/* -- peers -- */
+
+/* LAST_RESORT: it offers only what nobody else does. */
+void swarm_peer_add(struct swarm *s, uint64_t peer, bool last_resort, uint64_t now_us);
+/* All offers and units between us are over. */
+void swarm_peer_gone(struct swarm *s, uint64_t peer, uint64_t now_us);
+/* Its connection takes no more bytes, or does again: it gets no offers, and after SWARM_SUSPECT_US
+ * what it accepted no longer fills slots. */
+void swarm_peer_blocked(struct swarm *s, uint64_t peer, bool blocked, uint64_t now_us);
+
+struct swarm_run {
+	uint32_t first, n;
+};
+/* What one says of itself: units that it holds, awaits, and neither (any more, or wants at all). */
+struct swarm_news {
+	uint32_t inbound; /* units that it awaits now */
+	bool starving;
+	const struct swarm_run *have, *await, *drop, *skip;
+	uint32_t n_have, n_await, n_drop, n_skip;
+};
+/* False: a run beyond the last unit. */
+bool swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news);
+/* What PEER is to be told now; the lists are borrowed until the next call.  False: nothing. */
+bool swarm_tell(struct swarm *s, uint64_t peer, uint64_t now_us, struct swarm_news *ret);
+
+/* -- giving -- */
+
+struct swarm_offer {
+	uint64_t peer;
+	uint32_t unit;
+};
+/* The next OFFER to send; false: none now.  Call until false, after each event. */
+bool swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret);
+/* PEER takes what was offered: serve it.  False: nothing of the kind was offered. */
+bool swarm_accepted(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us);
+/* HELD: it holds or awaits the unit.  RETRY_US > 0: it has no room until then. */
+void swarm_declined(
+    struct swarm *s, uint64_t peer, uint32_t unit, bool held, uint64_t retry_us, uint64_t now_us);
+/* Its last byte was handed to the connection (BYTES in all); or it ended before (BYTES so far). */
+void swarm_sent(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us);
+void swarm_withdrawn(
+    struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us);
+
+/* -- taking -- */
+
+enum swarm_verdict {
+	SWARM_ACCEPT,   /* request it, the leaves that are missing */
+	SWARM_HELD,     /* decline: it is here, awaited or not wanted */
+	SWARM_BUSY,     /* decline: no room */
+	SWARM_DISTRUST, /* decline: this peer promised and did not keep it */
+};
+struct swarm_answer {
+	enum swarm_verdict verdict;
+	bool replaces; /* ACCEPT: cancel what was asked of OLD_PEER for the same unit */
+	uint64_t old_peer;
+};
+struct swarm_answer swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us);
+/* BYTES of UNIT came from PEER and are verified. */
+void swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us);
+/* What PEER sent of UNIT is over.  WHOLE: the unit is here now (it is held). */
+void swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t now_us);
+/* A leaf of PEER was wrong: true when that was one too many: end the connection. */
+bool swarm_charge(struct swarm *s, uint64_t peer);
+
+/* -- time -- */
+
+/* To be called at the time that swarm_wakes says; then swarm_offer and swarm_tell. */
+void swarm_tick(struct swarm *s, uint64_t now_us);
+uint64_t swarm_wakes(
+    const struct swarm *s, uint64_t now_us); /* UINT64_MAX: nothing waits for time */
+
+/* -- for people -- */
+
+struct swarm_stats {
+	uint64_t bytes_in, bytes_out;
+	uint32_t held, awaited; /* units, as it says */
+	uint32_t offers_out, accepted_out, declined_held, declined_busy;
+	uint32_t offers_in, accepted_in, broken, wrong;
+	uint32_t rtt_us; /* from offer to acceptance, smoothed; 0 unknown */
+	bool blocked, distrusted, banned, starving;
+};
+bool swarm_peer_stats(const struct swarm *s, uint64_t peer, struct swarm_stats *ret);
+uint32_t swarm_slots(const struct swarm *s); /* how many units go out side by side now */
+uint64_t swarm_rate(
+    const struct swarm *s); /* bytes a second that the uplink was seen to do; 0 unknown */
+uint32_t swarm_awaited(const struct swarm *s);
+/* Units that neither this node nor any peer holds or awaits, although wanted here. */
+uint32_t swarm_nowhere(const struct swarm *s);

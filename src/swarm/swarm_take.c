@@ -1,0 +1,243 @@
+/* The receiving side: is an offer taken, what is on its way, what has gone silent. */
+#include "swarm/swarm_private.h"
+
+static struct swarm_flight *
+find_flight(struct swarm_peer *p, uint32_t unit)
+{
+	array_each (f, &p->flights) {
+		if (f->unit == unit)
+			return f;
+	}
+	return NULL;
+}
+
+static uint64_t
+suspect_after(const struct swarm_peer *p)
+{
+	return max_of(SWARM_SUSPECT_US, (uint64_t)8 * p->stats.rtt_us);
+}
+
+/* It is awaited no more: others may offer it. */
+static void
+let_go(struct swarm *s, uint32_t unit)
+{
+	s->inbound--;
+	if (bitset_unset(&s->pend, unit))
+		swarm_note(s, unit);
+}
+
+static void
+end_flight(struct swarm *s, struct swarm_peer *p, struct swarm_flight *f)
+{
+	if (!f->suspect)
+		let_go(s, f->unit);
+	array_swap_out(&p->flights, (size_t)(f - p->flights.at));
+}
+
+void
+swarm_forget_flights(struct swarm *s, struct swarm_peer *p)
+{
+	while (p->flights.len > 0)
+		end_flight(s, p, &p->flights.at[p->flights.len - 1]);
+}
+
+/* Who else is to send UNIT, and is silent. */
+static struct swarm_peer *
+suspect_of(struct swarm *s, uint32_t unit)
+{
+	array_each (at, &s->peers) {
+		if (find_flight(*at, unit) != NULL)
+			return *at;
+	}
+	return NULL;
+}
+
+static enum swarm_verdict
+judge(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_us)
+{
+	if (bitset_has(&s->have, unit) || bitset_has(&s->pend, unit) || bitset_has(&s->skip, unit))
+		return SWARM_HELD;
+	if (p->banned || now_us < p->penance_us)
+		return SWARM_DISTRUST;
+	return s->paused || s->inbound >= SWARM_INBOUND ? SWARM_BUSY : SWARM_ACCEPT;
+}
+
+struct swarm_answer
+swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
+{
+	struct swarm_answer answer = { .verdict = SWARM_DISTRUST };
+	struct swarm_peer *p = swarm_peer_find(s, peer), *old;
+
+	if (p == NULL || unit >= s->o.n_units)
+		return answer;
+	p->stats.offers_in++;
+	answer.verdict = judge(s, p, unit, now_us);
+	if (!p->last_resort && answer.verdict != SWARM_DISTRUST)
+		s->fed_us = now_us;
+	/* Who offers it holds it, whether or not that was told yet. */
+	if (answer.verdict != SWARM_DISTRUST && !bitset_has(&p->have, unit))
+		swarm_peer_mark(s, p, unit, true, false);
+	if (answer.verdict != SWARM_ACCEPT)
+		return answer;
+	old = suspect_of(s, unit);
+	if (old != NULL) {
+		answer.replaces = true;
+		answer.old_peer = old->id;
+		end_flight(s, old, find_flight(old, unit));
+	}
+	array_push(&p->flights, ((struct swarm_flight){ .unit = unit, .last_us = now_us }));
+	p->stats.accepted_in++;
+	bitset_set(&s->pend, unit);
+	s->inbound++;
+	swarm_note(s, unit);
+	return answer;
+}
+
+void
+swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us)
+{
+	struct swarm_peer *p = swarm_peer_find(s, peer);
+	struct swarm_flight *f = p != NULL ? find_flight(p, unit) : NULL;
+
+	if (f == NULL)
+		return;
+	p->stats.bytes_in += bytes;
+	p->last_in_us = now_us;
+	if (!p->last_resort)
+		s->fed_us = now_us;
+	f->bytes += bytes;
+	f->last_us = now_us;
+	if (!f->suspect)
+		return;
+	f->suspect = false; /* it goes on after all */
+	s->inbound++;
+	bitset_set(&s->pend, unit);
+	swarm_note(s, unit);
+}
+
+/* Nothing at all came of what was promised; three in a row are no accident. */
+static void
+count_promise(struct swarm_peer *p, bool whole, uint64_t bytes, uint64_t now_us)
+{
+	if (whole || bytes > 0) {
+		p->broken = 0;
+		return;
+	}
+	p->stats.broken++;
+	if (++p->broken >= SWARM_BROKEN_MAX)
+		p->penance_us = now_us + SWARM_PENANCE_US;
+}
+
+void
+swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t now_us)
+{
+	struct swarm_peer *p = swarm_peer_find(s, peer);
+	struct swarm_flight *f = p != NULL ? find_flight(p, unit) : NULL;
+
+	if (f == NULL)
+		return;
+	count_promise(p, whole, f->bytes, now_us);
+	end_flight(s, p, f);
+	if (whole)
+		swarm_hold(s, unit);
+	else
+		swarm_peer_mark(s, p, unit, false, false); /* until it says so again */
+}
+
+/* -- time -- */
+
+static void
+suspect_silent(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
+{
+	array_each (f, &p->flights) {
+		/* Units come one after the other: while any brings bytes the others may wait. */
+		uint64_t heard = max_of(f->last_us, p->last_in_us);
+		if (f->suspect || now_us < heard + suspect_after(p))
+			continue;
+		f->suspect = true;
+		let_go(s, f->unit);
+	}
+}
+
+static void
+end_unanswered(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
+{
+	for (size_t i = p->slots.len; i > 0; i--) {
+		struct swarm_slot slot = p->slots.at[i - 1];
+		if (!slot.accepted && now_us >= slot.since_us + SWARM_OFFER_US)
+			swarm_declined(s, p->id, slot.unit, false, SWARM_OFFER_US, now_us);
+	}
+}
+
+static bool
+has_last_resort(const struct swarm *s)
+{
+	array_each (p, &s->peers) {
+		if ((*p)->last_resort)
+			return true;
+	}
+	return false;
+}
+
+static void
+judge_starving(struct swarm *s, uint64_t now_us)
+{
+	bool starving =
+	    !swarm_is_complete(s) && has_last_resort(s) && now_us >= s->fed_us + SWARM_STARVE_US;
+
+	if (starving == s->starving)
+		return;
+	s->starving = starving;
+	array_each (p, &s->peers)
+		(*p)->urgent = true;
+}
+
+void
+swarm_tick(struct swarm *s, uint64_t now_us)
+{
+	array_each (at, &s->peers) {
+		struct swarm_peer *p = *at;
+		suspect_silent(s, p, now_us);
+		end_unanswered(s, p, now_us);
+		if (now_us >= p->penance_us)
+			p->penance_us = 0;
+	}
+	judge_starving(s, now_us);
+}
+
+/* The next of all that waits for time in P alone. */
+static uint64_t
+peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
+{
+	uint64_t at = UINT64_MAX;
+
+	array_each (f, &p->flights) {
+		if (!f->suspect)
+			at = min_of(at, max_of(f->last_us, p->last_in_us) + suspect_after(p));
+	}
+	array_each (slot, &p->slots) {
+		if (!slot->accepted)
+			at = min_of(at, slot->since_us + SWARM_OFFER_US);
+	}
+	if (p->not_before_us > now_us)
+		at = min_of(at, p->not_before_us);
+	if (p->penance_us > now_us)
+		at = min_of(at, p->penance_us);
+	if (p->blocked_us != 0 && p->slots.len > 0 && now_us < p->blocked_us + SWARM_SUSPECT_US)
+		at = min_of(at, p->blocked_us + SWARM_SUSPECT_US);
+	if (p->urgent || p->full_at < s->o.n_units || p->told < s->log_base + s->log.len)
+		at = min_of(at, max_of(now_us, p->told_us + swarm_batch_us(s)));
+	return at;
+}
+
+uint64_t
+swarm_wakes(const struct swarm *s, uint64_t now_us)
+{
+	uint64_t at = UINT64_MAX;
+
+	array_each (p, &s->peers)
+		at = min_of(at, peer_wakes(s, *p, now_us));
+	if (!s->starving && !swarm_is_complete(s) && has_last_resort(s))
+		at = min_of(at, max_of(now_us, s->fed_us + SWARM_STARVE_US));
+	return at;
+}
