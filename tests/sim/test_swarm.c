@@ -1,0 +1,161 @@
+/*
+ * Hundreds of networks at random, each with its seed: delays, a line that is cut for a while,
+ * deaths of anyone, late joiners, nodes that hold a part already, and peers that lie, say nothing
+ * or crawl.  In each of them what must be true of a swarm is true.
+ *
+ * usage: test_swarm [SEED [COUNT]]; WEFT_SIM_SEED runs one
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/swarm_world.h"
+
+enum { NODES_MAX = 16, LIMIT_S = 600 };
+
+struct totals {
+	uint64_t worlds, delivered, declined, deaths, lost_worlds;
+	uint64_t met[WORLD_KINDS], banned[WORLD_KINDS];
+	double worst;
+};
+
+struct chance {
+	struct rng rng;
+	uint64_t seed;
+	struct world_node_opts nodes[NODES_MAX];
+	struct world_opts o;
+};
+
+static uint64_t
+between(struct chance *c, uint64_t low, uint64_t high)
+{
+	return low + rng_below(&c->rng, high - low + 1);
+}
+
+static bool
+one_in(struct chance *c, uint64_t n)
+{
+	return rng_below(&c->rng, n) == 0;
+}
+
+/* The first is the origin, the second is the last resort in half of the worlds. */
+static void
+make_node(struct chance *c, uint32_t i)
+{
+	struct world_node_opts *n = &c->nodes[i];
+
+	*n = (struct world_node_opts){ .up = between(c, 20, 2000) * 10000, .origin = i == 0 };
+	n->down = n->up * between(c, 1, 5);
+	if (i == 0)
+		return;
+	n->last_resort = i == 1 && one_in(c, 2);
+	if (one_in(c, 4))
+		n->join_us = between(c, 0, 20 * SIM_S);
+	if (n->last_resort)
+		return;
+	if (one_in(c, 6))
+		n->die_us = n->join_us + between(c, 1, 30 * SIM_S);
+	if (one_in(c, 5))
+		n->held = (uint32_t)between(c, 0, c->o.n_units);
+	if (one_in(c, 5))
+		n->kind = (enum world_kind)between(c, 1, WORLD_KINDS - 1);
+}
+
+static void
+make_world(struct chance *c)
+{
+	c->o = (struct world_opts){
+		.n_nodes = (uint32_t)between(c, 2, NODES_MAX),
+		.nodes = c->nodes,
+		.n_units = (uint32_t)between(c, 1, 300),
+		.unit_size = 65536u << rng_below(&c->rng, 3),
+		.delay_us = between(c, 50, 80000),
+		.jitter_permille = (uint32_t)between(c, 0, 1000),
+		.death_seen_us = between(c, 1000, 4 * SIM_S),
+		.limit_us = LIMIT_S * SIM_S,
+		.seed = c->seed,
+	};
+	if (one_in(c, 4)) {
+		c->o.cut_from_us = between(c, 0, 20 * SIM_S);
+		c->o.cut_to_us = c->o.cut_from_us + between(c, 1, 60 * SIM_S);
+	}
+	for (uint32_t i = 0; i < c->o.n_nodes; i++)
+		make_node(c, i);
+	/* One that dies in the middle takes with it what only it had. */
+	if (one_in(c, 4))
+		c->nodes[0].die_us = between(c, 1, 60 * SIM_S);
+}
+
+#define REQUIRE(c, what)                                                                           \
+	do {                                                                                       \
+		if (!(what)) {                                                                     \
+			fprintf(stderr, "%s:%d: not true: %s\nrun it again: WEFT_SIM_SEED=%llu\n", \
+			    __FILE__, __LINE__, #what, (unsigned long long)(c)->seed);             \
+			exit(1);                                                                   \
+		}                                                                                  \
+	} while (0)
+
+static void
+run_world(uint64_t seed, struct totals *t)
+{
+	struct chance c = { .seed = seed };
+
+	rng_seed(&c.rng, seed);
+	make_world(&c);
+	const struct world_result r = world_run(&c.o);
+	/* Whatever some live honest node holds, all that stay get. */
+	REQUIRE(&c, r.lacking == 0);
+	REQUIRE(&c, r.incomplete == 0 || r.lost > 0);
+	REQUIRE(&c, r.lost == 0 || c.nodes[0].die_us > 0);
+	REQUIRE(&c, r.twice == 0);
+	REQUIRE(&c, r.banned[WORLD_HONEST] == 0);
+	t->worlds++;
+	t->delivered += r.delivered;
+	t->declined += r.declined_held + r.declined_busy;
+	t->lost_worlds += r.lost > 0;
+	for (uint32_t i = 0; i < c.o.n_nodes; i++) {
+		t->met[c.nodes[i].kind]++;
+		t->deaths += c.nodes[i].die_us > 0;
+	}
+	for (unsigned k = 0; k < WORLD_KINDS; k++)
+		t->banned[k] += r.banned[k];
+}
+
+static uint64_t
+number(const char *text, uint64_t otherwise)
+{
+	uint64_t n = otherwise;
+
+	if (text != NULL && !text_parse_u64(text, UINT64_MAX, &n)) {
+		fprintf(stderr, "%s is no number\n", text);
+		exit(2);
+	}
+	return n;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const char *const names[WORLD_KINDS] = { "honest", "mute", "braggart", "corrupt",
+		"sluggard" };
+	const char *one = getenv("WEFT_SIM_SEED"), *many = getenv("WEFT_LONG");
+	bool is_long = many != NULL && strcmp(many, "1") == 0;
+	uint64_t first = number(one, number(argc > 1 ? argv[1] : NULL, 1));
+	uint64_t count = one != NULL ? 1 : number(argc > 2 ? argv[2] : NULL, is_long ? 5000 : 150);
+	struct totals t = { 0 };
+
+	for (uint64_t i = 0; i < count; i++)
+		run_world(first + i, &t);
+	printf("%llu worlds, %llu units delivered, %llu offers declined, %llu deaths, units lost "
+	       "in %llu worlds\n",
+	    (unsigned long long)t.worlds, (unsigned long long)t.delivered,
+	    (unsigned long long)t.declined, (unsigned long long)t.deaths,
+	    (unsigned long long)t.lost_worlds);
+	for (unsigned k = 0; k < WORLD_KINDS; k++)
+		printf("%-10s met %llu times, banned %llu times\n", names[k],
+		    (unsigned long long)t.met[k], (unsigned long long)t.banned[k]);
+	return 0;
+}
