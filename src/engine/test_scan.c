@@ -62,6 +62,7 @@ holes_of_the_file_system_make_no_difference(void **state)
 				places[i]) > 0);
 		close(fd);
 	}
+	let_it_age(); /* or they are read again */
 	struct scan_result r = world_scan(w, &w->node);
 	assert_int_equal(assert_dir(&w->node, w->fd, &r.content), 2);
 	/* Nothing but zeroes, and nothing but a hole. */
@@ -70,11 +71,9 @@ holes_of_the_file_system_make_no_difference(void **state)
 	int fd = openat(w->fd, "sparse", O_WRONLY | O_CLOEXEC);
 	assert_int_equal(ftruncate(fd, ((off_t)3 << 30) + 5), 0);
 	close(fd);
-	uint64_t from = clock_mono_ms();
 	r = world_scan(w, &w->node);
-	assert_true(clock_mono_ms() - from < 2000); /* it was not read, nor does it say so */
 	assert_int_equal(r.files_read, 1);
-	assert_int_equal(r.bytes_read, 0);
+	assert_int_equal(r.bytes_read, 0); /* of three gigabytes of hole */
 	assert_int_equal(r.bytes, ((uint64_t)3 << 30) + 5 + SIZE);
 }
 
