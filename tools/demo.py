@@ -170,7 +170,7 @@ def main():
             results = list(pool.map(fetch, AGENTS))
         say("comparing every byte, mode and time with the source ...\n")
         failed = False
-        say(f"{'agent':<10}{'time':>8}{'rate':>14}   {'bytes came from':<34}{'compared'}")
+        say(f"{'agent':<10}{'time':>8}{'rate':>14}   {'bytes came from':<38}{'compared'}")
         for name, seconds, got in results:
             bad = differences(src, base / f"dest-{name}", wanted)
             failed |= bool(bad)
@@ -178,7 +178,7 @@ def main():
             if got["bytes_reused"]:
                 sources += f", copied here {human(got['bytes_reused'])}"
             verdict = "identical" if not bad else f"{len(bad)} DIFFER, first {bad[0]!r}"
-            say(f"{name:<10}{seconds:>6.1f} s{human(size / seconds) + '/s':>14}   {sources:<34}{verdict}")
+            say(f"{name:<10}{seconds:>6.1f} s{human(size / seconds) + '/s':>14}   {sources:<38}{verdict}")
         say()
         if failed:
             sys.exit("the demo FAILED: what arrived is not what was published")
