@@ -263,14 +263,36 @@ what_vanishes_meanwhile_does_not_stop_the_scan(void **state)
 	assert_int_equal(assert_dir(&w->node, w->fd, &r.content), r.entries);
 }
 
+/* Many files, and before them something of which a scan tells. */
 static void
-replace_root(struct world *w, uint64_t i)
+put_pipe_and_many(struct world *w)
+{
+	char name[32];
+
+	assert_int_equal(mkfifoat(w->fd, "a-pipe", 0600), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		snprintf(name, sizeof name, "f%u", i);
+		put_text(w, name, name);
+	}
+}
+
+static void
+scan_until_note(struct world *w, void (*at_note)(struct world *w), enum err want)
+{
+	struct scan_result r;
+
+	w->at_note = at_note;
+	check_err(world_try(w, &w->node, w->path, &r, &world_error), want, world_error);
+	w->at_note = NULL;
+}
+
+static void
+replace_root(struct world *w)
 {
 	auto_free char *away = str_printf("%s/away", w->dir.path);
 
-	if (i == 0 && rename(w->path, away) == 0)
-		(void)mkdir(w->path, 0755);
-	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	assert_int_equal(rename(w->path, away), 0);
+	assert_int_equal(mkdir(w->path, 0755), 0);
 }
 
 static void
@@ -278,43 +300,31 @@ a_root_that_vanishes_is_an_error(void **state)
 {
 	struct world *w = *state;
 	struct scan_result r;
-	char name[32];
 	auto_free char *none = str_printf("%s/none", w->path);
+	auto_free char *away = str_printf("%s/away", w->dir.path);
 
 	check_err(world_try(w, &w->node, none, &r, &world_error), ERR_NOTFOUND, world_error);
-	for (unsigned i = 0; i < 2000; i++) {
-		snprintf(name, sizeof name, "f%u", i);
-		put_text(w, name, name);
-	}
-	scan_while(w, replace_root, ERR_NOTFOUND);
-	auto_free char *away = str_printf("%s/away", w->dir.path);
-	assert_int_equal(rmdir(w->path), 0);
+	put_pipe_and_many(w);
+	scan_until_note(w, replace_root, ERR_NOTFOUND);
 	assert_int_equal(rename(away, w->path), 0);
 }
 
 static void
-set_cancel(struct world *w, uint64_t i)
+set_cancel(struct world *w)
 {
-	if (i == 1)
-		atomic_store(&w->cancel, true);
-	nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	atomic_store(&w->cancel, true);
 }
 
 static void
 a_canceled_scan_stops_and_leaves_nothing_behind_that_hurts(void **state)
 {
 	struct world *w = *state;
-	char name[32];
 
-	for (unsigned i = 0; i < 3000; i++) {
-		snprintf(name, sizeof name, "f%u", i);
-		put_text(w, name, name);
-	}
-	put_random(w, "large", 1, 64 << 20, 0);
-	scan_while(w, set_cancel, ERR_CANCELED);
+	put_pipe_and_many(w);
+	scan_until_note(w, set_cancel, ERR_CANCELED);
 	atomic_store(&w->cancel, false);
 	struct scan_result r = world_scan(w, &w->node);
-	assert_int_equal(r.entries, 3001);
+	assert_int_equal(r.entries, 2000);
 	struct hash_id fresh = world_fresh(w);
 	assert_true(hash_id_equal(&r.content, &fresh));
 }

@@ -29,6 +29,8 @@ struct world {
 	char *path;
 	struct node node;
 	char notes[4096]; /* "path: why\n" of the last scan */
+	void (*at_note)(
+	    struct world *w); /* what happens at the first of them, in the middle of it */
 	unsigned threads;
 	size_t list_max;
 	bool dry_run;
@@ -110,6 +112,8 @@ world_note(void *ctx, struct relpath path, const char *why)
 	size_t n = strlen(w->notes);
 
 	snprintf(w->notes + n, sizeof w->notes - n, "%s: %s\n", path.text, why);
+	if (w->at_note != NULL && n == 0)
+		w->at_note(w);
 }
 
 static inline enum err
