@@ -36,6 +36,7 @@ main(void)
 	print_fields("shares", row_fields(QUERY_SHARES));
 	print_fields("snapshots", row_fields(QUERY_SNAPSHOTS));
 	print_fields("devices", row_fields(QUERY_DEVICES));
+	print_fields("members", row_member_fields());
 #define X(name, number) printf("error %s %u\n", #name, number);
 	MESSAGE_ERRORS(X)
 #undef X

@@ -38,6 +38,7 @@ fields_kind_name(enum field_kind k)
 		[FIELD_LIST] = "list",
 		[FIELD_ADDRESSES] = "addresses",
 		[FIELD_IDS] = "ids",
+		[FIELD_UNITS] = "units",
 		[FIELD_RUNS] = "runs",
 	};
 	return names[k];
@@ -193,6 +194,7 @@ decode_field(const struct field *f, struct bytes b, void *at)
 	case FIELD_BYTES:
 	case FIELD_TEXT:
 	case FIELD_NAME:
+	case FIELD_UNITS:
 		*(struct bytes *)at = b;
 		return true;
 	case FIELD_IDS:
@@ -329,6 +331,21 @@ check_ids(const struct field *f, struct bytes b, struct error *e)
 }
 
 static enum err
+check_units(const struct field *f, struct bytes b, struct error *e)
+{
+	uint32_t first = 0, n = 0, runs = 0;
+
+	while (message_units_next(&b, &first, &n))
+		runs++;
+	if (b.len > 0)
+		return fail(e, ERR_PROTO, "field %s is no list of units", f->name);
+	if (runs > f->max)
+		return fail(e, ERR_LIMIT, "field %s has %u runs, limit %u", f->name, runs,
+		    (unsigned)f->max);
+	return OK;
+}
+
+static enum err
 check_runs(const struct field *f, const void *at, struct error *e)
 {
 	const struct leaf_run *runs = (const struct leaf_run *)((const uint32_t *)at + 1);
@@ -408,6 +425,8 @@ check_field(const struct field *f, const void *at, struct error *e)
 		return check_list(f, *(const struct message_list *)at, e);
 	case FIELD_IDS:
 		return check_ids(f, *(const struct bytes *)at, e);
+	case FIELD_UNITS:
+		return check_units(f, *(const struct bytes *)at, e);
 	case FIELD_RUNS:
 		return check_runs(f, at, e);
 	}
@@ -450,6 +469,7 @@ is_left_out(const struct field *f, const void *at)
 	case FIELD_BYTES:
 	case FIELD_TEXT:
 	case FIELD_NAME:
+	case FIELD_UNITS:
 	case FIELD_IDS:
 		return ((const struct bytes *)at)->len == 0;
 	case FIELD_LIST:
@@ -516,6 +536,7 @@ encode_field(const struct field *f, const void *at, struct buf *out)
 	case FIELD_BYTES:
 	case FIELD_TEXT:
 	case FIELD_NAME:
+	case FIELD_UNITS:
 	case FIELD_IDS:
 		encode_bytes(*(const struct bytes *)at, out);
 		break;

@@ -28,6 +28,7 @@ enum field_kind {        /* in the struct        on the wire */
 	FIELD_LIST,      /* struct message_list  up to MAX items: length u32 | 1..ITEM bytes each */
 	FIELD_ADDRESSES, /* struct message_list  the same, and invite_address_parse */
 	FIELD_IDS,       /* struct bytes         MIN..MAX ids of 33 bytes */
+	FIELD_UNITS,     /* struct bytes         up to MAX runs of units (message_units_next) */
 	FIELD_RUNS,      /* uint32_t n, runs[MAX]  first u16, n u16 each: ascending and disjoint */
 };
 enum { FIELD_REQUIRED = true, FIELD_OPTIONAL = false };

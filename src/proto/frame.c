@@ -48,6 +48,14 @@ static const struct frame_rule rules[] = {
 	    .most = LIMIT_DATA_PREFIX + LIMIT_DATA_LISTS + LIMIT_DATA_RAW },
 	[FRAME_CANCEL] = { .name = "CANCEL", TLV },
 	[FRAME_REPORT] = { .name = "REPORT", TLV },
+	[FRAME_ENTER] = { .name = "ENTER", TLV },
+	[FRAME_NEWS] = { .name = "NEWS", TLV },
+	[FRAME_EXIT] = { .name = "EXIT", TLV },
+	[FRAME_MEMBERS] = { .name = "MEMBERS", TLV },
+	[FRAME_OFFER] = { .name = "OFFER", TLV },
+	[FRAME_DECLINE] = { .name = "DECLINE", TLV },
+	[FRAME_DIAL] = { .name = "DIAL", TLV },
+	[FRAME_CALL] = { .name = "CALL", TLV },
 };
 #undef TLV
 

@@ -14,8 +14,8 @@
 #include "base/error.h"
 #include "proto/limits.h"
 
-/* Numbers are for ever.  1..31 greeting, 32..63 authority and directory, 64..95 data, 96..127 mesh
- * (reserved). */
+/* Numbers are for ever.  1..31 greeting, 32..63 authority and directory, 64..95 data,
+ * 96..127 mesh. */
 #define FRAME_TYPES(X)                                                                             \
 	X(HELLO, 1)                                                                                \
 	X(JOIN, 2)                                                                                 \
@@ -39,7 +39,15 @@
 	X(GET_UNITS, 66)                                                                           \
 	X(DATA, 67)                                                                                \
 	X(CANCEL, 68)                                                                              \
-	X(REPORT, 69)
+	X(REPORT, 69)                                                                              \
+	X(ENTER, 96)                                                                               \
+	X(NEWS, 97)                                                                                \
+	X(EXIT, 98)                                                                                \
+	X(MEMBERS, 99)                                                                             \
+	X(OFFER, 104)                                                                              \
+	X(DECLINE, 105)                                                                            \
+	X(DIAL, 120)                                                                               \
+	X(CALL, 121)
 
 enum frame_type {
 #define X(name, number) FRAME_##name = number,

@@ -37,6 +37,9 @@ enum {
 	LIMIT_SUCCESSORS = 16,    /* keys of an authority after its first: HELLO tells them */
 	LIMIT_TEXT = 512,         /* an error's or reason's text */
 	LIMIT_NAME = 64,          /* STATEMENT_NAME_MAX */
+	LIMIT_MEMBERS = 64,       /* rows of one MEMBERS */
+	LIMIT_MEMBER_ROW = 2560,  /* bytes of one: names and LIMIT_ADDRESSES addresses */
+	LIMIT_NEWS_RUNS = 1024,   /* runs of one list of a NEWS */
 	LIMIT_SELECTOR = 128,     /* snapshot number, id, prefix of an id, or label */
 
 	/* -- queues and time, per connection -- */

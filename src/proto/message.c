@@ -118,6 +118,54 @@ static const struct field report_fields[] = {
 	{ 4, FIELD_FIXED, REQ, AT(msg_report, who), DEVICE_ID_BYTES, DEVICE_ID_BYTES },
 };
 
+static const struct field enter_fields[] = {
+	{ 1, FIELD_U32, REQ, AT(msg_enter, job), 1, UINT32_MAX },
+	{ 2, FIELD_HASH, REQ, AT(msg_enter, share) },
+	{ 3, FIELD_HASH, REQ, AT(msg_enter, snapshot) },
+	{ 4, FIELD_U32, REQ, AT(msg_enter, unit_size), UNIT_MIN, UNIT_MAX },
+	{ 5, FIELD_U32, REQ, AT(msg_enter, units), ANY32 },
+	{ 6, FIELD_U8, OPT, AT(msg_enter, last_resort), 0, 1 },
+	{ 7, FIELD_BYTES, OPT, AT(msg_enter, grant), STATEMENT },
+};
+static const struct field news_fields[] = {
+	{ 1, FIELD_U32, REQ, AT(msg_news, job), 1, UINT32_MAX },
+	{ 2, FIELD_U32, OPT, AT(msg_news, inbound), ANY32 },
+	{ 3, FIELD_U8, OPT, AT(msg_news, starving), 0, 1 },
+	{ 4, FIELD_UNITS, OPT, AT(msg_news, have), 1, LIMIT_NEWS_RUNS },
+	{ 5, FIELD_UNITS, OPT, AT(msg_news, await), 1, LIMIT_NEWS_RUNS },
+	{ 6, FIELD_UNITS, OPT, AT(msg_news, drop), 1, LIMIT_NEWS_RUNS },
+	{ 7, FIELD_UNITS, OPT, AT(msg_news, skip), 1, LIMIT_NEWS_RUNS },
+};
+static const struct field exit_fields[] = {
+	{ 1, FIELD_U32, REQ, AT(msg_exit, job), 1, UINT32_MAX },
+};
+static const struct field members_fields[] = {
+	{ 1, FIELD_HASH, REQ, AT(msg_members, share) },
+	{ 2, FIELD_HASH, REQ, AT(msg_members, snapshot) },
+	{ 3, FIELD_U8, OPT, AT(msg_members, whole), 0, 1 },
+	{ 4, FIELD_LIST, OPT, AT(msg_members, rows), 0, LIMIT_MEMBERS, LIMIT_MEMBER_ROW },
+	{ 5, FIELD_BYTES, OPT, AT(msg_members, left), DEVICE_ID_BYTES,
+	    LIMIT_MEMBERS *DEVICE_ID_BYTES },
+};
+static const struct field offer_fields[] = {
+	{ 1, FIELD_U32, REQ, AT(msg_offer, job), 1, UINT32_MAX },
+	{ 2, FIELD_U32, REQ, AT(msg_offer, unit), ANY32 },
+};
+static const struct field decline_fields[] = {
+	{ 1, FIELD_U32, REQ, AT(msg_decline, job), 1, UINT32_MAX },
+	{ 2, FIELD_U32, REQ, AT(msg_decline, unit), ANY32 },
+	{ 3, FIELD_U8, REQ, AT(msg_decline, reason), 1, UINT8_MAX },
+	{ 4, FIELD_U32, OPT, AT(msg_decline, retry_ms), 1, LIMIT_RETRY_MS },
+};
+static const struct field dial_fields[] = {
+	{ 1, FIELD_FIXED, REQ, AT(msg_dial, device), DEVICE_ID_BYTES, DEVICE_ID_BYTES },
+};
+static const struct field call_fields[] = {
+	{ 1, FIELD_FIXED, REQ, AT(msg_call, device), DEVICE_ID_BYTES, DEVICE_ID_BYTES },
+	{ 2, FIELD_ADDRESSES, REQ, AT(msg_call, addresses), 0, LIMIT_ADDRESSES,
+	    LIMIT_ADDRESS_TEXT },
+};
+
 static enum err
 check_hello(const void *message, struct error *e)
 {
@@ -191,6 +239,22 @@ check_get_units(const void *message, struct error *e)
 	return check_unit_size(((const struct msg_get_units *)message)->unit_size, e);
 }
 
+static enum err
+check_enter(const void *message, struct error *e)
+{
+	return check_unit_size(((const struct msg_enter *)message)->unit_size, e);
+}
+
+static enum err
+check_members(const void *message, struct error *e)
+{
+	const struct msg_members *m = message;
+
+	if (m->left.len % DEVICE_ID_BYTES != 0)
+		return fail(e, ERR_PROTO, "%zu bytes of device ids", m->left.len);
+	return OK;
+}
+
 #define TABLE(name)                                                                                \
 	{                                                                                          \
 		.at = name##_fields, .n = lengthof(name##_fields),                                 \
@@ -221,6 +285,14 @@ static const struct fields tables[] = {
 	[FRAME_GET_NODES] = TABLE(get_nodes),
 	[FRAME_GET_UNITS] = TABLE_CHECKED(get_units),
 	[FRAME_REPORT] = TABLE(report),
+	[FRAME_ENTER] = TABLE_CHECKED(enter),
+	[FRAME_NEWS] = TABLE(news),
+	[FRAME_EXIT] = TABLE(exit),
+	[FRAME_MEMBERS] = TABLE_CHECKED(members),
+	[FRAME_OFFER] = TABLE(offer),
+	[FRAME_DECLINE] = TABLE(decline),
+	[FRAME_DIAL] = TABLE(dial),
+	[FRAME_CALL] = TABLE(call),
 	/* LEAVE, OK and CANCEL have no fields: their rows are zero. */
 };
 
@@ -246,6 +318,57 @@ message_list_next(struct message_list *l, struct bytes *ret)
 	l->n--;
 	*ret = item;
 	return true;
+}
+
+/* A number in groups of seven bits, the lowest first, the eighth bit says that another follows. */
+static void
+put_varint(struct buf *b, uint32_t v)
+{
+	for (; v >= 0x80; v >>= 7)
+		buf_u8(b, (uint8_t)(v | 0x80));
+	buf_u8(b, (uint8_t)v);
+}
+
+static bool
+take_varint(struct reader *r, uint32_t *ret)
+{
+	uint64_t v = 0;
+
+	for (unsigned shift = 0; shift < 35; shift += 7) {
+		uint8_t byte = reader_u8(r);
+		v |= (uint64_t)(byte & 0x7f) << shift;
+		if (byte < 0x80) {
+			*ret = (uint32_t)v;
+			return !r->bad && v <= UINT32_MAX && (byte != 0 || shift == 0);
+		}
+	}
+	return false;
+}
+
+bool
+message_units_next(struct bytes *b, uint32_t *first, uint32_t *n)
+{
+	struct reader r = reader_over(*b);
+	uint32_t gap, more;
+
+	/* *FIRST and *N are those of the run before; both 0 at the beginning */
+	if (b->len == 0 || !take_varint(&r, &gap) || !take_varint(&r, &more))
+		return false;
+	uint64_t from = (uint64_t)*first + *n + gap;
+	if (from + more >= UINT32_MAX)
+		return false;
+	*first = (uint32_t)from;
+	*n = more + 1;
+	*b = reader_rest(&r);
+	return true;
+}
+
+void
+message_units_add(struct buf *b, uint32_t *next, uint32_t first, uint32_t n)
+{
+	put_varint(b, first - *next);
+	put_varint(b, n - 1);
+	*next = first + n;
 }
 
 void

@@ -174,6 +174,54 @@ struct msg_get_units { /* one unit a stream */
 	/* ascending, disjoint; leaves counted within the unit */
 	struct leaf_run runs[LIMIT_UNIT_RUNS];
 }; /* answer: DATA frames in leaf order, END on the last; or ERROR */
+/* The sender takes part in the swarm of a snapshot; from now on JOB, a number of its own choice,
+ * stands for it in what it sends. */
+struct msg_enter {
+	uint32_t job;
+	struct hash_id share, snapshot;
+	uint32_t unit_size, units;
+	uint8_t last_resort; /* it offers only what nobody else does */
+	struct bytes grant;  /* the sender's, for the share; empty from the authority itself */
+};
+/* What has changed at the sender since its last NEWS of JOB; the first ones tell all.  Lists of
+ * units: message_units_next. */
+struct msg_news {
+	uint32_t job;
+	uint32_t inbound; /* units that it awaits now */
+	uint8_t starving;
+	struct bytes have, await, drop, skip;
+};
+struct msg_exit {
+	uint32_t job;
+};
+/* Server to who takes part: the others.  Each row a row_member. */
+struct msg_members {
+	struct hash_id share, snapshot;
+	uint8_t whole; /* all there are: forget others */
+	struct message_list rows;
+	struct bytes left; /* device ids, side by side */
+};
+struct row_member {
+	struct device_id id;
+	struct bytes name, site;
+	struct message_list addresses;
+};
+struct msg_offer {
+	uint32_t job, unit;
+}; /* taken: GET_UNITS of this unit.  Else DECLINE */
+enum decline_reason { DECLINE_HELD = 1, DECLINE_BUSY = 2, DECLINE_DISTRUST = 3 };
+struct msg_decline {
+	uint32_t job, unit; /* the job of who declines */
+	uint8_t reason;     /* unknown ones are taken for BUSY */
+	uint32_t retry_ms;
+};
+struct msg_dial {
+	struct device_id device;
+}; /* to the server: it cannot be reached from here; ask it to dial me */
+struct msg_call {
+	struct device_id device;
+	struct message_list addresses;
+}; /* from the server: dial this one */
 struct msg_cancel {
 	uint8_t unused;
 };                  /* on the stream of the request that is no longer wanted; no answer */
@@ -208,6 +256,14 @@ struct message { /* any TLV frame, decoded */
 		struct msg_get_nodes get_nodes;
 		struct msg_get_units get_units;
 		struct msg_report report;
+		struct msg_enter enter;
+		struct msg_news news;
+		struct msg_exit exit;
+		struct msg_members members;
+		struct msg_offer offer;
+		struct msg_decline decline;
+		struct msg_dial dial;
+		struct msg_call call;
 	};
 };
 
@@ -222,16 +278,25 @@ enum err message_encode(const struct message *m, struct buf *out, struct error *
 /* The table of a TLV frame; NULL for raw and unknown ones. */
 const struct fields *message_fields(uint16_t type);
 
+/* Walks a list of units of NEWS, as runs: consumes the front of B.  *FIRST and *N are the run
+ * before, 0 and 0 at the beginning, and the next.  False: the end, or (B is not empty) no list. */
+bool message_units_next(struct bytes *b, uint32_t *first, uint32_t *n);
+/* Appends a run; they must be added in ascending order, and *NEXT be 0 before the first. */
+void message_units_add(struct buf *b, uint32_t *next, uint32_t first, uint32_t n);
+
 /* builds message_list.raw; a full RAW shows in its `full` */
 void message_list_add(struct buf *raw, struct bytes item);
 /* A row that breaks its table's rules is encoded all the same, and refused by whoever decodes it.
  */
 const struct fields *row_fields(enum query_kind kind); /* NULL for an unknown one */
+const struct fields *row_member_fields(void);
 void row_share_encode(const struct row_share *r, struct buf *out);
 void row_snapshot_encode(const struct row_snapshot *r, struct buf *out);
 void row_device_encode(const struct row_device *r, struct buf *out);
+void row_member_encode(const struct row_member *r, struct buf *out);
 enum err row_share_decode(struct bytes b, struct row_share *ret, struct error *e) must_check;
 enum err row_snapshot_decode(struct bytes b, struct row_snapshot *ret, struct error *e) must_check;
 enum err row_device_decode(struct bytes b, struct row_device *ret, struct error *e) must_check;
+enum err row_member_decode(struct bytes b, struct row_member *ret, struct error *e) must_check;
 /* Id I of the request; *RET_OK is false beyond the last. */
 struct hash_id message_node_id(const struct msg_get_nodes *m, uint32_t i, bool *ret_ok);

@@ -46,6 +46,14 @@ static const struct field device_fields[] = {
 	{ 9, FIELD_TEXT, OPT, AT(software), 1, LIMIT_NAME },
 };
 #undef ROW
+#define ROW row_member
+static const struct field member_fields[] = {
+	{ 1, FIELD_FIXED, REQ, AT(id), DEVICE_ID_BYTES, DEVICE_ID_BYTES },
+	{ 2, FIELD_NAME, OPT, AT(name), 1, LIMIT_NAME },
+	{ 3, FIELD_NAME, OPT, AT(site), 1, LIMIT_NAME },
+	{ 4, FIELD_ADDRESSES, OPT, AT(addresses), 0, LIMIT_ADDRESSES, LIMIT_ADDRESS_TEXT },
+};
+#undef ROW
 
 static const struct fields shares = { share_fields, lengthof(share_fields),
 	sizeof(struct row_share), NULL };
@@ -53,6 +61,8 @@ static const struct fields snapshots = { snapshot_fields, lengthof(snapshot_fiel
 	sizeof(struct row_snapshot), NULL };
 static const struct fields devices = { device_fields, lengthof(device_fields),
 	sizeof(struct row_device), NULL };
+static const struct fields members = { member_fields, lengthof(member_fields),
+	sizeof(struct row_member), NULL };
 
 const struct fields *
 row_fields(enum query_kind kind)
@@ -66,6 +76,12 @@ row_fields(enum query_kind kind)
 		return &devices;
 	}
 	return NULL;
+}
+
+const struct fields *
+row_member_fields(void)
+{
+	return &members;
 }
 
 static enum err
@@ -92,6 +108,12 @@ void
 row_device_encode(const struct row_device *r, struct buf *out)
 {
 	fields_encode(&devices, r, out);
+}
+
+void
+row_member_encode(const struct row_member *r, struct buf *out)
+{
+	fields_encode(&members, r, out);
 }
 
 enum err
@@ -121,6 +143,17 @@ row_device_decode(struct bytes b, struct row_device *ret, struct error *e)
 {
 	struct row_device row;
 	enum err r = decode(&devices, b, &row, e);
+
+	if (r == OK)
+		*ret = row;
+	return r;
+}
+
+enum err
+row_member_decode(struct bytes b, struct row_member *ret, struct error *e)
+{
+	struct row_member row;
+	enum err r = decode(&members, b, &row, e);
 
 	if (r == OK)
 		*ret = row;

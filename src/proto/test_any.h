@@ -98,6 +98,19 @@ any_runs(struct any *a, const struct field *f, void *at)
 	*(uint32_t *)at = n;
 }
 
+static inline struct bytes
+any_units(struct any *a, const struct field *f, struct buf *pool)
+{
+	uint32_t n = (uint32_t)any_between(a, 1, f->max), next = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t first =
+		    next + (uint32_t)rng_below(&a->rng, rng_below(&a->rng, 2) ? 200 : 100000);
+		message_units_add(pool, &next, first, 1 + (uint32_t)rng_below(&a->rng, 3000));
+	}
+	return buf_bytes(pool);
+}
+
 static inline void
 any_field(struct any *a, const struct field *f, void *at)
 {
@@ -145,6 +158,9 @@ any_field(struct any *a, const struct field *f, void *at)
 		}
 		*(struct bytes *)at = buf_bytes(pool);
 		break;
+	case FIELD_UNITS:
+		*(struct bytes *)at = any_units(a, f, pool);
+		break;
 	case FIELD_RUNS:
 		any_runs(a, f, at);
 		break;
@@ -190,6 +206,12 @@ any_settle(struct message *m)
 		break;
 	case FRAME_GET_UNITS:
 		m->get_units.unit_size = UNIT_MAX;
+		break;
+	case FRAME_ENTER:
+		m->enter.unit_size = UNIT_MIN;
+		break;
+	case FRAME_MEMBERS:
+		m->members.left.len -= m->members.left.len % DEVICE_ID_BYTES;
 		break;
 	default:
 		break;

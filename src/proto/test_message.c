@@ -627,12 +627,99 @@ rows_survive_and_bad_ones_are_refused(void **state)
 	buf_clear(&out);
 }
 
+static void
+members_survive_as_rows(void **state)
+{
+	static const char address[] = "10.0.0.1:7470";
+	struct buf addresses = BUF(LIMIT_ROW), out = BUF(LIMIT_MEMBER_ROW);
+	struct row_member row = { .id = { { 9 } },
+		.name = BYTES_LIT("pc"),
+		.site = BYTES_LIT("hq") },
+			  row2;
+	struct bytes first;
+
+	(void)state;
+	message_list_add(&addresses, bytes_str(address));
+	row.addresses = (struct message_list){ buf_bytes(&addresses), 1 };
+	row_member_encode(&row, &out);
+	assert_ok(row_member_decode(buf_bytes(&out), &row2, &unit_error));
+	assert_true(is_equal(row_member_fields(), &row, &row2));
+	assert_true(message_list_next(&row2.addresses, &first));
+	assert_true(bytes_equal(first, bytes_str(address)));
+	assert_err(ERR_PROTO, row_member_decode(BYTES_LIT("\1"), &row2, &unit_error));
+	buf_clear(&addresses);
+	buf_clear(&out);
+}
+
+static void
+units_are_told_as_runs(void **state)
+{
+	static const uint32_t runs[][2] = { { 0, 1 }, { 1, 5 }, { 200, 1 }, { 70000, 20000 },
+		{ UINT32_MAX - 10, 10 } };
+	struct buf out = BUF(LIMIT_ROW);
+	uint32_t next = 0, first = 0, n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < lengthof(runs); i++)
+		message_units_add(&out, &next, runs[i][0], runs[i][1]);
+	struct bytes b = buf_bytes(&out);
+	for (size_t i = 0; i < lengthof(runs); i++) {
+		assert_true(message_units_next(&b, &first, &n));
+		assert_int_equal(first, runs[i][0]);
+		assert_int_equal(n, runs[i][1]);
+	}
+	assert_false(message_units_next(&b, &first, &n));
+	assert_int_equal(b.len, 0);
+	buf_clear(&out);
+}
+
+static void
+lists_of_units_that_are_none_are_refused(void **state)
+{
+	static const struct {
+		enum err r;
+		struct bytes units;
+	} cases[] = {
+		{ OK, BYTES_LIT("\0\0") },
+		{ OK, BYTES_LIT("\x80\1\0") },
+		{ ERR_PROTO, BYTES_LIT("\0") }, /* cut */
+		{ ERR_PROTO, BYTES_LIT("\0\0\5") },
+		{ ERR_PROTO, BYTES_LIT("\0\x80") },
+		{ ERR_PROTO, BYTES_LIT("\x80\0\0") },               /* longer than it needs be */
+		{ ERR_PROTO, BYTES_LIT("\xff\xff\xff\xff\x7f\0") }, /* more than 32 bits */
+		{ ERR_PROTO, BYTES_LIT("\xff\xff\xff\xff\xff\1\0") },
+		{ ERR_PROTO, BYTES_LIT("\xff\xff\xff\xff\x0f\0") }, /* ends beyond the last unit */
+		{ ERR_PROTO, BYTES_LIT("\0\xff\xff\xff\xff\x0f") },
+		{ ERR_PROTO, BYTES_LIT("\xfe\xff\xff\xff\x0f\0\0\0") },
+	};
+	struct buf raw = BUF(LIMIT_FRAME_MESSAGE);
+	struct message m = { .type = FRAME_NEWS, .news = { .job = 1 } };
+
+	(void)state;
+	for (size_t i = 0; i < lengthof(cases); i++) {
+		m.news.have = cases[i].units;
+		assert_int_equal(
+		    fields_check(message_fields(FRAME_NEWS), &m.news, &unit_error), cases[i].r);
+	}
+	for (unsigned i = 0; i < LIMIT_NEWS_RUNS; i++)
+		buf_add(&raw, "\1\0", 2);
+	m.news.have = buf_bytes(&raw);
+	assert_ok(fields_check(message_fields(FRAME_NEWS), &m.news, &unit_error));
+	buf_add(&raw, "\1\0", 2);
+	m.news.have = buf_bytes(&raw);
+	assert_err(ERR_LIMIT, fields_check(message_fields(FRAME_NEWS), &m.news, &unit_error));
+	buf_clear(&raw);
+}
+
 #define handmade(f) cmocka_unit_test_setup_teardown(f, fresh_payload, drop_payload)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(members_survive_as_rows),
+		cmocka_unit_test(units_are_told_as_runs),
+		cmocka_unit_test(lists_of_units_that_are_none_are_refused),
 		cmocka_unit_test(every_message_survives_encoding_and_decoding),
 		cmocka_unit_test(raw_and_unknown_frames_are_no_messages),
 		handmade(fields_that_are_not_known_are_skipped),

@@ -49,7 +49,7 @@ enum session_event_kind {
 	SESSION_EV_HELLO,
 	SESSION_EV_REQUEST, /* the other asks: answer on ev.message.stream */
 	SESSION_EV_ANSWER,  /* to our request; ev.owner; ends it when ev.end */
-	SESSION_EV_PUSH,    /* STATEMENTS, PROGRESS, REPORT, BYE: no answer expected */
+	SESSION_EV_PUSH,    /* STATEMENTS, PROGRESS, REPORT, the mesh's, BYE: no answer expected */
 	/* DATA or NODE for our request ev.owner, in the order and of the leaves or nodes that were
 	 * asked for: ev.block is yours (block_free). */
 	SESSION_EV_RAW,
