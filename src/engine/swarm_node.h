@@ -61,8 +61,7 @@ bool swarm_node_take(struct swarm_node *n, const struct swarm_node_taker *t);
 /* No more taking: requests are cancelled.  What is held stays held as long as the owner can read it
  * (FORGET: it is lost, with the stage: the node holds nothing).  ON_STOPPED (may be NULL) from the
  * loop when the sink is used no more. */
-void swarm_node_stop(
-    struct swarm_node *n, bool forget, void (*on_stopped)(void *ctx), void *ctx);
+void swarm_node_stop(struct swarm_node *n, bool forget, void (*on_stopped)(void *ctx), void *ctx);
 bool swarm_node_is_taking(const struct swarm_node *n);
 void swarm_node_lose(struct swarm_node *n, uint32_t unit); /* cannot be read any more; is told */
 bool swarm_node_holds(const struct swarm_node *n, uint32_t unit);
@@ -109,8 +108,8 @@ struct swarm_node_summary {
 	uint32_t units, held, awaited, skipped, nowhere; /* nowhere: as swarm_nowhere */
 	uint32_t slots, out;                             /* room to give, and how much is given */
 	uint64_t bytes_in, bytes_out, rate_in, rate_out;
-	bool paused;   /* reading is paused: the disk is behind */
-	bool starving; /* nobody but a last resort has offered anything for a while */
+	bool paused;           /* reading is paused: the disk is behind */
+	bool starving;         /* nobody but a last resort has offered anything for a while */
 	uint32_t peers, seeds; /* connected; of these, hold everything */
 };
 void swarm_node_summary(const struct swarm_node *n, struct swarm_node_summary *ret);

@@ -101,6 +101,12 @@ swarm_is_complete(const struct swarm *s)
 }
 
 uint32_t
+swarm_units(const struct swarm *s)
+{
+	return s->o.n_units;
+}
+
+uint32_t
 swarm_units_held(const struct swarm *s)
 {
 	return (uint32_t)s->have.count;
@@ -130,6 +136,15 @@ swarm_nowhere(const struct swarm *s)
 }
 
 /* -- peers -- */
+
+bool
+swarm_peer_at(const struct swarm *s, size_t i, uint64_t *ret_peer)
+{
+	if (i >= s->peers.len)
+		return false;
+	*ret_peer = s->peers.at[i]->id;
+	return true;
+}
 
 struct swarm_peer *
 swarm_peer_find(const struct swarm *s, uint64_t peer)

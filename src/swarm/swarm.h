@@ -75,6 +75,7 @@ void swarm_lose(struct swarm *s, uint32_t unit); /* not here any more: a file wa
 void swarm_skip(struct swarm *s, uint32_t unit); /* not wanted here */
 bool swarm_holds(const struct swarm *s, uint32_t unit);
 bool swarm_is_complete(const struct swarm *s); /* holds all that is wanted */
+uint32_t swarm_units(const struct swarm *s);   /* how many the snapshot has */
 uint32_t swarm_units_held(const struct swarm *s);
 /* Takes nothing for now (the disk is behind, the job pauses); gives on. */
 void swarm_pause(struct swarm *s, bool paused);
@@ -85,6 +86,8 @@ void swarm_pause(struct swarm *s, bool paused);
 void swarm_peer_add(struct swarm *s, uint64_t peer, bool last_resort, uint64_t now_us);
 /* All offers and units between us are over. */
 void swarm_peer_gone(struct swarm *s, uint64_t peer, uint64_t now_us);
+/* The number of peer I, while there are more than I. */
+bool swarm_peer_at(const struct swarm *s, size_t i, uint64_t *ret_peer);
 /* Its connection takes no more bytes, or does again: it gets no offers, and after SWARM_SUSPECT_US
  * what it accepted no longer fills slots. */
 void swarm_peer_blocked(struct swarm *s, uint64_t peer, bool blocked, uint64_t now_us);
