@@ -45,14 +45,14 @@ put_map(void *ctx, struct snapshot_map *m)
 }
 
 static enum err
-get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len,
-    uint32_t first, uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves,
-    struct error *e)
+get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_len,
+    struct leaf_list *ret_leaves, struct error *e)
 {
 	struct engine *en = ctx;
-	(void)share;
+	const struct snapshot_map_chunk *c = snapshot_map_chunk(w->map, w->chunk);
 
-	return places_get_leaves(en->places, chunk, len, first, n, to, ret_len, ret_leaves, e);
+	return places_get_leaves(
+	    en->places, &c->id, c->len, w->first, w->n, to, ret_len, ret_leaves, e);
 }
 
 struct source

@@ -145,47 +145,45 @@ wanted_in_row(const struct serve *s, uint32_t unit_leaf)
 	return 1;
 }
 
+/* N leaves of piece P's chunk, from its own on. */
+static enum err
+read_leaves(struct step *st, const struct serve_piece *p, uint32_t n, uint8_t *to,
+    struct leaf_list *ret_leaves, struct error *e)
+{
+	const struct source *source = st->r->source;
+	struct request *q = st->q;
+	const struct source_leaves which = { &q->share, &q->snapshot, q->map, p->chunk,
+		p->first_leaf, n };
+	uint32_t len;
+	enum err err = source->get_leaves(source->ctx, &which, to, &len, ret_leaves, e);
+
+	if (err != OK)
+		q->damage = *e;
+	return err;
+}
+
 /* Reads the leaves of piece P's chunk that this step has room for and that are wanted. */
 static enum err
 read_row(struct step *st, const struct serve_piece *p, uint32_t unit_leaf, uint32_t room,
     struct error *e)
 {
-	struct responder *r = st->r;
 	struct request *q = st->q;
 	struct held *h = &st->held;
-	const struct snapshot_map_chunk *c = snapshot_map_chunk(q->map, p->chunk);
-	uint32_t n = min_of(chunk_id_leaf_count(c->len) - p->first_leaf,
-		     wanted_in_row(&q->serve, unit_leaf)),
-		 len;
+	uint32_t left =
+	    chunk_id_leaf_count(snapshot_map_chunk(q->map, p->chunk)->len) - p->first_leaf;
+	uint32_t n = min_of(left, wanted_in_row(&q->serve, unit_leaf));
 
 	n = min_of(n, room);
 	if (h->bytes == NULL)
 		h->bytes = mem_alloc(STEP_BYTES);
-	enum err err = r->source->get_leaves(r->source->ctx, &q->share, &c->id, c->len,
-	    p->first_leaf, n, h->bytes, &len, &h->list, e);
-	if (err != OK) {
-		q->damage = *e;
+	enum err err = read_leaves(st, p, n, h->bytes, &h->list, e);
+	if (err != OK)
 		return err;
-	}
 	h->chunk = p->chunk;
 	h->from = p->first_leaf;
 	h->n = n;
 	h->used = 0;
 	return OK;
-}
-
-static enum err
-fill_small(struct step *st, const struct serve_piece *p, uint8_t *to, struct error *e)
-{
-	const struct snapshot_map_chunk *c = snapshot_map_chunk(st->q->map, p->chunk);
-	const struct source *source = st->r->source;
-	uint32_t len;
-	enum err err =
-	    source->get_leaves(source->ctx, &st->q->share, &c->id, c->len, 0, 1, to, &len, NULL, e);
-
-	if (err != OK)
-		st->q->damage = *e;
-	return err;
 }
 
 static enum err
@@ -197,7 +195,7 @@ fill_piece(struct step *st, const struct serve_frame *f, uint32_t i, uint32_t ro
 	enum err err = OK;
 
 	if (chunk_id_leaf_count(snapshot_map_chunk(st->q->map, p->chunk)->len) == 1)
-		return fill_small(st, p, b->bytes + p->at, e);
+		return read_leaves(st, p, 1, b->bytes + p->at, NULL, e);
 	if (h->used == h->n)
 		err = read_row(st, p, f->prefix.first_leaf + i, room, e);
 	if (err != OK)

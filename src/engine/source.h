@@ -10,6 +10,13 @@
 #include "chunk/chunk_id.h"
 #include "engine/snapshot_map.h"
 
+/* Leaves of a chunk: FIRST and the N - 1 after it.  The chunk is named by its number in MAP, which
+ * is of SNAPSHOT; who has it only staged finds it by that. */
+struct source_leaves {
+	const struct hash_id *share, *snapshot;
+	const struct snapshot_map *map;
+	uint32_t chunk, first, n;
+};
 struct source {
 	/* Node bytes appended to OUT, when the node belongs to SHARE; else ERR_NOTFOUND.
 	 * ERR_CORRUPT: it does, and is damaged or lost. */
@@ -19,9 +26,8 @@ struct source {
 	enum err (*get_map)(void *ctx, const struct hash_id *share, const struct hash_id *snapshot,
 	    uint32_t unit_size, struct snapshot_map **ret, struct error *e);
 	void (*put_map)(void *ctx, struct snapshot_map *m);
-	/* Leaves of a chunk of that map, as chunk_store_get_leaves. */
-	enum err (*get_leaves)(void *ctx, const struct hash_id *share, const struct hash_id *chunk,
-	    uint32_t len, uint32_t first, uint32_t n, uint8_t *to, uint32_t *ret_len,
-	    struct leaf_list *ret_leaves, struct error *e);
+	/* As chunk_store_get_leaves: verified. */
+	enum err (*get_leaves)(void *ctx, const struct source_leaves *which, uint8_t *to,
+	    uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e);
 	void *ctx;
 };

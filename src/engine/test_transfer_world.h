@@ -209,17 +209,17 @@ node_put_map(void *ctx, struct snapshot_map *m)
 }
 
 static inline enum err
-node_get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len,
-    uint32_t first, uint32_t count, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves,
-    struct error *e)
+node_get_leaves(void *ctx, const struct source_leaves *which, uint8_t *to, uint32_t *ret_len,
+    struct leaf_list *ret_leaves, struct error *e)
 {
 	struct node *n = ctx;
+	const struct hash_id *chunk = &snapshot_map_chunk(which->map, which->chunk)->id;
 	const struct kept_chunk *k = content_find(&n->w->content, chunk);
+	uint32_t first = which->first, count = which->n;
 	uint32_t end = min_of((first + count) * CHUNK_LEAF, k->len);
-	(void)share;
 
-	assert_int_equal(len, k->len);
-	assert_true(count > 0 && first + count <= chunk_id_leaf_count(len));
+	assert_true(hash_id_equal(which->snapshot, &n->w->content.snapshot));
+	assert_true(count > 0 && first + count <= chunk_id_leaf_count(k->len));
 	if (n->on_read != NULL)
 		n->on_read(n);
 	if (n->absent != NULL && hash_id_equal(n->absent, chunk))

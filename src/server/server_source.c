@@ -61,16 +61,14 @@ put_map(void *ctx, struct snapshot_map *map)
 /* The map that names the chunk is of a snapshot that was the head of a share the member may read:
  * server_peer asks for that before each step, and it settles the right to every chunk. */
 static enum err
-get_leaves(void *ctx, const struct hash_id *share, const struct hash_id *chunk, uint32_t len,
-    uint32_t first, uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves,
-    struct error *e)
+get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_len,
+    struct leaf_list *ret_leaves, struct error *e)
 {
 	struct server_source *x = ctx;
-	(void)share;
-	(void)len;
+	const struct hash_id *chunk = &snapshot_map_chunk(w->map, w->chunk)->id;
+	enum err r = chunk_store_get_leaves(
+	    x->server->store, chunk, w->first, w->n, to, ret_len, ret_leaves, e);
 
-	enum err r =
-	    chunk_store_get_leaves(x->server->store, chunk, first, n, to, ret_len, ret_leaves, e);
 	return say_lost(r, e);
 }
 
