@@ -11,7 +11,7 @@
  *   engine_job.c       jobs: their life, who watches them, what survives a restart
  *   engine_ended.c     jobs that are over: the last few, and what a crash left of any
  *   engine_publish.c   one kind of job
- *   engine_get.c       the other
+ *   engine_get.c       the other (engine_get_private.h)
  *   engine_api.c       commands that ask and list
  *   engine_verify.c    re-hashing what is on disk
  *   engine_gc.c        forgetting old manifests

@@ -1,0 +1,203 @@
+/*
+ * What a get makes of DEST: a plan, copies of what is on this machine, and, when all is here, the
+ * switch.  Each step can be left and entered again: the plan is read back, leaves that were flushed
+ * are not fetched.
+ */
+#include "engine/engine_get_private.h"
+#include "platform/clock.h"
+
+/* -- PLAN -- */
+
+static void
+note(void *ctx, struct relpath path, const char *why)
+{
+	engine_job_note_thread(&((struct get *)ctx)->job, path, why);
+}
+
+static enum err
+open_root(struct get *g, struct error *e)
+{
+	struct engine *en = g->job.engine;
+
+	root_clear(&g->root);
+	return state_root_get(en->state, ROOT_GET, &g->commit.share, g->job.share_name, g->path,
+	    g->subpath, &g->root, e);
+}
+
+static enum err
+work_plan(struct engine_work *w, struct error *e)
+{
+	struct get *g = engine_get_of_work(w);
+	struct engine *en = w->engine;
+	struct relpath sub = { 0 };
+
+	enum err r = chunk_store_put_node(en->nodes, (enum hash_alg)g->commit.id.alg, HASH_COMMIT,
+	    buf_bytes(&g->commit_bytes), NULL, e);
+	if (r == OK)
+		r = chunk_store_commit(en->nodes, e);
+	/* Only now, and from below: who has a node of a share is believed to have all beneath it.
+	 */
+	if (r == OK)
+		r = engine_source_own(en, &g->commit, e);
+	if (r == OK && g->map == NULL)
+		r = snapshot_map_open(en->maps_dir, engine_nodes(en), &g->commit.content,
+		    g->unit_size, &g->job.cancel, &g->map, e);
+	if (r == OK)
+		r = open_root(g, e);
+	if (r == OK && g->job_dir < 0) {
+		g->job_dir = engine_job_dir(en, g->job.row.id, e);
+		r = g->job_dir < 0 ? ERR_IO : OK;
+	}
+	if (r == OK)
+		r = relpath_parse(g->subpath, strlen(g->subpath), &sub, e);
+	if (r != OK)
+		return r;
+	const struct dest_opts o = {
+		.path = g->path,
+		.subpath = sub,
+		.job = g->job.row.id,
+		.job_dir = g->job_dir,
+		.state = en->state,
+		.places = en->places,
+		.root = &g->root,
+		.nodes = engine_nodes(en),
+		.map = g->map,
+		.snapshot = g->commit.id,
+		.content = g->commit.content,
+		.overwrite = (g->flags & GET_OVERWRITE) != 0,
+		.cancel = &g->job.cancel,
+		.on_note = note,
+		.ctx = g,
+	};
+	dest_expire_trash(g->path, clock_wall_ns());
+	return dest_plan(&o, &g->dest, e);
+}
+
+static void
+done_plan(struct engine_work *w, enum err r, const struct error *e)
+{
+	struct get *g = engine_get_of_work(w);
+
+	if (r == OK) {
+		g->phase = GET_COPY;
+		dest_summary(g->dest, &g->summary);
+		g->job.row.bytes_total = g->summary.bytes;
+	} else {
+		engine_get_work_failed(g, r, e);
+	}
+	engine_job_end(&g->job);
+}
+
+void
+engine_get_dest_plan(struct get *g)
+{
+	engine_get_run(g, work_plan, done_plan);
+}
+
+/* -- COPY -- */
+
+static enum err
+work_copy(struct engine_work *w, struct error *e)
+{
+	return dest_copy_local(engine_get_of_work(w)->dest, e);
+}
+
+static void
+done_copy(struct engine_work *w, enum err r, const struct error *e)
+{
+	struct get *g = engine_get_of_work(w);
+
+	dest_summary(g->dest, &g->summary);
+	if (r == OK)
+		g->phase = GET_FETCH;
+	else
+		engine_get_work_failed(g, r, e);
+	engine_job_end(&g->job);
+}
+
+void
+engine_get_dest_copy(struct get *g)
+{
+	engine_get_run(g, work_copy, done_copy);
+}
+
+/* -- SWITCH -- */
+
+static enum err
+work_switch(struct engine_work *w, struct error *e)
+{
+	return dest_switch(engine_get_of_work(w)->dest, e);
+}
+
+static void
+finish_row(struct get *g, struct buf *row)
+{
+	const struct dest_summary *s = &g->summary;
+	char id[HASH_ID_TEXT];
+
+	record_int(row, "job", (uint64_t)g->job.row.id);
+	record_text(row, "share", g->share);
+	record_int(row, "snapshot", g->number);
+	record_text(row, "id", hash_id_format(&g->commit.id, id));
+	record_text(row, "dest", g->path);
+	record_int(row, "files", s->files);
+	record_int(row, "symlinks", s->symlinks);
+	record_int(row, "files_new", s->files_new);
+	record_int(row, "files_changed", s->files_changed);
+	record_int(row, "files_same", s->files_same + s->files_adopted);
+	record_int(row, "files_removed", s->files_removed);
+	record_int(row, "in_way", s->in_way);
+	record_int(row, "trashed", s->trashed);
+	record_size(row, "bytes", s->bytes);
+	record_size(row, "bytes_reused", s->bytes_reused);
+	record_size(row, "bytes_fetched", g->fetched);
+	record_duration(row, "duration", loop_now_ms(g->job.engine->loop) - g->job.started_ms);
+}
+
+static void
+source_rows(struct get *g)
+{
+	for (size_t i = 0; i < g->n_sources; i++) {
+		auto_buf struct buf row = BUF(RECORD_MAX);
+		char id[DEVICE_ID_TEXT];
+		bool is_server = device_id_equal(&g->sources[i].device, &g->job.engine->server);
+		record_text(&row, "list", "sources");
+		record_text(&row, "name", is_server ? g->job.engine->server_name : "");
+		record_text(&row, "device", device_id_format(&g->sources[i].device, id));
+		record_size(&row, "bytes", g->sources[i].bytes);
+		array_each (w, &g->job.watchers) {
+			if ((*w)->call != NULL)
+				control_call_row((*w)->call, buf_bytes(&row));
+		}
+	}
+}
+
+static void
+done_switch(struct engine_work *w, enum err r, const struct error *e)
+{
+	struct get *g = engine_get_of_work(w);
+	auto_buf struct buf row = BUF(RECORD_MAX);
+
+	dest_summary(g->dest, &g->summary);
+	if (r == OK) {
+		g->phase = GET_END;
+		if (g->summary.in_way > 0)
+			g->job.skipped++;
+		finish_row(g, &row);
+		source_rows(g);
+		engine_job_finish(&g->job, OK, NULL, buf_bytes(&row));
+	} else if (
+	    r ==
+	    ERR_AGAIN) { /* something is missing after all: a staged file was damaged meanwhile */
+		g->phase = GET_FETCH;
+	} else {
+		engine_get_work_failed(g, r, e);
+	}
+	engine_job_end(&g->job);
+}
+
+void
+engine_get_dest_switch(struct get *g)
+{
+	engine_get_run(g, work_switch, done_switch);
+}
