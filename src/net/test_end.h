@@ -320,3 +320,22 @@ end_net_clear(struct end_net *net)
 	(void)unlink(net->path);
 	assert_int_equal(rmdir(net->dir), 0);
 }
+
+/* For tests whose state is the net alone. */
+static inline int
+end_setup(void **state)
+{
+	struct end_net *net = mem_new(struct end_net);
+
+	end_net_init(net);
+	*state = net;
+	return 0;
+}
+
+static inline int
+end_teardown(void **state)
+{
+	end_net_clear(*state);
+	free(*state);
+	return 0;
+}

@@ -3,24 +3,6 @@
 
 #include <sys/resource.h>
 
-static int
-setup(void **state)
-{
-	struct end_net *net = mem_new(struct end_net);
-
-	end_net_init(net);
-	*state = net;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	end_net_clear(*state);
-	free(*state);
-	return 0;
-}
-
 /* -- where -- */
 
 static void
@@ -406,7 +388,7 @@ the_silent_never_have_all_places(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, end_setup, end_teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_port_in_use_is_said_with_its_owner),
 		T(what_is_no_place_to_listen_is_said),

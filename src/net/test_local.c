@@ -5,24 +5,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-static int
-setup(void **state)
-{
-	struct end_net *net = mem_new(struct end_net);
-
-	end_net_init(net);
-	*state = net;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	end_net_clear(*state);
-	free(*state);
-	return 0;
-}
-
 static void
 dial(struct end_net *net, struct end *e)
 {
@@ -507,7 +489,7 @@ a_name_too_long_even_so_is_said(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, end_setup, end_teardown)
 	const struct CMUnitTest tests[] = {
 		T(an_echo_comes_back_whole),
 		T(both_send_much_at_once_and_neither_waits_for_ever),

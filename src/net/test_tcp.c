@@ -6,24 +6,6 @@
 
 #include "net/dial.h"
 
-static int
-setup(void **state)
-{
-	struct end_net *net = mem_new(struct end_net);
-
-	end_net_init(net);
-	*state = net;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	end_net_clear(*state);
-	free(*state);
-	return 0;
-}
-
 /* A socket of plain system calls that listens on a free port, and its address. */
 static int
 raw_listen(int backlog, char address[static 32])
@@ -360,7 +342,7 @@ last_words_are_read_even_when_sending_fails(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, end_setup, end_teardown)
 	const struct CMUnitTest tests[] = {
 		T(much_goes_both_ways),
 		T(refused_is_offline_and_names_the_address),
