@@ -70,6 +70,7 @@ write_statements(const char *dir, const struct device_key *key, const struct dev
 		{ .kind = STATEMENT_SUCCESSOR,
 		    .key = *device_key_public(other),
 		    .recovery = *device_key_public(key) },
+		{ .kind = STATEMENT_POLICY, .share = share, .policy = POLICY_CENTRAL },
 	};
 	for (size_t i = 0; i < lengthof(all); i++) {
 		auto_buf struct buf b = BUF(STATEMENT_MAX);

@@ -19,9 +19,9 @@
  * - a membership or grant below the epoch of a revocation of its device, or of that device on that
  *   share.
  *
- * Of what is not void about one subject (a device, a device on a share, a share's head) the newest
- * counts, by epoch, number (of a head), time of issue, expiry, bytes; one that is newer but has
- * expired counts too.
+ * Of what is not void about one subject (a device, a device on a share, a share's head or policy)
+ * the newest counts, by epoch, number (of a head), time of issue, expiry, bytes; one that is newer
+ * but has expired counts too.
  *
  * How order does not matter.  We keep only the newest of each subject, and what is void may be
  * forgotten.  As long as the chain stays as it is, any order of feeding ends in the same state.  A
@@ -43,6 +43,7 @@ struct held {
 	uint64_t epoch, number;
 	int64_t issued_s, expires_s;
 	uint32_t rights;
+	enum share_policy policy;
 	uint32_t len;
 	uint8_t bytes[];
 };
@@ -107,6 +108,7 @@ held_new(struct bytes b, const struct statement *s)
 		.issued_s = s->issued_s,
 		.expires_s = s->expires_s,
 		.rights = s->rights,
+		.policy = s->policy,
 		.len = (uint32_t)b.len,
 	};
 	memcpy(h->bytes, b.at, b.len);
@@ -524,6 +526,16 @@ authority_head(const struct authority *a, const struct hash_id *share, struct st
 	return h != NULL;
 }
 
+enum share_policy
+authority_policy(const struct authority *a, const struct hash_id *share)
+{
+	const struct held *h = in_force(a, STATEMENT_POLICY, NULL, share, NULL);
+
+	if (h == NULL)
+		h = in_force(a, STATEMENT_SHARE, NULL, share, NULL);
+	return h != NULL ? h->policy : 0;
+}
+
 void
 authority_each(const struct authority *a, enum statement_kind kind,
     void (*on_statement)(void *ctx, struct bytes bytes, const struct statement *s), void *ctx)
@@ -567,4 +579,10 @@ struct bytes
 authority_share(const struct authority *a, const struct hash_id *share)
 {
 	return held_bytes(in_force(a, STATEMENT_SHARE, NULL, share, NULL));
+}
+
+struct bytes
+authority_policy_statement(const struct authority *a, const struct hash_id *share)
+{
+	return held_bytes(in_force(a, STATEMENT_POLICY, NULL, share, NULL));
 }

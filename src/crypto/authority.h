@@ -53,6 +53,9 @@ enum err authority_check_grant(const struct authority *a, const struct device_id
     const struct hash_id *share, uint32_t rights, int64_t now_s, struct error *e) must_check;
 /* Newest HEAD statement of SHARE; false if there is none. */
 bool authority_head(const struct authority *a, const struct hash_id *share, struct statement *ret);
+/* Who may answer for SHARE's bytes now: the newest POLICY statement in force, else what its SHARE
+ * statement said; 0 when neither is known. */
+enum share_policy authority_policy(const struct authority *a, const struct hash_id *share);
 /* Bytes of the statements in force, to show to others or to persist.  AUTHORITY and SUCCESSORs come
  * first and in order, so that whoever is fed in this order takes all; the rest in no particular
  * order.  KIND 0 is all.  Borrowed until the next accept. */
@@ -64,3 +67,4 @@ struct bytes authority_member(const struct authority *a, const struct device_id 
 struct bytes authority_grant(
     const struct authority *a, const struct device_id *device, const struct hash_id *share);
 struct bytes authority_share(const struct authority *a, const struct hash_id *share);
+struct bytes authority_policy_statement(const struct authority *a, const struct hash_id *share);

@@ -43,6 +43,7 @@ static const struct {
 	[STATEMENT_REVOKE] = { "revoke", { DEVICE, SHARE_OR_NONE } },
 	[STATEMENT_HEAD] = { "head", { SHARE, NUMBER, COMMIT, PREVIOUS } },
 	[STATEMENT_SUCCESSOR] = { "successor", { KEY, RECOVERY } },
+	[STATEMENT_POLICY] = { "policy", { SHARE, POLICY } },
 };
 
 static const enum field *
@@ -55,6 +56,32 @@ const char *
 statement_kind_name(enum statement_kind kind)
 {
 	return fields_of(kind) != NULL ? kinds[kind].name : "?";
+}
+
+static const char *const policies[] = {
+	[POLICY_CENTRAL] = "central",
+	[POLICY_HYBRID] = "hybrid",
+	[POLICY_SERVERLESS] = "serverless",
+};
+
+const char *
+statement_policy_name(enum share_policy policy)
+{
+	unsigned i = policy;
+
+	return i >= POLICY_CENTRAL && i < lengthof(policies) ? policies[i] : "?";
+}
+
+bool
+statement_policy_parse(const char *text, enum share_policy *ret)
+{
+	for (unsigned i = POLICY_CENTRAL; i < lengthof(policies); i++) {
+		if (strcmp(policies[i], text) == 0) {
+			*ret = (enum share_policy)i;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* encode */

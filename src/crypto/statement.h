@@ -30,6 +30,7 @@ enum statement_kind {
 	STATEMENT_HEAD = 6,   /* sequencer: commit N of this share is ... */
 	/* "from now on, key X": by the authority (promotion) or its recovery key */
 	STATEMENT_SUCCESSOR = 7,
+	STATEMENT_POLICY = 8, /* from now on, who may answer for a share's bytes */
 };
 
 enum statement_rights { RIGHT_READ = 1, RIGHT_WRITE = 2, RIGHT_ADMIN = 4 };
@@ -51,9 +52,9 @@ struct statement {
 	int64_t issued_s, expires_s; /* unix seconds; expires 0: never */
 	/* By kind; unused ones are zero. */
 	struct device_id device;           /* MEMBER, GRANT, REVOKE: subject */
-	struct hash_id share;              /* GRANT, REVOKE, HEAD */
+	struct hash_id share;              /* GRANT, REVOKE, HEAD, POLICY */
 	uint32_t rights;                   /* GRANT */
-	enum share_policy policy;          /* SHARE */
+	enum share_policy policy;          /* SHARE: the first one; POLICY: the new one */
 	char name[STATEMENT_NAME_MAX + 1]; /* SHARE: its name; MEMBER: device name */
 	char site[STATEMENT_NAME_MAX + 1]; /* MEMBER; may be empty */
 	uint8_t nonce[16];                 /* SHARE: so that two shares of one name differ */
@@ -67,8 +68,11 @@ struct statement {
 	struct hash_id id; /* hash of the whole bytes */
 };
 
-bool statement_name_ok(const char *name);                  /* the rule of STATEMENT_NAME_MAX */
-const char *statement_kind_name(enum statement_kind kind); /* "grant" */
+bool statement_name_ok(const char *name);                    /* the rule of STATEMENT_NAME_MAX */
+const char *statement_kind_name(enum statement_kind kind);   /* "grant" */
+const char *statement_policy_name(enum share_policy policy); /* "hybrid"; "?" for no such one */
+/* False: no such policy. */
+bool statement_policy_parse(const char *text, enum share_policy *ret) must_check;
 /* Checks S's fields, encodes and signs with KEY, whose id becomes S->authority; only in a SUCCESSOR
  * an authority that is given (not zero) stays, as KEY may be the recovery key.  Appends the bytes
  * to OUT and fills S->id, signature.  Of two statements about one subject at one epoch the later

@@ -244,6 +244,42 @@ malformed_bytes_are_refused_before_anything_else(void **state)
 }
 
 static void
+the_newest_word_on_a_policy_counts(void **state)
+{
+	struct world *w = *state;
+	struct said x = share(w->key[0], "plans", 1);
+	struct hash_id id = statement_share_id(bytes_of(&x));
+	struct said second = policy(w->key[0], id, POLICY_CENTRAL, 1), third = second;
+
+	third.s.policy = POLICY_HYBRID;
+	third.s.issued_s++;
+	third = say(w->key[0], third.s);
+	takes(w->a, authority_says(w, 0), true);
+	assert_int_equal(authority_policy(w->a, &id), 0);
+	refuses(w->a, policy(w->stranger, id, POLICY_HYBRID, 9), "not this authority's");
+	takes(w->a, x, true);
+	assert_int_equal(authority_policy(w->a, &id), POLICY_HYBRID);
+	assert_int_equal(authority_policy_statement(w->a, &id).len, 0);
+	takes(w->a, second, true);
+	assert_int_equal(authority_policy(w->a, &id), POLICY_CENTRAL);
+	takes(w->a, third, true);
+	takes(w->a, second, false);
+	takes(w->a, x, false);
+	assert_int_equal(authority_policy(w->a, &id), POLICY_HYBRID);
+	assert_true(bytes_equal(authority_policy_statement(w->a, &id), bytes_of(&third)));
+	assert_int_equal(authority_policy(w->a, &w->share[0]), 0);
+	/* a stamp makes it the newest, a higher epoch does too; revocations do not touch it */
+	struct statement s = second.s;
+	s.epoch = 0;
+	authority_stamp(w->a, &s, NOW);
+	takes(w->a, say(w->key[0], s), true);
+	assert_int_equal(authority_policy(w->a, &id), POLICY_CENTRAL);
+	takes(w->a, policy(w->key[0], id, POLICY_HYBRID, 2), true);
+	takes(w->a, revocation(w->key[0], w->device[1], &id, 7), true);
+	assert_int_equal(authority_policy(w->a, &id), POLICY_HYBRID);
+}
+
+static void
 count_statement(void *ctx, struct bytes b, const struct statement *s)
 {
 	size_t *by_kind = ctx;
@@ -256,7 +292,7 @@ static void
 each_shows_what_is_in_force_of_the_kind_asked_for(void **state)
 {
 	struct world *w = *state;
-	size_t n[STATEMENT_SUCCESSOR + 1] = { 0 }, all[STATEMENT_SUCCESSOR + 1] = { 0 };
+	size_t n[STATEMENT_POLICY + 1] = { 0 }, all[STATEMENT_POLICY + 1] = { 0 };
 
 	takes(w->a, authority_says(w, 0), true);
 	takes(w->a, member(w->key[0], w->device[1], 1), true);
@@ -288,6 +324,7 @@ main(void)
 		BOTH(a_revocation_that_comes_first_holds),
 		BOTH(the_head_with_the_highest_number_counts),
 		BOTH(a_share_is_found_by_the_hash_of_its_body),
+		BOTH(the_newest_word_on_a_policy_counts),
 		BOTH(malformed_bytes_are_refused_before_anything_else),
 		BOTH(each_shows_what_is_in_force_of_the_kind_asked_for),
 	};

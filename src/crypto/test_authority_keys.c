@@ -2,6 +2,27 @@
 #include "crypto/test_authority_world.h"
 
 static void
+a_policy_outlasts_a_promotion_and_not_a_recovery(void **state)
+{
+	struct world *w = *state;
+	struct said x = share(w->key[0], "plans", 1);
+	struct hash_id id = statement_share_id(bytes_of(&x));
+
+	takes(w->a, authority_says(w, 0), true);
+	takes(w->a, x, true);
+	takes(w->a, policy(w->key[0], id, POLICY_CENTRAL, 2), true);
+	takes(w->a, successor(w, 0, 1, w->key[0], 3), true);
+	assert_int_equal(authority_policy(w->a, &id), POLICY_CENTRAL);
+	refuses(w->a, policy(w->key[0], id, POLICY_HYBRID, 3), "replaced at 3");
+	takes(w->a, successor(w, 1, 2, w->recovery[1], 4), true);
+	/* what the lost key said is void; what the share began with is not */
+	assert_int_equal(authority_policy(w->a, &id), POLICY_HYBRID);
+	assert_int_equal(authority_policy_statement(w->a, &id).len, 0);
+	takes(w->a, policy(w->key[2], id, POLICY_CENTRAL, 4), true);
+	assert_int_equal(authority_policy(w->a, &id), POLICY_CENTRAL);
+}
+
+static void
 a_promotion_keeps_what_was_and_refuses_what_the_old_key_says_later(void **state)
 {
 	struct world *w = *state;
@@ -175,6 +196,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		BOTH(a_policy_outlasts_a_promotion_and_not_a_recovery),
 		BOTH(a_promotion_keeps_what_was_and_refuses_what_the_old_key_says_later),
 		BOTH(the_recovery_key_moves_trust_and_can_do_nothing_else),
 		BOTH(the_recovery_key_overrules_a_thief_who_handed_the_key_on),

@@ -17,7 +17,9 @@ random_statement(const struct world *w, struct rng *r)
 	uint64_t epoch = rng_below(r, 12);
 	uint32_t rights = 1u << rng_below(r, 3);
 
-	switch (rng_below(r, 10)) {
+	switch (rng_below(r, 11)) {
+	case 10:
+		return policy(by, *about, 1 + (enum share_policy)rng_below(r, 3), epoch);
 	case 0:
 		return share(by, rng_below(r, 2) == 0 ? "plans" : "photos", epoch);
 	case 1:
@@ -242,6 +244,9 @@ assert_agrees(
 		const struct said *x = model_find(m, STATEMENT_HEAD, NULL, &w->share[j]);
 		agrees(authority_head(a, &w->share[j], &s) == (x != NULL));
 		agrees(x == NULL || hash_id_equal(&s.id, &x->s.id));
+		x = model_find(m, STATEMENT_POLICY, NULL, &w->share[j]);
+		agrees(same_bytes(authority_policy_statement(a, &w->share[j]), x));
+		agrees(authority_policy(a, &w->share[j]) == (x != NULL ? x->s.policy : 0));
 	}
 	for (size_t i = 0; i < m->set->len; i++) {
 		struct hash_id id = statement_share_id(bytes_of(&m->set->at[i]));

@@ -192,6 +192,13 @@ share(const struct device_key *by, const char *name, uint64_t epoch)
 	return say(by, s);
 }
 
+static inline struct said
+policy(const struct device_key *by, struct hash_id about, enum share_policy p, uint64_t epoch)
+{
+	return say(by, (struct statement){
+			   .kind = STATEMENT_POLICY, .epoch = epoch, .share = about, .policy = p });
+}
+
 /* X is taken, and is news or not. */
 #define takes(a, x, is_news)                                                                       \
 	do {                                                                                       \

@@ -1,3 +1,4 @@
+/* usage: test_statement FILE   (tests/vectors/statement.txt) */
 #include "tests/unit.h"
 
 #include "base/mem.h"
@@ -5,9 +6,10 @@
 #include "crypto/random.h"
 #include "crypto/statement.h"
 
-#define KINDS STATEMENT_SUCCESSOR
+#define KINDS STATEMENT_POLICY
 
 static struct device_key *keys[3]; /* authority, recovery, other */
+static const char *vectors;
 
 static int
 make_keys(void **state)
@@ -68,6 +70,10 @@ example(enum statement_kind kind)
 		hash_object(HASH_DEFAULT, HASH_STATEMENT, BYTES_LIT("z"), &s.previous);
 		s.number = 5;
 		break;
+	case STATEMENT_POLICY:
+		hash_object(HASH_DEFAULT, HASH_SHARE, BYTES_LIT("x"), &s.share);
+		s.policy = POLICY_CENTRAL;
+		break;
 	}
 	return s;
 }
@@ -112,6 +118,26 @@ a_grant_has_the_layout_of_the_format_document(void **state)
 	buf_add(&want, device_key_id(keys[2]), 32);
 	hash_id_encode(&want, &s.share);
 	buf_u32(&want, 3);
+	assert_int_equal(b.len, want.len + 66);
+	assert_memory_equal(b.at, want.at, want.len);
+}
+
+static void
+a_policy_has_the_layout_of_the_format_document(void **state)
+{
+	(void)state;
+	auto_buf struct buf b = BUF(STATEMENT_MAX), want = BUF(STATEMENT_MAX);
+	struct statement s = example(STATEMENT_POLICY);
+
+	assert_ok(statement_sign(&s, keys[0], &b, &unit_error));
+	buf_u8(&want, 1);
+	buf_u8(&want, 8);
+	buf_add(&want, device_key_id(keys[0]), 32);
+	buf_u64(&want, 7);
+	buf_u64(&want, 1700000000);
+	buf_u64(&want, 0);
+	hash_id_encode(&want, &s.share);
+	buf_u8(&want, 1);
 	assert_int_equal(b.len, want.len + 66);
 	assert_memory_equal(b.at, want.at, want.len);
 }
@@ -231,6 +257,10 @@ spoil(struct statement *s, int i)
 		CASE(28, STATEMENT_SUCCESSOR, "succeed itself",
 		    s->key = *device_key_public(keys[0]));
 		CASE(29, STATEMENT_SUCCESSOR, "no key", s->key = (struct public_key){ 0 });
+		CASE(30, STATEMENT_POLICY, "expire", s->expires_s = 1800000000);
+		CASE(31, STATEMENT_POLICY, "share", s->share.alg = 0);
+		CASE(32, STATEMENT_POLICY, "policy", s->policy = 0);
+		CASE(33, STATEMENT_POLICY, "policy", s->policy = 4);
 #undef CASE
 	default:
 		return NULL;
@@ -260,6 +290,24 @@ fields_against_the_rules_are_neither_signed_nor_decoded(void **state)
 		statement_encode(&b, &s);
 		assert_err(ERR_PROTO, statement_decode(buf_bytes(&b), &back, &unit_error));
 	}
+}
+
+static void
+policies_have_names_both_ways(void **state)
+{
+	(void)state;
+	enum share_policy p = POLICY_CENTRAL;
+
+	assert_string_equal(statement_policy_name(POLICY_CENTRAL), "central");
+	assert_string_equal(statement_policy_name(0), "?");
+	assert_string_equal(statement_policy_name(POLICY_SERVERLESS + 1), "?");
+	assert_true(statement_policy_parse("hybrid", &p));
+	assert_int_equal(p, POLICY_HYBRID);
+	assert_true(statement_policy_parse("serverless", &p));
+	assert_int_equal(p, POLICY_SERVERLESS);
+	assert_false(statement_policy_parse("Central", &p));
+	assert_false(statement_policy_parse("", &p));
+	assert_int_equal(p, POLICY_SERVERLESS);
 }
 
 static void
@@ -345,21 +393,67 @@ the_longest_statement_fits_and_a_full_buffer_is_said(void **state)
 	assert_ok(statement_decode(buf_bytes(&b), &s, &unit_error));
 }
 
+/* One line: a kind, the statement's id and its bytes, in hex. */
+static void
+check_vector(const char *line, struct public_key *key, unsigned *seen)
+{
+	char kind[20], id[2 * HASH_ID_BYTES + 1], hex[2 * STATEMENT_MAX + 1], is[sizeof id];
+	uint8_t bytes[STATEMENT_MAX];
+	auto_buf struct buf again = BUF(STATEMENT_MAX);
+	struct statement s;
+
+	assert_int_equal(sscanf(line, "%19s %66s %4096s", kind, id, hex), 3);
+	struct bytes b = BYTES(bytes, strlen(hex) / 2);
+	assert_true(text_parse_hex(hex, bytes, b.len));
+	assert_ok(statement_decode(b, &s, &unit_error));
+	assert_string_equal(statement_kind_name(s.kind), kind);
+	assert_string_equal(text_hex(hash_id_bytes(&s.id), is), id);
+	if (s.kind == STATEMENT_AUTHORITY)
+		*key = s.key;
+	assert_ok(statement_verify(b, &s, key, &unit_error));
+	statement_encode(&again, &s);
+	assert_true(bytes_equal(buf_bytes(&again), b));
+	*seen |= 1u << s.kind;
+}
+
+static void
+published_vectors_hold(void **state)
+{
+	(void)state;
+	char line[2 * STATEMENT_MAX + 200];
+	FILE *f = fopen(vectors, "r");
+	struct public_key key = { 0 };
+	unsigned seen = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof line, f) != NULL)
+		if (line[0] != '#')
+			check_vector(line, &key, &seen);
+	fclose(f);
+	assert_int_equal(seen, (2u << KINDS) - 2); /* every kind */
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind_decodes_to_what_was_signed),
 		cmocka_unit_test(a_grant_has_the_layout_of_the_format_document),
+		cmocka_unit_test(a_policy_has_the_layout_of_the_format_document),
 		cmocka_unit_test(no_truncation_and_no_extension_decodes),
 		cmocka_unit_test(no_changed_byte_goes_unnoticed),
 		cmocka_unit_test(only_the_signer_verifies),
 		cmocka_unit_test(a_recovery_key_signs_in_the_name_of_the_authority),
 		cmocka_unit_test(fields_against_the_rules_are_neither_signed_nor_decoded),
+		cmocka_unit_test(policies_have_names_both_ways),
 		cmocka_unit_test(names_are_short_printable_and_no_paths),
 		cmocka_unit_test(a_name_with_a_nul_in_its_bytes_is_malformed),
 		cmocka_unit_test(a_share_is_named_by_its_body_and_not_by_its_signature),
 		cmocka_unit_test(the_longest_statement_fits_and_a_full_buffer_is_said),
+		cmocka_unit_test(published_vectors_hold),
 	};
+	if (argc != 2)
+		return 2;
+	vectors = argv[1];
 	return cmocka_run_group_tests(tests, make_keys, free_keys);
 }

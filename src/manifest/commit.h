@@ -17,7 +17,7 @@ enum { COMMIT_PARENTS_MAX = 16, COMMIT_LABEL_MAX = 128, COMMIT_MAX = 96 * 1024 }
 
 struct commit {
 	struct hash_id share;
-	struct hash_id policy;   /* id of the share's current policy statement */
+	struct hash_id policy;   /* id of the share's own statement (SHARE) */
 	uint64_t epoch;          /* of the authority when this was made */
 	struct hash_id content;  /* root of the content tree */
 	struct hash_id causal;   /* root of the causal tree */
