@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "bench/must.h"
 #include "peer/peer.h"
 #include "platform/clock.h"
 #include "proto/invite.h"
@@ -40,15 +41,6 @@ struct crowd {
 	uint64_t began_ns;
 	bool ending;
 };
-
-static void
-must(enum err r, const struct error *e)
-{
-	if (r == OK)
-		return;
-	fprintf(stderr, "%s (%s)\n", e->text, e->where);
-	exit(1);
-}
 
 static void call_more(struct crowd *c);
 static void dial(struct agent *a);

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "bench/must.h"
 #include "chunk/chunk_id.h"
 #include "chunk/chunk_store.h"
 #include "chunk/chunker.h"
@@ -58,15 +59,6 @@ say_objects(const char *what, struct watch from, uint64_t n, uint64_t bytes)
 
 	printf("%-44s %8.0f objects/s per core %8.0f by the clock %6.2f GB/s per core\n", what,
 	    (double)n / cpu, (double)n / wall, (double)bytes / cpu / 1e9);
-}
-
-static void
-must(enum err r, const struct error *e)
-{
-	if (r != OK) {
-		fprintf(stderr, "%s\n", e->text);
-		exit(1);
-	}
 }
 
 /* -- pure parts -- */

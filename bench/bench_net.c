@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "bench/must.h"
 #include "net/listener.h"
 #include "peer/test_side.h"
 #include "platform/clock.h"
@@ -25,15 +26,6 @@ struct party {
 	uint64_t start_ns, cpu_ns;
 	char cipher[80];
 };
-
-static void
-must(enum err r, const struct error *e)
-{
-	if (r == OK)
-		return;
-	fprintf(stderr, "%s (%s)\n", e->text, e->where);
-	exit(1);
-}
 
 static uint64_t
 cpu_ns(void)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "bench/must.h"
 #include "crypto/hash.h"
 #include "crypto/tls.h"
 
@@ -26,15 +27,6 @@ struct end {
 	struct tls_ctx *ctx;
 	struct tls *tls;
 };
-
-static void
-must(enum err r, const struct error *e)
-{
-	if (r != OK) {
-		fprintf(stderr, "%s\n", e->text);
-		exit(1);
-	}
-}
 
 static void
 open_end(struct end *x)
