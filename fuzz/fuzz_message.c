@@ -62,6 +62,7 @@ try_rows(struct bytes b)
 	struct row_share share;
 	struct row_snapshot snapshot;
 	struct row_device device;
+	struct row_member member;
 	struct buf out = BUF(1 << 20);
 	struct error e;
 
@@ -79,6 +80,31 @@ try_rows(struct bytes b)
 		row_device_encode(&device, &out);
 		fuzz_require(row_device_decode(buf_bytes(&out), &device, &e) == OK);
 	}
+	buf_reset(&out);
+	if (row_member_decode(b, &member, &e) == OK) {
+		row_member_encode(&member, &out);
+		fuzz_require(row_member_decode(buf_bytes(&out), &member, &e) == OK);
+	}
+	buf_clear(&out);
+}
+
+/* A list of units says the same when it is written anew, run by run, in no more bytes. */
+static void
+try_units(struct bytes b)
+{
+	struct buf out = BUF(1 << 20);
+	struct bytes rest = b;
+	uint32_t first = 0, n = 0, next = 0;
+	uint64_t beyond = 0;
+
+	while (message_units_next(&rest, &first, &n)) {
+		fuzz_require(n > 0 && first >= beyond);
+		beyond = (uint64_t)first + n;
+		fuzz_require(beyond <= UINT32_MAX);
+		message_units_add(&out, &next, first, n);
+	}
+	fuzz_require(rest.len <= b.len);
+	fuzz_require(bytes_equal(buf_bytes(&out), bytes_slice(b, 0, b.len - rest.len)));
 	buf_clear(&out);
 }
 
@@ -92,6 +118,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct bytes payload = BYTES(data + 1, size - 1);
 	try_rows(payload);
+	try_units(payload);
 	if (decode(data[0], payload, &m) != OK)
 		return 0;
 	walk(&m);
