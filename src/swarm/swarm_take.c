@@ -57,7 +57,7 @@ judge(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_u
 {
 	if (bitset_has(&s->have, unit) || bitset_has(&s->pend, unit) || bitset_has(&s->skip, unit))
 		return SWARM_HELD;
-	if (p->banned || now_us < p->penance_us)
+	if (now_us < p->penance_us)
 		return SWARM_DISTRUST;
 	return s->paused || s->inbound >= SWARM_INBOUND ? SWARM_BUSY : SWARM_ACCEPT;
 }
@@ -68,7 +68,7 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 	struct swarm_answer answer = { .verdict = SWARM_DISTRUST };
 	struct swarm_peer *p = swarm_peer_find(s, peer), *old;
 
-	if (p == NULL || unit >= s->o.n_units)
+	if (p == NULL || p->banned || unit >= s->o.n_units)
 		return answer;
 	p->stats.offers_in++;
 	answer.verdict = judge(s, p, unit, now_us);
@@ -225,7 +225,9 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 		at = min_of(at, p->penance_us);
 	if (p->blocked_us != 0 && p->slots.len > 0 && now_us < p->blocked_us + SWARM_SUSPECT_US)
 		at = min_of(at, p->blocked_us + SWARM_SUSPECT_US);
-	if (p->urgent || p->full_at < s->o.n_units || p->told < s->log_base + s->log.len)
+	/* Who is not listened to is told nothing either. */
+	if (!p->banned &&
+	    (p->urgent || p->full_at < s->o.n_units || p->told < s->log_base + s->log.len))
 		at = min_of(at, max_of(now_us, p->told_us + swarm_batch_us(s)));
 	return at;
 }

@@ -474,7 +474,12 @@ three_wrong_leaves_are_the_end(void **state)
 	say_has(s, 1, 10, 50);
 	assert_int_equal(swarm_nowhere(s), N - 10);
 	assert_int_equal(swarm_offered(s, 1, 60, 1).verdict, SWARM_DISTRUST);
+	assert_int_equal(swarm_offered(s, 1, 5, 1).verdict, SWARM_DISTRUST); /* held here */
 	assert_false(swarm_offer(s, 1, &o));
+	assert_true(swarm_peer_stats(s, 1, &stats));
+	assert_int_equal(stats.held, 0);
+	/* It is told nothing, so nothing wakes anybody to tell it. */
+	assert_true(swarm_wakes(s, 1) == UINT64_MAX);
 	swarm_free(s);
 }
 
