@@ -151,6 +151,13 @@ copy_name(char *to, size_t room, const char *from, size_t n)
 	to[n] = '\0';
 }
 
+/* What a choice is called in the request. */
+static const char *
+choice_name(const char *choices)
+{
+	return strcmp(choices, "central|hybrid") == 0 ? "policy" : "rights";
+}
+
 /* The word W of N characters, as the comment of commands.def says. */
 static void
 read_word(struct command_arg *a, const char *w, size_t n)
@@ -165,7 +172,8 @@ read_word(struct command_arg *a, const char *w, size_t n)
 	const char *at = memchr(w, '[', n), *bar = memchr(w, '|', n);
 	if (bar != NULL && w[0] >= 'a') {
 		copy_name(a->choices, sizeof a->choices, w, n);
-		copy_name(a->name, sizeof a->name, "rights", strlen("rights"));
+		const char *name = choice_name(a->choices);
+		copy_name(a->name, sizeof a->name, name, strlen(name));
 		return;
 	}
 	if (bar != NULL)

@@ -167,6 +167,15 @@ print_invite(FILE *out, struct bytes r, const struct rows *lists)
 }
 
 static void
+print_policy(FILE *out, struct bytes r, const struct rows *lists)
+{
+	char share[CELL_MAX], policy[CELL_MAX];
+
+	(void)lists;
+	fprintf(out, "%s is %s\n", cell_of(r, "share", share), cell_of(r, "policy", policy));
+}
+
+static void
 print_nothing(FILE *out, struct bytes r, const struct rows *lists)
 {
 	(void)out;
@@ -185,6 +194,7 @@ summary_print(FILE *out, const char *verb, struct bytes record, const struct row
 		{ "publish", print_publish },
 		{ "verify", print_verify },
 		{ "rm", print_rm },
+		{ "policy", print_policy },
 		{ "invite", print_invite },
 		{ "leave", print_nothing },
 		{ "grant", print_nothing },

@@ -71,6 +71,11 @@ words_of_arguments_are_read_as_their_grammar_says(void **state)
 	assert_string_equal(a[2].name, "rights");
 	assert_string_equal(a[2].choices, "read|write");
 
+	assert_int_equal(command_args(command_find("policy"), a), 2);
+	assert_string_equal(a[1].name, "policy");
+	assert_string_equal(a[1].choices, "central|hybrid");
+	assert_true(a[1].optional);
+
 	assert_int_equal(command_args(command_find("help"), a), 1);
 	assert_string_equal(a[0].name, "command");
 	assert_true(a[0].optional);

@@ -70,8 +70,8 @@ usage_shows_what_must_and_what_may_be_given(void **state)
 		const char *verb, *want;
 	} cases[] = {
 		{ "status", "weft status" },
-		{ "publish",
-		    "weft publish PATH --share SHARE [--label LABEL] [--no-wait] [--dry-run]" },
+		{ "publish", "weft publish PATH --share SHARE [--label LABEL] [--policy "
+			     "central|hybrid] [--no-wait] [--dry-run]" },
 		{ "get", "weft get SHARE[@SNAPSHOT] DEST [--path PATH] [--overwrite]" },
 		{ "ungrant", "weft ungrant SHARE DEVICE|--all" },
 		{ "invite", "weft invite [--site SITE] [--group GROUP] [--share "

@@ -31,16 +31,6 @@ rights_text(uint32_t rights)
 	return rights & RIGHT_ADMIN ? "admin" : rights & RIGHT_WRITE ? "write" : "read";
 }
 
-static const char *
-policy_text(uint8_t policy)
-{
-	static const char *const names[] = { [POLICY_CENTRAL] = "central",
-		[POLICY_HYBRID] = "hybrid",
-		[POLICY_SERVERLESS] = "serverless" };
-
-	return policy < lengthof(names) && names[policy] != NULL ? names[policy] : "?";
-}
-
 static void
 share_row(struct bytes b, struct buf *out)
 {
@@ -51,7 +41,7 @@ share_row(struct bytes b, struct buf *out)
 		return;
 	record_bytes(out, "share", r.name);
 	record_text(out, "rights", rights_text(r.rights));
-	record_text(out, "policy", policy_text(r.policy));
+	record_text(out, "policy", statement_policy_name(r.policy));
 	if (r.number > 0) {
 		record_int(out, "snapshot", r.number);
 		record_int(out, "entries", r.entries);

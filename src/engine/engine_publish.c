@@ -71,6 +71,20 @@ ask(struct publish *p, struct message *m,
 
 /* -- RESOLVE, CREATE -- */
 
+/* A policy is asked for of a new share; one that is there has its own. */
+static enum err
+check_policy(const struct publish *p, struct bytes share_statement, struct error *e)
+{
+	struct hash_id share = statement_share_id(share_statement);
+	enum share_policy wanted = p->flags >> PUBLISH_POLICY_SHIFT,
+			  is = authority_policy(p->job.engine->authority, &share);
+
+	if (wanted == 0 || wanted == is)
+		return OK;
+	return fail(e, ERR_USAGE, "%s is %s already; `weft policy %s %s` on the server changes it",
+	    p->share, statement_policy_name(is), p->share, statement_policy_name(wanted));
+}
+
 static enum err
 take_snapshot(struct publish *p, const struct msg_snapshot *m, struct error *e)
 {
@@ -86,6 +100,8 @@ take_snapshot(struct publish *p, const struct msg_snapshot *m, struct error *e)
 		if (i == 2 && r == ERR_DENIED)
 			r = OK;
 	}
+	if (r == OK)
+		r = check_policy(p, m->share_statement, e);
 	if (r != OK)
 		return r;
 	p->share_id = statement_share_id(m->share_statement);
@@ -145,7 +161,10 @@ create(struct publish *p)
 {
 	struct message m = { .type = FRAME_CREATE_SHARE };
 
-	m.create_share = (struct msg_create_share){ .name = bytes_str(p->share) };
+	m.create_share = (struct msg_create_share){
+		.name = bytes_str(p->share),
+		.policy = (uint8_t)(p->flags >> PUBLISH_POLICY_SHIFT),
+	};
 	ask(p, &m, on_resolved);
 }
 
@@ -489,6 +508,19 @@ check(const struct publish *p, struct error *e)
 	return OK;
 }
 
+static enum err
+take_policy(struct publish *p, const char *text, struct error *e)
+{
+	enum share_policy policy = 0;
+
+	if (text == NULL)
+		return OK;
+	if (!statement_policy_parse(text, &policy) || policy == POLICY_SERVERLESS)
+		return fail(e, ERR_USAGE, "--policy is 'central' or 'hybrid', not '%s'", text);
+	p->flags |= (uint32_t)policy << PUBLISH_POLICY_SHIFT;
+	return OK;
+}
+
 static struct engine_job *
 find_same(struct engine *en, const struct publish *p)
 {
@@ -513,6 +545,8 @@ engine_publish(struct engine *en, struct control_call *call, const struct contro
 	p->label = str_dup(label != NULL ? label : "");
 	p->flags = control_flag(r, "dry-run") ? PUBLISH_DRY_RUN : 0;
 	enum err err = check(p, &e);
+	if (err == OK)
+		err = take_policy(p, control_arg(r, "policy"), &e);
 	if (err == OK && !en->joined)
 		err = fail(
 		    &e, ERR_OFFLINE, "this machine has not joined a server: `weft join INVITE`");

@@ -15,7 +15,11 @@ enum publish_phase {
 	PUBLISH_PHASES(X)
 #undef X
 };
-enum { PUBLISH_DRY_RUN = 1 }; /* in flags; kept in the job's row */
+/* In flags, which are kept in the job's row. */
+enum {
+	PUBLISH_DRY_RUN = 1,
+	PUBLISH_POLICY_SHIFT = 8, /* enum share_policy of a new share; 0: as the server likes */
+};
 
 struct publish {
 	struct engine_job job; /* first */

@@ -59,6 +59,7 @@ static const struct field statements_fields[] = {
 };
 static const struct field create_share_fields[] = {
 	{ 1, FIELD_NAME, REQ, AT(msg_create_share, name), 1, LIMIT_NAME },
+	{ 2, FIELD_U8, OPT, AT(msg_create_share, policy), 0, UINT8_MAX },
 };
 static const struct field resolve_fields[] = {
 	{ 1, FIELD_NAME, REQ, AT(msg_resolve, share), 1, LIMIT_NAME },

@@ -89,7 +89,8 @@ struct msg_statements {
 };
 struct msg_create_share {
 	struct bytes name;
-}; /* answer: SNAPSHOT without a commit, or ERROR */
+	uint8_t policy; /* enum share_policy; 0: as the server likes */
+};                      /* answer: SNAPSHOT without a commit, or ERROR */
 /* Which snapshot?  By share name, and number ("3"), id or its prefix, label, or "" for the head. */
 struct msg_resolve {
 	struct bytes share;

@@ -147,6 +147,9 @@ enum err registry_store_share(struct db *db, const struct hash_id *id, const cha
 /* With all that belongs to it; POLICY is the id of its SHARE statement. */
 enum err registry_store_share_drop(
     struct db *db, int64_t num, const struct hash_id *policy, struct error *e) must_check;
+/* The newest POLICY statement about it. */
+enum err registry_store_policy(
+    struct db *db, int64_t share, struct bytes statement, struct error *e) must_check;
 enum err registry_store_access(
     struct db *db, int64_t share, const struct registry_access *a, struct error *e) must_check;
 enum err registry_store_access_end(

@@ -42,6 +42,8 @@ static const char *const migrations[] = {
 
 	"ALTER TABLE share ADD COLUMN stale INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE note(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
+
+	"ALTER TABLE share ADD COLUMN policy BLOB;",
 };
 
 static const char SQL_STATEMENT_PUT[] =
@@ -68,7 +70,8 @@ static const char SQL_SHARE_HEADS_DEL[] =
     "DELETE FROM statement WHERE id IN (SELECT head FROM snapshot WHERE share = ?)";
 static const char SQL_SNAPSHOT_HEAD_DEL[] =
     "DELETE FROM statement WHERE id = (SELECT head FROM snapshot WHERE id = ?)";
-static const char SQL_SHARES[] = "SELECT num, statement, stale FROM share";
+static const char SQL_SHARES[] = "SELECT num, statement, stale, policy FROM share";
+static const char SQL_SHARE_POLICY[] = "UPDATE share SET policy = ?2 WHERE num = ?1";
 /* What belongs to a share is only stored while there is one: changes wait in a queue, and one
  * before may be its end. */
 static const char SQL_ACCESS_PUT[] =
@@ -206,6 +209,12 @@ registry_store_share(struct db *db, const struct hash_id *id, const char *name,
 	if (r == OK)
 		*ret_num = db_last_id(db);
 	return r;
+}
+
+enum err
+registry_store_policy(struct db *db, int64_t share, struct bytes statement, struct error *e)
+{
+	return db_run(db, SQL_SHARE_POLICY, e, "ib", share, statement);
 }
 
 static enum err
@@ -570,6 +579,17 @@ keep_head(void *ctx, struct bytes bytes, const struct statement *st)
 	}
 }
 
+/* One that is void since is passed over, like any statement. */
+static enum err
+load_policy(struct registry *r, struct bytes b, struct error *e)
+{
+	enum err err = b.len > 0 ? authority_accept(r->authority, b, NULL, e) : OK;
+
+	if (err == OK || err == ERR_DENIED)
+		return OK;
+	return error_wrap(e, ERR_CORRUPT, "server.db: a policy");
+}
+
 static enum err
 load_shares(struct registry *r, struct error *e)
 {
@@ -582,6 +602,8 @@ load_shares(struct registry *r, struct error *e)
 		if (statement_decode(b, &st, e) != OK || st.kind != STATEMENT_SHARE)
 			return bad_row("share", e);
 		registry_add_share(r, db_row_int(row, 0), b, &st)->stale = db_row_int(row, 2);
+		if (load_policy(r, db_row_bytes(row, 3), e) != OK)
+			return ERR_CORRUPT;
 	}
 	if (err != ERR_NOTFOUND)
 		return err;

@@ -39,6 +39,6 @@ void server_invite(struct server *s,
 /* Adds to the record of `status` what a server knows besides: devices, who is connected, the
  * store. */
 void server_describe(struct server *s, struct buf *record);
-/* Verbs: invite grant ungrant leave rm, and verify of what the store keeps. */
+/* Verbs: invite grant ungrant leave rm policy, and verify of what the store keeps. */
 bool server_has_verb(const char *verb);
 void server_call(struct server *s, struct control_call *call, const struct control_request *r);

@@ -552,6 +552,7 @@ static const struct {
 	{ "ungrant", api_ungrant },
 	{ "leave", api_leave },
 	{ "rm", api_rm },
+	{ "policy", server_policy_call },
 	{ "verify", api_verify },
 };
 

@@ -8,6 +8,7 @@
  *   server_share.c    CREATE_SHARE and RESOLVE
  *   server_announce.c ANNOUNCE
  *   server_query.c    QUERY
+ *   server_policy.c   who may answer for a share's bytes
  *   server_recover.c  a new key for the authority
  *   server_commit.c   a lost commit, asked again
  *   server_intake.c an announced snapshot on its way to become the head (server_intake.h has its
@@ -115,6 +116,11 @@ enum err server_join_end(struct server *s, const struct registry_device *d,
 void server_share_create(struct link *l, const struct session_event *ev);
 void server_share_resolve(struct link *l, const struct session_event *ev);
 void server_announce(struct link *l, const struct session_event *ev);
+/* What is said of SH's policy, or of those of all shares that L's device may read. */
+void server_policy_push(struct link *l, const struct registry_share *sh);
+void server_policy_push_all(struct link *l);
+enum err server_policy_call(struct server *s, struct control_call *call,
+    const struct control_request *r, struct error *e) must_check;
 void server_query(struct link *l, const struct session_event *ev);
 
 /* -- changes -- */

@@ -17,7 +17,7 @@ row_of_share(const struct server *s, const struct link *l, const struct registry
 	struct row_share x = { .share = sh->id,
 		.name = bytes_str(sh->name),
 		.rights = rights,
-		.policy = POLICY_CENTRAL };
+		.policy = (uint8_t)authority_policy(s->registry->authority, &sh->id) };
 	if (sh->head != NULL) {
 		x.number = sh->head->number;
 		x.entries = sh->head->entries;

@@ -82,15 +82,22 @@ next_key(int home, struct device_key **ret, struct error *e)
 /* -- statements -- */
 
 static enum err
-sign(struct recovery *w, struct statement *st, const struct device_key *key, struct error *e)
+sign_only(struct recovery *w, struct statement *st, const struct device_key *key, struct buf *out,
+    struct error *e)
 {
-	auto_buf struct buf b = BUF(STATEMENT_MAX);
 	struct authority *a = w->registry->authority;
 
 	authority_stamp(a, st, server_now_s());
-	enum err r = statement_sign(st, key, &b, e);
-	if (r == OK)
-		r = authority_accept(a, buf_bytes(&b), NULL, e);
+	enum err r = statement_sign(st, key, out, e);
+	return r == OK ? authority_accept(a, buf_bytes(out), NULL, e) : r;
+}
+
+static enum err
+sign(struct recovery *w, struct statement *st, const struct device_key *key, struct error *e)
+{
+	auto_buf struct buf b = BUF(STATEMENT_MAX);
+	enum err r = sign_only(w, st, key, &b, e);
+
 	return r == OK ? registry_store_statement(w->registry->db, buf_bytes(&b), st, e) : r;
 }
 
@@ -228,6 +235,48 @@ sign_heads(struct recovery *w, const struct registry_share *sh, struct head *hea
 	return r;
 }
 
+/* -- policies -- */
+
+struct policy {
+	const struct registry_share *share;
+	enum share_policy is;
+};
+typedef ARRAY(struct policy) policy_array;
+
+/* Those of a statement of their own; what a share began with needs none. */
+static void
+collect_policies(struct recovery *w, policy_array *ret)
+{
+	const struct authority *a = w->registry->authority;
+
+	map_each (slot, &w->registry->shares) {
+		const struct registry_share *sh = slot->ptr;
+		struct policy p = { sh, authority_policy(a, &sh->id) };
+		if (authority_policy_statement(a, &sh->id).len > 0)
+			array_push(ret, p);
+	}
+}
+
+static enum err
+sign_policies(struct recovery *w, const policy_array *policies, struct error *e)
+{
+	enum err r = OK;
+
+	array_each (p, policies) {
+		auto_buf struct buf b = BUF(STATEMENT_MAX);
+		struct statement st = {
+			.kind = STATEMENT_POLICY, .share = p->share->id, .policy = p->is
+		};
+		if (r == OK)
+			r = sign_only(w, &st, w->next, &b, e);
+		if (r == OK)
+			r = registry_store_policy(w->registry->db, p->share->num, buf_bytes(&b), e);
+	}
+	return r;
+}
+
+/* -- all of it -- */
+
 typedef ARRAY(struct head) head_array;
 
 static enum err
@@ -253,8 +302,10 @@ sign_all_again(struct recovery *w, struct error *e)
 	struct registry *reg = w->registry;
 	size_t n = reg->shares.len, i = 0;
 	auto_free head_array *heads = mem_array(head_array, n + 1);
+	policy_array policies = { 0 };
 	enum err r = OK;
 
+	collect_policies(w, &policies);
 	map_each (slot, &reg->shares) {
 		if (r == OK)
 			r = collect_heads(w, slot->ptr, &heads[i++], e);
@@ -273,8 +324,11 @@ sign_all_again(struct recovery *w, struct error *e)
 			r = sign_heads(w, slot->ptr, heads[i].at, heads[i].len, e);
 		i++;
 	}
+	if (r == OK)
+		r = sign_policies(w, &policies, e);
 	for (i = 0; i < n; i++)
 		array_clear(&heads[i]);
+	array_clear(&policies);
 	return r;
 }
 

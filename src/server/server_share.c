@@ -55,6 +55,7 @@ send_snapshot(struct server *s, struct link *l, uint32_t stream, const struct re
 		return;
 	}
 	server_peer_remember(l, sh->num);
+	server_policy_push(l, sh);
 	m.snapshot = (struct msg_snapshot){
 		.share_statement = buf_bytes(&sh->statement),
 		.grant = buf_bytes(&grant),
@@ -93,6 +94,7 @@ server_share_create(struct link *l, const struct session_event *ev)
 {
 	struct server *s = l->server;
 	struct bytes name = ev->message.create_share.name;
+	uint8_t policy = ev->message.create_share.policy;
 	struct share_change *h = mem_new(struct share_change);
 	struct error e;
 	enum err r = OK;
@@ -103,7 +105,8 @@ server_share_create(struct link *l, const struct session_event *ev)
 	h->bytes = BUF(STATEMENT_MAX);
 	h->access =
 	    (struct registry_access){ .device = l->device, .rights = RIGHT_READ | RIGHT_WRITE };
-	h->statement = (struct statement){ .kind = STATEMENT_SHARE, .policy = POLICY_CENTRAL };
+	h->statement = (struct statement){ .kind = STATEMENT_SHARE,
+		.policy = policy != 0 ? policy : POLICY_HYBRID };
 	snprintf(h->statement.name, sizeof h->statement.name, "%.*s", (int)name.len,
 	    (const char *)name.at);
 	random_fill(h->statement.nonce, sizeof h->statement.nonce);
@@ -113,6 +116,8 @@ server_share_create(struct link *l, const struct session_event *ev)
 		r = fail(&e, ERR_EXISTS,
 		    "the name %s is taken; choose another, or ask for write access",
 		    h->statement.name);
+	if (r == OK && h->statement.policy >= POLICY_SERVERLESS)
+		r = fail(&e, ERR_USAGE, "a server's shares are central or hybrid");
 	if (r == OK)
 		r = server_sign(s, &h->statement, &h->bytes, &e);
 	if (r != OK) {

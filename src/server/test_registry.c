@@ -89,8 +89,17 @@ everything_is_there_again_after_a_start(void **state)
 	struct registry_device left = *registry_device(reg(f), device_key_id(f->w.bert));
 	left.ended = true;
 	assert_ok(registry_store_device(reg(f)->db, &left, &unit_error));
+	auto_buf struct buf policy = BUF(STATEMENT_MAX);
+	struct statement st = {
+		.kind = STATEMENT_POLICY, .share = f->plans->id, .policy = POLICY_HYBRID
+	};
+	assert_ok(server_sign(&f->w.server, &st, &policy, &unit_error));
+	assert_ok(
+	    registry_store_policy(reg(f)->db, f->plans->num, buf_bytes(&policy), &unit_error));
 
 	reopen(f);
+	assert_int_equal(authority_policy(reg(f)->authority, &f->photos->id), POLICY_CENTRAL);
+	assert_int_equal(authority_policy(reg(f)->authority, &f->plans->id), POLICY_HYBRID);
 	assert_string_equal(registry_device(reg(f), device_key_id(f->w.anna))->name, "anna");
 	assert_null(registry_device(reg(f), device_key_id(f->w.bert)));
 	assert_string_equal(registry_device_known(reg(f), device_key_id(f->w.bert))->name, "bert");

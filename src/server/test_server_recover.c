@@ -67,6 +67,20 @@ add_member(struct world *w, const struct device_key *key, const char *name, stru
 	return r;
 }
 
+/* It began as central, and has become hybrid. */
+static enum err
+set_policy(struct world *w, const struct registry_share *sh, struct error *e)
+{
+	auto_buf struct buf b = BUF(STATEMENT_MAX);
+	struct statement st = {
+		.kind = STATEMENT_POLICY, .share = sh->id, .policy = POLICY_HYBRID
+	};
+	enum err r = server_sign(&w->server, &st, &b, e);
+
+	world_step(r, registry_store_policy(w->server.registry->db, sh->num, buf_bytes(&b), e));
+	return r;
+}
+
 /* The server, anna and bert are members; photos of anna has three snapshots. */
 static enum err
 populate(struct world *w, struct registry_share **ret, struct error *e)
@@ -77,6 +91,7 @@ populate(struct world *w, struct registry_share **ret, struct error *e)
 	world_step(r, add_member(w, w->anna, "anna", e));
 	world_step(r, add_member(w, w->bert, "bert", e));
 	world_step(r, world_share(w, "photos", w->anna, ret, e));
+	world_step(r, set_policy(w, *ret, e));
 	for (uint64_t i = 0; i < 3; i++)
 		world_step(r, publish(w, *ret, i * 10, &sn, e));
 	return r;
@@ -133,6 +148,7 @@ assert_member_goes_on(struct fixture *f)
 	assert_ok(
 	    authority_check_member(a, device_key_id(f->w.home.key), server_now_s(), &unit_error));
 	assert_true(authority_share(a, &f->photos->id).len > 0);
+	assert_int_equal(authority_policy(a, &f->photos->id), POLICY_HYBRID);
 	assert_true(authority_head(a, &f->photos->id, &head));
 	assert_int_equal(head.number, 3);
 	assert_true(hash_id_equal(&head.commit, &f->commits[2]));
