@@ -1,45 +1,16 @@
-/*
- * For each unit asked: one request, whose frames are checked in order (a leaf list holds for the
- * frames after it), one job at a time for a unit, several units at once.  Blocks that wait for a
- * job count as backlog; above the mark we stop reading.
- *
- * A unit may have two requests for a while: of a source that has gone, whose last frames are still
- * being checked, and of the one that was asked for the rest.
- */
 #include "engine/download.h"
 
 #include "base/array.h"
 #include "base/mem.h"
+#include "base/speed.h"
 
-enum {
-	TICK_MS = 250,
-	RATE_TICKS = 4,
-	SOURCES_MAX = 256,
-	RETRY_MS = 1000, /* of an answer that does not say */
-};
-
-struct unit_request {
-	struct requester requester;
-	struct download *download;
-	struct unit_request *next;
-	uint64_t source;
-	uint32_t stream, unit;
-	struct transfer_check check;
-	struct hash_id *chunks;
-	uint32_t *lens;
-	ARRAY(struct block *) waiting;  /* frames not yet checked */
-	ARRAY(struct block *) checking; /* in the job */
-	uint64_t taken;                 /* bytes of the running job */
-	bool busy, ended, dead; /* ended: no more events; dead: the download no longer cares */
-	uint32_t retry_ms;
-};
+enum { TICK_MS = 250, SOURCES_MAX = 256 };
 
 struct source_state {
-	uint64_t number;   /* of its connection, for transfer */
+	uint64_t number;   /* of its connection, for transfer and unit_fetch */
 	struct peer *peer; /* NULL: gone */
 	struct device_id device;
-	uint64_t bytes, rate, at_tick;
-	bool paused;  /* its connection, by us */
+	struct speed in;
 	bool refused; /* its last answer was an error that time does not mend */
 	bool liar;    /* dropped for good: also when it connects again */
 };
@@ -47,29 +18,21 @@ struct source_state {
 struct download {
 	struct download_opts o;
 	struct transfer *transfer;
+	struct unit_fetch *fetch;
 	ARRAY(struct source_state) sources;
 	uint64_t next_source;
-	struct unit_request *requests;
-	struct timer *tick, *flush_timer, *wake;
-	uint64_t backlog, bytes, rate, at_tick, ticks;
+	struct timer *tick, *wake;
+	struct speed in;
 	uint64_t resumed_ms; /* reading, after it was paused */
-	unsigned jobs;
-	bool paused, dirty, flushing, over, closing;
+	bool over, closing, fetch_closed;
 	void (*on_closed)(void *ctx);
 	void *on_closed_ctx;
 };
 
 static void pump(struct download *d);
-static void drop_blocks(struct unit_request *q);
-static void cancel_stream(struct unit_request *q);
-static void end_if_over(struct unit_request *q);
-static void on_event(struct requester *r, struct peer *p, struct session_event *ev);
-static enum err work_unit(void *ctx, struct error *e);
-static void on_unit(void *ctx, enum err r, const struct error *e);
 static void on_tick(void *ctx);
 static void on_wake(void *ctx);
-static void on_flush_time(void *ctx);
-static void start_flush(struct download *d);
+static void on_fetch_closed(void *ctx);
 
 static uint64_t
 now_ms(const struct download *d)
@@ -98,15 +61,6 @@ has_hope(const struct download *d)
 			return true;
 	}
 	return false;
-}
-
-static void
-pause_source(struct source_state *s, bool paused)
-{
-	if (s->peer == NULL || s->paused == paused)
-		return;
-	s->paused = paused;
-	peer_pause(s->peer, paused);
 }
 
 /* The state of a device that was here before, or a new one; NULL: it is not wanted. */
@@ -139,27 +93,15 @@ download_peer_add(struct download *d, struct peer *p)
 	s->peer = p;
 	s->refused = false;
 	transfer_source_add(d->transfer, s->number, now_ms(d));
-	pause_source(s, d->paused);
+	unit_fetch_source_add(d->fetch, s->number, p);
 	pump(d);
 }
 
-/* Whatever it still sends is for nobody.  What has come and is not yet checked may do, unless it
- * LIED. */
 static void
 drop_source(struct download *d, struct source_state *s, bool lied)
 {
-	for (struct unit_request *q = d->requests, *next; q != NULL; q = next) {
-		next = q->next;
-		if (q->source != s->number)
-			continue;
-		cancel_stream(q);
-		if (lied)
-			drop_blocks(q);
-		end_if_over(q);
-	}
-	pause_source(s, false);
+	unit_fetch_source_gone(d->fetch, s->number, lied);
 	s->peer = NULL;
-	s->rate = 0;
 	s->liar = lied;
 	transfer_source_gone(d->transfer, s->number);
 }
@@ -184,163 +126,13 @@ download_peers_gone(struct download *d)
 	pump(d);
 }
 
-/* -- back-pressure -- */
-
-static void
-pause_reading(struct download *d, bool paused)
-{
-	if (d->paused == paused)
-		return;
-	d->paused = paused;
-	d->resumed_ms = now_ms(d);
-	array_each (s, &d->sources)
-		pause_source(s, paused);
-}
-
-static void
-add_backlog(struct download *d, uint64_t n)
-{
-	d->backlog += n;
-	if (d->backlog > DOWNLOAD_BACKLOG)
-		pause_reading(d, true);
-}
-
-static void
-drop_backlog(struct download *d, uint64_t n)
-{
-	d->backlog -= n;
-	if (d->backlog < DOWNLOAD_BACKLOG / 2)
-		pause_reading(d, false);
-}
-
-/* -- one unit -- */
-
-static void
-drop_blocks(struct unit_request *q)
-{
-	uint64_t n = 0;
-
-	array_each (b, &q->waiting) {
-		n += (*b)->len;
-		block_free(*b);
-	}
-	array_clear(&q->waiting);
-	drop_backlog(q->download, n);
-}
-
-static void
-unit_free(struct unit_request *q)
-{
-	struct download *d = q->download;
-
-	for (struct unit_request **at = &d->requests; *at != NULL; at = &(*at)->next) {
-		if (*at == q) {
-			*at = q->next;
-			break;
-		}
-	}
-	drop_blocks(q);
-	free(q->chunks);
-	free(q->lens);
-	free(q);
-}
-
-static enum err
-take_leaf(void *ctx, const struct transfer_leaf *leaf, struct error *e)
-{
-	struct unit_request *q = ctx;
-	const struct sink *sink = &q->download->o.sink;
-	enum err r = sink->take(sink->ctx, leaf, e);
-
-	if (r == OK)
-		q->taken += leaf->bytes.len;
-	/* What the sink says is about our disk, never about the bytes. */
-	return r == ERR_CORRUPT || r == ERR_PROTO ? ERR_IO : r;
-}
-
-static enum err
-work_unit(void *ctx, struct error *e)
-{
-	struct unit_request *q = ctx;
-	enum err r = OK;
-
-	array_each (b, &q->checking) {
-		if (r == OK)
-			r = transfer_check_data(
-			    &q->check, BYTES((*b)->bytes, (*b)->len), take_leaf, q, e);
-	}
-	return r;
-}
-
-static void
-start_unit_job(struct unit_request *q)
-{
-	q->busy = true;
-	q->taken = 0;
-	memcpy(&q->checking, &q->waiting, sizeof q->checking);
-	memset(&q->waiting, 0, sizeof q->waiting);
-	q->download->jobs++;
-	job_run(q->download->o.loop, work_unit, on_unit, q);
-}
-
-/* The sink has one job of a unit at a time, also when the unit has two requests. */
-static void
-work_on(struct download *d, uint32_t unit)
-{
-	struct unit_request *ready = NULL;
-
-	for (struct unit_request *q = d->requests; q != NULL; q = q->next) {
-		if (q->unit != unit)
-			continue;
-		if (q->busy)
-			return;
-		if (q->waiting.len > 0)
-			ready = q;
-	}
-	if (ready != NULL)
-		start_unit_job(ready);
-}
-
-static void
-cancel_stream(struct unit_request *q)
-{
-	struct source_state *s = source_of(q->download, q->source);
-
-	if (!q->ended && s != NULL && s->peer != NULL) {
-		session_cancel(peer_session(s->peer), q->stream);
-		peer_flush(s->peer);
-	}
-	q->ended = true;
-}
-
-/* The unit's request is over: what is still missing is asked for again. */
-static void
-end_unit(struct unit_request *q)
-{
-	struct download *d = q->download;
-	uint64_t source = q->source;
-	uint32_t unit = q->unit, retry_ms = q->retry_ms;
-
-	unit_free(q);
-	transfer_ended(d->transfer, source, unit, retry_ms, now_ms(d));
-}
-
-static void
-end_if_over(struct unit_request *q)
-{
-	if (q->ended && !q->busy && q->waiting.len == 0)
-		end_unit(q);
-}
-
 /* -- ending -- */
 
 static void
 free_closed(struct download *d)
 {
-	if (!d->closing || d->jobs > 0 || d->flushing)
+	if (!d->closing || !d->fetch_closed)
 		return;
-	while (d->requests != NULL)
-		unit_free(d->requests);
 	transfer_free(d->transfer);
 	array_clear(&d->sources);
 	if (d->on_closed != NULL)
@@ -349,26 +141,12 @@ free_closed(struct download *d)
 }
 
 static void
-free_posted(void *arg)
+on_fetch_closed(void *ctx)
 {
-	struct download *d = arg;
+	struct download *d = ctx;
 
-	d->jobs--;
+	d->fetch_closed = true;
 	free_closed(d);
-}
-
-static void
-cancel_all(struct download *d)
-{
-	for (struct unit_request *q = d->requests, *next; q != NULL; q = next) {
-		next = q->next;
-		cancel_stream(q);
-		q->dead = true;
-		drop_blocks(q);
-		if (!q->busy)
-			unit_free(q);
-	}
-	pause_reading(d, false);
 }
 
 void
@@ -379,12 +157,9 @@ download_close(struct download *d, void (*on_closed)(void *ctx), void *ctx)
 	d->closing = true;
 	d->on_closed = on_closed;
 	d->on_closed_ctx = ctx;
-	cancel_all(d);
 	timer_close(d->tick);
-	timer_close(d->flush_timer);
 	timer_close(d->wake);
-	d->jobs++;
-	loop_post(d->o.loop, free_posted, d);
+	unit_fetch_close(d->fetch, on_fetch_closed, d);
 }
 
 static void
@@ -393,10 +168,9 @@ finish(struct download *d, enum err r, const struct error *e)
 	if (d->over)
 		return;
 	d->over = true;
-	cancel_all(d);
 	timer_stop(d->tick);
-	timer_stop(d->flush_timer);
 	timer_stop(d->wake);
+	unit_fetch_stop(d->fetch);
 	d->o.on_done(d->o.ctx, r, e);
 }
 
@@ -408,199 +182,80 @@ finish_hopeless(struct download *d, const struct error *why)
 		finish(d, why->code, why);
 }
 
-/* -- after a job -- */
+/* -- what comes -- */
 
 static void
-on_wrong_bytes(struct unit_request *q)
+on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes)
 {
-	struct download *d = q->download;
-	struct source_state *s = source_of(d, q->source);
-	bool enough = transfer_charge(d->transfer, q->source);
-	struct peer *p = s != NULL ? s->peer : NULL;
-	uint32_t unit = q->unit;
-	char id[DEVICE_ID_SHORT];
-	struct error e;
+	struct download *d = ctx;
+	struct source_state *s = source_of(d, source);
 
-	cancel_stream(q);
-	drop_blocks(q); /* they may be right, but not after what was wrong */
-	end_unit(q);
-	if (!enough || p == NULL)
-		return;
-	drop_source(d, s, true);
-	if (d->o.on_liar != NULL)
-		d->o.on_liar(d->o.ctx, p, unit);
-	(void)fail(&e, ERR_CORRUPT, "device %s sends other bytes than the snapshot has",
-	    device_id_short(&s->device, id));
-	finish_hopeless(d, &e);
-}
-
-static void
-fail_sink(struct unit_request *q, enum err r, const struct error *e)
-{
-	struct download *d = q->download;
-
-	cancel_stream(q);
-	unit_free(q);
-	finish(d, r, e);
-}
-
-static void
-count(struct unit_request *q)
-{
-	struct download *d = q->download;
-	struct source_state *s = source_of(d, q->source);
-
-	d->bytes += q->taken;
-	d->dirty |= q->taken > 0;
-	if (q->taken == 0)
-		return;
+	speed_add(&d->in, bytes, now_ms(d));
 	if (s != NULL) {
-		s->bytes += q->taken;
+		speed_add(&s->in, bytes, now_ms(d));
 		s->refused = false;
 	}
-	transfer_took(d->transfer, q->source, q->unit, (uint32_t)q->taken, now_ms(d));
-}
-
-static void
-free_checked(struct unit_request *q)
-{
-	uint64_t n = 0;
-
-	array_each (b, &q->checking) {
-		n += (*b)->len;
-		block_free(*b);
-	}
-	array_clear(&q->checking);
-	drop_backlog(q->download, n);
-}
-
-static void
-on_unit(void *ctx, enum err r, const struct error *e)
-{
-	struct unit_request *q = ctx;
-	struct download *d = q->download;
-	uint32_t unit = q->unit;
-
-	d->jobs--;
-	q->busy = false;
-	free_checked(q);
-	if (q->dead || d->over || d->closing) {
-		unit_free(q);
-		free_closed(d);
-		return;
-	}
-	count(q);
-	if (r == ERR_CORRUPT || r == ERR_PROTO)
-		on_wrong_bytes(q);
-	else if (r != OK)
-		fail_sink(q, r, e);
-	else
-		end_if_over(q);
-	if (d->over)
-		return;
-	work_on(d, unit);
+	transfer_took(d->transfer, source, unit, bytes, now_ms(d));
 	pump(d);
 }
 
-/* -- events of a request -- */
-
-/* What a source says is about itself: our disk is not full because its disk is. */
-static enum err
-meaning(enum err said)
-{
-	return said == ERR_NOSPACE || said == ERR_CANCELED ? ERR_IO
-	       : said == ERR_OFFLINE                       ? ERR_AGAIN
-							   : said;
-}
-
 static void
-on_refused(struct unit_request *q, const struct msg_error *m)
+drop_liar(struct download *d, struct source_state *s, uint32_t unit)
 {
-	struct download *d = q->download;
-	struct source_state *s = source_of(d, q->source);
+	struct peer *p = s->peer;
+	char id[DEVICE_ID_SHORT];
 	struct error e;
 
-	(void)fail(
-	    &e, meaning((enum err)m->code), "%.*s", (int)m->text.len, (const char *)m->text.at);
-	q->retry_ms = m->retry_ms > 0 ? m->retry_ms : RETRY_MS;
-	q->ended = true;
-	end_if_over(q);
-	if (e.code == ERR_AGAIN || s == NULL)
-		return;
-	s->refused = true;
+	drop_source(d, s, true);
+	(void)fail(&e, ERR_CORRUPT, "device %s sends other bytes than the snapshot has",
+	    device_id_short(&s->device, id));
+	if (d->o.on_liar != NULL)
+		d->o.on_liar(d->o.ctx, p, unit);
 	finish_hopeless(d, &e);
 }
 
+/* What is still missing of the unit is asked for again. */
 static void
-on_event(struct requester *r, struct peer *p, struct session_event *ev)
+on_end(void *ctx, const struct unit_fetch_end *end)
 {
-	struct unit_request *q = (struct unit_request *)r;
-	struct download *d = q->download;
-	(void)p;
+	struct download *d = ctx;
+	struct source_state *s = source_of(d, end->source);
+	bool enough = end->wrong && transfer_charge(d->transfer, end->source);
 
-	if (ev->kind == SESSION_EV_RAW) {
-		array_push(&q->waiting, ev->block);
-		q->ended |= ev->end;
-		add_backlog(d, ev->block->len);
-		work_on(d, q->unit);
-	} else if (ev->kind == SESSION_EV_ANSWER && ev->message.type == FRAME_ERROR) {
-		on_refused(q, &ev->message.error);
-	} else {
-		q->ended = true;
-		end_if_over(q);
+	transfer_ended(d->transfer, end->source, end->unit, end->retry_ms, now_ms(d));
+	if (enough && s != NULL && s->peer != NULL) {
+		drop_liar(d, s, end->unit);
+	} else if (end->why.code != OK && end->why.code != ERR_AGAIN && s != NULL) {
+		s->refused = true;
+		finish_hopeless(d, &end->why);
 	}
+	pump(d);
+}
+
+static void
+on_failed(void *ctx, enum err r, const struct error *e)
+{
+	finish(ctx, r, e);
+}
+
+static void
+on_pause(void *ctx, bool paused)
+{
+	struct download *d = ctx;
+	(void)paused;
+
+	d->resumed_ms = now_ms(d);
 	pump(d);
 }
 
 /* -- asking -- */
 
 static void
-copy_unit(struct unit_request *q, const struct snapshot_map *map)
-{
-	struct unit u = snapshot_map_unit(map, q->unit);
-	struct unit_pieces p = unit_pieces_of(u);
-	uint32_t n = 0, chunk;
-
-	q->chunks = mem_array(struct hash_id, u.n_leaves);
-	q->lens = mem_array(uint32_t, u.n_leaves);
-	while (unit_pieces_more(&p, &chunk)) {
-		const struct snapshot_map_chunk *c = snapshot_map_chunk(map, chunk);
-		q->chunks[n] = c->id;
-		q->lens[n++] = c->len;
-		unit_pieces_next(&p, c->len);
-	}
-	transfer_check_init(&q->check, &u, q->chunks, q->lens, n);
-}
-
-static void
 ask(struct download *d, const struct transfer_ask *a)
 {
-	struct source_state *s = source_of(d, a->source);
-	struct message m = { .type = FRAME_GET_UNITS };
-	struct unit_request *q = mem_new(struct unit_request);
-
-	q->requester.on_event = on_event;
-	q->download = d;
-	q->source = a->source;
-	q->unit = a->unit;
-	m.get_units = (struct msg_get_units){
-		.share = d->o.share,
-		.snapshot = d->o.snapshot,
-		.unit_size = snapshot_map_unit_size(d->o.map),
-		.unit = a->unit,
-		.n_runs = a->n_runs,
-	};
-	memcpy(m.get_units.runs, a->runs, a->n_runs * sizeof a->runs[0]);
-	q->next = d->requests;
-	d->requests = q;
-	if (s == NULL || s->peer == NULL ||
-	    session_request(peer_session(s->peer), &m, &q->requester, &q->stream, NULL) != OK) {
-		q->ended = true; /* it is ending, or all its streams are taken: it rests */
-		end_unit(q);
-		return;
-	}
-	copy_unit(q, d->o.map);
-	peer_flush(s->peer);
+	/* It is ending, or all its streams are taken: it rests. */
+	if (!unit_fetch_ask(d->fetch, a->source, a->unit, a->runs, a->n_runs))
+		transfer_ended(d->transfer, a->source, a->unit, 0, now_ms(d));
 }
 
 static void
@@ -615,7 +270,7 @@ set_wake(struct download *d)
 static bool
 is_all_here(const struct download *d)
 {
-	return transfer_is_done(d->transfer) && d->jobs == 0 && d->requests == NULL;
+	return transfer_is_done(d->transfer) && unit_fetch_is_idle(d->fetch);
 }
 
 static void
@@ -625,11 +280,11 @@ pump(struct download *d)
 
 	if (d->over || d->closing)
 		return;
-	while (!d->paused && transfer_next(d->transfer, now_ms(d), &a))
+	while (!unit_fetch_is_paused(d->fetch) && transfer_next(d->transfer, now_ms(d), &a))
 		ask(d, &a);
 	set_wake(d);
 	if (is_all_here(d))
-		start_flush(d);
+		unit_fetch_flush(d->fetch);
 }
 
 static void
@@ -638,71 +293,20 @@ on_wake(void *ctx)
 	pump(ctx);
 }
 
-/* -- flushing -- */
-
-static enum err
-work_flush(void *ctx, struct error *e)
-{
-	struct download *d = ctx;
-	enum err r = d->o.sink.flush(d->o.sink.ctx, e);
-
-	snapshot_map_trim(d->o.map); /* what was asked for is not looked at again soon */
-	return r;
-}
-
 static void
-on_flushed(void *ctx, enum err r, const struct error *e)
+on_flushed(void *ctx)
 {
 	struct download *d = ctx;
 
-	d->flushing = false;
-	if (d->closing || d->over) {
-		free_closed(d);
+	if (d->over)
 		return;
-	}
-	if (r != OK)
-		finish(d, r, e);
-	else if (!d->dirty && is_all_here(d))
+	if (!unit_fetch_is_dirty(d->fetch) && is_all_here(d))
 		finish(d, OK, NULL);
 	else
 		pump(d);
 }
 
-static void
-start_flush(struct download *d)
-{
-	if (d->flushing)
-		return;
-	d->flushing = true;
-	d->dirty = false;
-	job_run(d->o.loop, work_flush, on_flushed, d);
-}
-
-static void
-on_flush_time(void *ctx)
-{
-	struct download *d = ctx;
-
-	if (d->dirty)
-		start_flush(d);
-	timer_start(d->flush_timer, DOWNLOAD_FLUSH_MS);
-}
-
 /* -- time -- */
-
-static void
-count_rates(struct download *d)
-{
-	if (++d->ticks % RATE_TICKS != 0)
-		return;
-	/* One second has gone; half of the old rate smooths the new one. */
-	d->rate = (d->rate + (d->bytes - d->at_tick)) / 2;
-	d->at_tick = d->bytes;
-	array_each (s, &d->sources) {
-		s->rate = (s->rate + (s->bytes - s->at_tick)) / 2;
-		s->at_tick = s->bytes;
-	}
-}
 
 /* While we do not read, nobody can send: that is no stall, and what then was late has its time
  * again. */
@@ -712,17 +316,10 @@ cancel_stalled(struct download *d)
 	uint64_t source, now = now_ms(d);
 	uint32_t unit;
 
-	if (d->paused || now < d->resumed_ms + LIMIT_UNIT_STALL_MS)
+	if (unit_fetch_is_paused(d->fetch) || now < d->resumed_ms + LIMIT_UNIT_STALL_MS)
 		return;
-	while (transfer_stalled(d->transfer, now, &source, &unit)) {
-		for (struct unit_request *q = d->requests; q != NULL; q = q->next) {
-			if (q->unit != unit || q->source != source)
-				continue;
-			cancel_stream(q);
-			end_if_over(q);
-			break;
-		}
-	}
+	while (transfer_stalled(d->transfer, now, &source, &unit))
+		unit_fetch_cancel(d->fetch, source, unit);
 }
 
 static void
@@ -731,7 +328,6 @@ on_tick(void *ctx)
 	struct download *d = ctx;
 
 	timer_start(d->tick, TICK_MS);
-	count_rates(d);
 	cancel_stalled(d);
 	if (d->o.on_progress != NULL)
 		d->o.on_progress(d->o.ctx);
@@ -745,27 +341,39 @@ download_start(const struct download_opts *o)
 	const struct transfer_opts t = { .n_units = snapshot_map_units(o->map),
 		.missing = o->sink.missing,
 		.ctx = o->sink.ctx };
+	const struct unit_fetch_opts f = {
+		.loop = o->loop,
+		.map = o->map,
+		.share = o->share,
+		.snapshot = o->snapshot,
+		.sink = o->sink,
+		.on_got = on_got,
+		.on_end = on_end,
+		.on_flushed = on_flushed,
+		.on_failed = on_failed,
+		.on_pause = on_pause,
+		.ctx = d,
+	};
 
 	d->o = *o;
 	d->transfer = transfer_new(&t);
+	d->fetch = unit_fetch_new(&f);
 	d->tick = timer_new(o->loop, on_tick, d);
-	d->flush_timer = timer_new(o->loop, on_flush_time, d);
 	d->wake = timer_new(o->loop, on_wake, d);
 	timer_start(d->tick, 0); /* also finishes what has nothing to fetch, not before we return */
-	timer_start(d->flush_timer, DOWNLOAD_FLUSH_MS);
 	return d;
 }
 
 uint64_t
 download_bytes(const struct download *d)
 {
-	return d->bytes;
+	return d->in.total;
 }
 
 uint64_t
 download_rate(const struct download *d)
 {
-	return d->rate;
+	return speed_now(&d->in, now_ms(d));
 }
 
 size_t
@@ -774,9 +382,12 @@ download_sources(const struct download *d, struct download_source *out, size_t m
 	size_t n = 0;
 
 	array_each (s, &d->sources) {
-		if (n < max)
-			out[n++] = (struct download_source){ s->device, s->bytes, s->rate,
-				s->peer != NULL };
+		if (n == max)
+			break;
+		out[n++] = (struct download_source){ .device = s->device,
+			.bytes = s->in.total,
+			.rate = s->peer != NULL ? speed_now(&s->in, now_ms(d)) : 0,
+			.connected = s->peer != NULL };
 	}
 	return n;
 }

@@ -1,36 +1,23 @@
 /*
- * download: brings the missing leaves of one snapshot from peers into a sink: transfer's shell.
+ * download: brings the missing leaves of one snapshot from peers that hold all of it into a sink:
+ * transfer's shell.
  *
- * Requests units as transfer says, checks each DATA frame in a job against the map, hands verified
- * leaves to the sink, flushes at least once a second of work, counts bytes by source.  Stops
- * reading from peers while more than DOWNLOAD_BACKLOG bytes wait for the disk.
+ * Requests units as transfer says, through unit_fetch, which checks them and hands verified leaves
+ * to the sink; counts bytes by source.  Stops reading from peers while more than DOWNLOAD_BACKLOG
+ * bytes wait for the disk.
  *
  * A source that goes may come back, and its statistics go on.  One that sent wrong bytes
  * TRANSFER_WRONG_MAX times is dropped for good, also when it connects again.  Without any source a
  * download waits; when the last one that is connected has refused or lied it ends.
  *
- * Memory   DOWNLOAD_BACKLOG and what the connections have read at once; pages of the map are given
- *          back with each flush.
- * Threads  the loop's; sink calls say where they run.
+ * Memory   unit_fetch's.  Threads  the loop's; sink calls say where they run.
  */
 #pragma once
 
-#include "engine/requester.h"
-#include "engine/snapshot_map.h"
-#include "session/transfer.h"
+#include "engine/unit_fetch.h"
 
-enum { DOWNLOAD_BACKLOG = 8 * 1024 * 1024, DOWNLOAD_FLUSH_MS = 1000 };
+enum { DOWNLOAD_BACKLOG = UNIT_FETCH_BACKLOG };
 
-struct sink {
-	/* As transfer_opts.missing.  On the loop: memory only. */
-	uint32_t (*missing)(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes);
-	/* Takes verified leaves of one frame, in a job; jobs of different units run at once. */
-	enum err (*take)(void *ctx, const struct transfer_leaf *leaf, struct error *e);
-	/* Makes durable what was taken before this call, in a job; nothing else of this sink but
-	 * take runs beside it. */
-	enum err (*flush)(void *ctx, struct error *e);
-	void *ctx;
-};
 struct download_source { /* statistics of one peer */
 	struct device_id device;
 	uint64_t bytes, rate; /* verified; bytes a second of the last seconds */

@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#include "engine/download.h"
+#include "engine/unit_fetch.h"
 #include "swarm/swarm.h"
 
 struct swarm_node;
