@@ -20,10 +20,14 @@
  * What the user changes meanwhile stays and is named, and so is what cannot be made; the rest goes
  * on.
  *
+ * Serve   what was taken is given to others from the staged file at once, and from where the switch
+ *         puts it, verified against the leaf list that came with it.
+ *
  * Memory   plans live in big_arrays in the job's directory: little is resident, whatever the share
  *          holds.
  * Threads  dest_plan, dest_copy_local, dest_switch run in jobs, one at a time; take may run in
- *          several jobs at once, with flush beside it; missing on the loop.
+ *          several jobs at once, with flush beside it; missing and is_partial on the loop;
+ *          get_leaves anywhere, beside all of these but dest_close.
  */
 #pragma once
 
@@ -71,6 +75,13 @@ void dest_close(struct dest *d); /* keeps everything on disk */
 /* ERR_NOSPACE: again when there is room. */
 enum err dest_copy_local(struct dest *d, struct error *e) must_check;
 struct sink dest_sink(struct dest *d);
+/* Leaves FIRST .. FIRST + N - 1 of chunk number CHUNK of the map to TO, verified.  ERR_NOTFOUND: they
+ * are not here, or not what they should be; those are then missing again.  Blocking. */
+enum err dest_get_leaves(struct dest *d, uint32_t chunk, uint32_t first, uint32_t n, uint8_t *to,
+    uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e) must_check;
+/* Something of UNIT will not be here although nothing is missing: it is not of this part of the
+ * snapshot, or in a file that was the user's. */
+bool dest_is_partial(const struct dest *d, uint32_t unit);
 /* ERR_AGAIN: bytes are missing after all (a flush failed) and are to be fetched; ERR_NOSPACE: again
  * when there is room. */
 enum err dest_switch(struct dest *d, struct error *e) must_check;

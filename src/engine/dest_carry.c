@@ -4,8 +4,8 @@
  * them: what the earlier plan staged for the same place counts.
  *
  * A chunk that was written is read, and counts if it is what it should be: it may not have reached
- * the disk, and the disk may have lost it since.  Of one that is here in part nothing counts, as
- * the hashes of its leaves went with the process.
+ * the disk, and the disk may have lost it since.  Of one that is here in part nothing
+ * counts: there are no more of them than were under way.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"
@@ -55,14 +55,19 @@ look_at(struct dest *d, uint32_t i, uint8_t *room, struct error *e)
 	const struct snapshot_map_chunk *m = snapshot_map_chunk(d->o.map, i);
 	uint16_t all = (uint16_t)dest_chunk_all(d, i), flushed = c->durable;
 	bool is_whole = c->taken == all;
+	struct leaf_list list;
+	struct hash_id id;
 
 	c->taken = c->durable = 0;
-	if (!is_whole || dest_stage_read(d, c->file, c->offset, room, m->len, NULL) != OK ||
-	    !chunk_id_matches(&m->id, BYTES(room, m->len)))
+	if (!is_whole || dest_stage_read(d, c->file, c->offset, room, m->len, NULL) != OK)
+		return OK;
+	chunk_id_of((enum hash_alg)m->id.alg, BYTES(room, m->len), &list, &id);
+	if (!hash_id_equal(&id, &m->id))
 		return OK;
 	/* Not flushed: its mode and time may not have reached the disk. */
 	if (flushed != all && dest_file(d, c->file)->is_small)
-		return dest_take_leaf(d, i, 0, BYTES(room, m->len), e);
+		return dest_take_leaf(d, i, 0, BYTES(room, m->len), &list, e);
+	dest_take_list(d, i, &list);
 	c->taken = c->durable = flushed;
 	if (flushed != all)
 		dest_take_mark(d, i, (uint16_t)(all & ~flushed));

@@ -20,7 +20,7 @@ copy_chunk(struct dest *d, uint32_t chunk, uint8_t *room, bool *ret_copied, stru
 	for (uint32_t leaf = 0; leaf < n; leaf++) {
 		struct bytes b =
 		    BYTES(room + (size_t)leaf * CHUNK_LEAF, chunk_id_leaf_len(m->len, leaf));
-		enum err r = dest_take_leaf(d, chunk, leaf, b, e);
+		enum err r = dest_take_leaf(d, chunk, leaf, b, &leaves, e);
 		if (r != OK)
 			return r;
 	}

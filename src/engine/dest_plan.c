@@ -37,6 +37,30 @@ find_chunk(struct dest_planner *p, const struct hash_id *id)
 	return at;
 }
 
+static enum err
+place_of_chunk(struct dest_planner *p, const struct tree_item *item, uint32_t *ret, struct error *e)
+{
+	uint32_t at = find_chunk(p, &item->id);
+
+	if (at == DEST_NONE || snapshot_map_chunk(p->d->o.map, at)->len != item->len)
+		return fail(e, ERR_CORRUPT, "the snapshot's map lacks a chunk; try again");
+	*ret = at;
+	return OK;
+}
+
+/* Room for the hashes of its leaves.  Beyond 2^32 of them, 256 TiB, a chunk is not served before it
+ * is in place. */
+static enum err
+add_list(struct dest *d, struct dest_chunk *c, uint32_t len, struct error *e)
+{
+	uint32_t n = chunk_id_leaf_count(len);
+
+	if (n == 1 || d->plan.lists.n + n >= DEST_NONE)
+		return OK;
+	c->list = (uint32_t)d->plan.lists.n;
+	return big_array_resize(&d->plan.lists, d->plan.lists.n + n, e);
+}
+
 /* The first place of a chunk is where it is received; a further one is copied from there in the
  * end. */
 static enum err
@@ -44,14 +68,16 @@ add_chunk(struct dest_planner *p, uint32_t number, const struct tree_item *item,
     struct error *e)
 {
 	struct dest *d = p->d;
-	uint32_t at = find_chunk(p, &item->id);
+	uint32_t at;
+	enum err r = place_of_chunk(p, item, &at, e);
 
-	if (at == DEST_NONE || snapshot_map_chunk(d->o.map, at)->len != item->len)
-		return fail(e, ERR_CORRUPT, "the snapshot's map lacks a chunk; try again");
+	if (r != OK)
+		return r;
 	struct dest_chunk *c = dest_chunk(d, at);
 	if (c->file == DEST_NONE) {
-		*c = (struct dest_chunk){ .file = number, .offset = off };
-		return OK;
+		c->file = number;
+		c->offset = off;
+		return add_list(d, c, (uint32_t)item->len, e);
 	}
 	const struct dest_copy copy = { .offset = off, .file = number, .chunk = at };
 	d->summary.bytes_reused += item->len;
@@ -78,6 +104,26 @@ add_items(struct dest_planner *p, const struct tree_entry *en, uint32_t number, 
 		    !dest_file(d, number)->has_holes)
 			dest_file(d, number)->is_small = 1;
 		off += item.len;
+	}
+	return r == ERR_NOTFOUND ? OK : r;
+}
+
+/* What is in a file of ours that stays can be given to others from there. */
+static enum err
+keep_items(struct dest_planner *p, const struct tree_entry *en, struct error *e)
+{
+	auto_(tree_items_free_p) struct tree_items *items = tree_items_new(p->d->o.nodes, en);
+	struct tree_item item;
+	uint32_t at = 0;
+	enum err r;
+
+	while ((r = tree_items_next(items, &item, e)) == OK) {
+		if (hash_id_is_none(&item.id))
+			continue;
+		r = place_of_chunk(p, &item, &at, e);
+		if (r != OK)
+			return r;
+		dest_chunk(p->d, at)->is_kept = 1;
 	}
 	return r == ERR_NOTFOUND ? OK : r;
 }
@@ -162,6 +208,8 @@ plan_entry(struct dest_planner *p, const struct dest_pair *pair, struct error *e
 		r = big_array_push(&d->plan.files, &f, e);
 	if (r == OK && f.type == TREE_FILE && dest_is_new(&f))
 		r = add_items(p, en, number, e);
+	else if (r == OK && f.type == TREE_FILE && f.action != DEST_SKIP && !f.adopted)
+		r = keep_items(p, en, e);
 	if (r != OK)
 		return r;
 	count(d, &f);
@@ -217,7 +265,7 @@ prepare_chunks(struct dest *d, struct error *e)
 	enum err r = big_array_resize(&d->plan.chunks, snapshot_map_chunks(d->o.map), e);
 
 	for (uint64_t i = 0; r == OK && i < d->plan.chunks.n; i++) {
-		dest_chunk(d, i)->file = DEST_NONE;
+		dest_chunk(d, i)->file = dest_chunk(d, i)->list = DEST_NONE;
 		dest_trim(d, i);
 	}
 	return r;

@@ -11,6 +11,7 @@
  *   dest_stage.c    staged files
  *   dest_take.c     leaves from the network, flushing
  *   dest_local.c    bytes from this machine
+ *   dest_serve.c    bytes for others, out of what was taken
  *   dest_finish.c   the staged files made whole
  *   dest_switch.c   into place: the steps
  *   dest_cursor.c   the directory that is being placed into
@@ -97,8 +98,12 @@ struct dest_file {
 struct dest_chunk {
 	uint64_t offset;  /* in the staged file */
 	uint32_t file;    /* its number; DEST_NONE: not needed */
+	uint32_t list;    /* where its leaf list is in lists; DEST_NONE: it has none */
 	uint16_t taken;   /* leaves written */
 	uint16_t durable; /* leaves flushed */
+	uint8_t has_list; /* the list is there; before the first leaf is taken */
+	uint8_t is_kept;  /* in a file of ours that stays as it is */
+	uint8_t pad[2];
 };
 /* A further place of a chunk that is received elsewhere: copied when everything is here. */
 struct dest_copy {
@@ -120,6 +125,8 @@ struct dest_gone {
 
 struct dest_arrays {
 	struct big_array files, chunks, paths, copies, gone;
+	struct big_array
+	    lists; /* of chunks of several leaves: the hashes of those, 32 bytes each */
 };
 
 enum dest_phase { DEST_PLANNED = 1, DEST_PLACING };
@@ -345,8 +352,10 @@ enum err dest_stage_read(
 void dest_stage_close_all(struct dest *d);
 
 /* -- taking -- */
-enum err dest_take_leaf(
-    struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b, struct error *e) must_check;
+/* LIST is that of a chunk of several leaves, verified; kept, so that others can be served. */
+enum err dest_take_leaf(struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b,
+    const struct leaf_list *list, struct error *e) must_check;
+void dest_take_list(struct dest *d, uint32_t chunk, const struct leaf_list *list);
 void dest_take_mark(struct dest *d, uint32_t chunk, uint16_t leaves);
 enum err dest_take_flush(struct dest *d, struct error *e) must_check;
 static inline uint16_t

@@ -1,5 +1,5 @@
 /*
- * The plan on disk: five arrays of one generation, and the file "plan" that says which, and of
+ * The plan on disk: six arrays of one generation, and the file "plan" that says which, and of
  * what.
  *
  * A new plan is written beside the one it follows, and counts from the moment in which "plan" is
@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "engine/dest_private.h"
 
-enum { LAYOUT = 2, GENERATIONS = 2 };
+enum { LAYOUT = 3, GENERATIONS = 2 };
 
 static const struct {
 	const char *names[GENERATIONS];
@@ -27,6 +27,7 @@ static const struct {
 	    offsetof(struct dest_arrays, copies) },
 	{ { "gone.0", "gone.1" }, 0x47645702, sizeof(struct dest_gone),
 	    offsetof(struct dest_arrays, gone) },
+	{ { "lists.0", "lists.1" }, 0x4c645702, HASH_BYTES, offsetof(struct dest_arrays, lists) },
 };
 
 static struct big_array *

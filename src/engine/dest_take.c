@@ -1,6 +1,6 @@
 /*
  * Leaves arrive in several jobs at once.  Each writes its own bytes and sets its own bit; the lock
- * guards the list of what is not flushed yet.
+ * guards the list of what is not flushed yet, and the leaf lists: two units may bring the same one.
  */
 #include "base/mem.h"
 #include "engine/dest_private.h"
@@ -34,8 +34,24 @@ write_part(
 	return r;
 }
 
+void
+dest_take_list(struct dest *d, uint32_t chunk, const struct leaf_list *list)
+{
+	struct dest_chunk *c = dest_chunk(d, chunk);
+
+	if (list == NULL || c->list == DEST_NONE || __atomic_load_n(&c->has_list, __ATOMIC_ACQUIRE))
+		return;
+	pthread_mutex_lock(&d->lock);
+	if (!c->has_list)
+		memcpy(big_array_at(&d->plan.lists, c->list), list->hash,
+		    (size_t)list->n * HASH_BYTES);
+	__atomic_store_n(&c->has_list, 1, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&d->lock);
+}
+
 enum err
-dest_take_leaf(struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b, struct error *e)
+dest_take_leaf(struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b,
+    const struct leaf_list *list, struct error *e)
 {
 	struct dest_chunk *c = dest_chunk(d, chunk);
 
@@ -43,9 +59,11 @@ dest_take_leaf(struct dest *d, uint32_t chunk, uint32_t leaf, struct bytes b, st
 		return OK;
 	enum err r = dest_file(d, c->file)->is_small ? dest_stage_whole(d, c->file, b, e)
 						     : write_part(d, c, leaf, b, e);
-	if (r == OK)
-		dest_take_mark(d, chunk, (uint16_t)(1u << leaf));
-	return r;
+	if (r != OK)
+		return r;
+	dest_take_list(d, chunk, list);
+	dest_take_mark(d, chunk, (uint16_t)(1u << leaf));
+	return OK;
 }
 
 /* The bytes first, then the note that they are there.  What a flush that failed was to save may be
@@ -77,7 +95,7 @@ dest_take_flush(struct dest *d, struct error *e)
 static enum err
 take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 {
-	return dest_take_leaf(ctx, leaf->chunk, leaf->leaf, leaf->bytes, e);
+	return dest_take_leaf(ctx, leaf->chunk, leaf->leaf, leaf->bytes, leaf->list, e);
 }
 
 static enum err

@@ -43,7 +43,9 @@ struct world {
 	/* how to get */
 	bool overwrite;
 	const char *subpath;
-	uint64_t feed_max; /* bytes from the network, then it is cut */
+	uint64_t feed_max;      /* bytes from the network, then it is cut */
+	struct hash_id list_of; /* the chunk that was fed last, and its list */
+	struct leaf_list list;
 	atomic_bool cancel;
 	/* what it came to */
 	struct dest *d;
@@ -439,6 +441,9 @@ world_feed_leaf(struct world *w, const struct sink *sink, uint32_t chunk, uint32
 
 	assert_non_null(b);
 	assert_int_equal(b->len, m->len);
+	if (!hash_id_equal(&w->list_of, &m->id))
+		chunk_id_of(HASH_DEFAULT, buf_bytes(b), &w->list, &w->list_of);
+	l.list = l.n_leaves > 1 ? &w->list : NULL;
 	l.bytes = BYTES(b->at + (size_t)leaf * CHUNK_LEAF, chunk_id_leaf_len(m->len, leaf));
 	w->fed += l.bytes.len;
 	return sink->take(sink->ctx, &l, &w->e);
