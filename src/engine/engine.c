@@ -87,6 +87,7 @@ open_parts(struct engine *en, struct error *e)
 		r = open_dir(en, "jobs", &en->jobs_dir, e);
 	if (r == OK) {
 		en->places = places_new(en->state);
+		en->dests = dest_table_new();
 		en->maps = map_cache_new(en->maps_dir, engine_nodes(en));
 		r = engine_join_load(en, e);
 	}
@@ -101,6 +102,7 @@ free_parts(struct engine *en)
 	array_clear(&en->visitors);
 	authority_free(en->authority);
 	map_cache_free(en->maps);
+	dest_table_free(en->dests);
 	places_free(en->places);
 	chunk_store_close(en->nodes);
 	state_close(en->state);

@@ -159,8 +159,7 @@ discard(struct engine_job *job, struct error *e)
 {
 	struct get *g = (struct get *)job;
 
-	dest_close(g->dest);
-	g->dest = NULL;
+	engine_get_dest_close(g);
 	if (g->job_dir < 0) /* of an earlier run */
 		g->job_dir = engine_job_dir(job->engine, job->row.id, e);
 	return g->job_dir < 0 ? ERR_IO : dest_discard(g->path, job->row.id, g->job_dir, e);
@@ -188,7 +187,7 @@ free_get(struct engine_job *job)
 {
 	struct get *g = (struct get *)job;
 
-	dest_close(g->dest);
+	engine_get_dest_close(g);
 	snapshot_map_free(g->map);
 	commit_clear(&g->commit);
 	root_clear(&g->root);

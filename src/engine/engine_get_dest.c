@@ -80,6 +80,7 @@ done_plan(struct engine_work *w, enum err r, const struct error *e)
 
 	if (r == OK) {
 		g->phase = GET_COPY;
+		dest_table_add(g->job.engine->dests, &g->commit.share, &g->commit.id, g->dest);
 		dest_summary(g->dest, &g->summary);
 		g->job.row.bytes_total = g->summary.bytes;
 	} else {
@@ -92,6 +93,16 @@ void
 engine_get_dest_plan(struct get *g)
 {
 	engine_get_run(g, work_plan, done_plan);
+}
+
+void
+engine_get_dest_close(struct get *g)
+{
+	if (g->dest == NULL)
+		return;
+	dest_table_remove(g->job.engine->dests, g->dest);
+	dest_close(g->dest);
+	g->dest = NULL;
 }
 
 /* -- COPY -- */

@@ -64,6 +64,9 @@ void engine_get_resolve_nodes(struct get *g);
 void engine_get_resolve_stop(struct get *g);
 void engine_get_dest_plan(struct get *g);
 void engine_get_dest_copy(struct get *g);
+/* Nobody is served from it any more.  In a job, or when the engine closes: it waits for who reads.
+ */
+void engine_get_dest_close(struct get *g);
 void engine_get_dest_switch(struct get *g);
 void engine_get_fetch(struct get *g);
 void engine_get_fetch_stop(struct get *g);

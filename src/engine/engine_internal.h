@@ -21,7 +21,7 @@
 #include <stdatomic.h>
 
 #include "crypto/authority.h"
-#include "engine/dest.h"
+#include "engine/dest_table.h"
 #include "engine/engine.h"
 #include "engine/fetch_nodes.h"
 #include "engine/map_cache.h"
@@ -67,6 +67,7 @@ struct engine {
 	struct chunk_store *nodes;
 	struct places *places;
 	struct map_cache *maps;
+	struct dest_table *dests;
 	int maps_dir, jobs_dir;
 	/* who we belong to */
 	bool joined;

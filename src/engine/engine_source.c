@@ -44,6 +44,7 @@ put_map(void *ctx, struct snapshot_map *m)
 	map_cache_put(en->maps, m);
 }
 
+/* What is just being received comes first: its places are known only when it is in place. */
 static enum err
 get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_len,
     struct leaf_list *ret_leaves, struct error *e)
@@ -51,6 +52,8 @@ get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_
 	struct engine *en = ctx;
 	const struct snapshot_map_chunk *c = snapshot_map_chunk(w->map, w->chunk);
 
+	if (dest_table_get_leaves(en->dests, w, to, ret_len, ret_leaves, NULL) == OK)
+		return OK;
 	return places_get_leaves(
 	    en->places, &c->id, c->len, w->first, w->n, to, ret_len, ret_leaves, e);
 }

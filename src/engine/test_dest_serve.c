@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "engine/dest_private.h"
+#include "engine/dest_table.h"
 
 /* -- helpers -- */
 
@@ -383,6 +384,92 @@ it_is_served_beside_taking_and_switching(void **state)
 	world_assert_is(w, &next, 0);
 }
 
+/* -- the table -- */
+
+static enum err
+ask_table(struct world *w, struct dest_table *t, const struct hash_id *share,
+    const struct hash_id *snapshot, uint32_t chunk, uint8_t *to)
+{
+	const struct source_leaves which = {
+		.share = share, .snapshot = snapshot, .map = w->map, .chunk = chunk, .n = 1
+	};
+	uint32_t len;
+
+	return dest_table_get_leaves(t, &which, to, &len, NULL, &w->e);
+}
+
+static void
+the_table_gives_under_its_share_and_snapshot_only(void **state)
+{
+	struct world *w = *state;
+	auto_snap struct snap s = some_tree();
+	auto_free uint8_t *to = mem_alloc(CHUNK_LEAF);
+	struct dest_table *t = dest_table_new();
+	struct hash_id share = w->root.share, other = share;
+
+	other.bytes[0] ^= 1;
+	snap_build(w, &s);
+	check_ok(world_plan(w, &s), w->e);
+	check_ok(world_bring(w), w->e);
+	check_err(ask_table(w, t, &share, &s.id, 0, to), ERR_NOTFOUND, w->e);
+	dest_table_add(t, &share, &s.id, w->d);
+	check_ok(ask_table(w, t, &share, &s.id, 0, to), w->e);
+	check_err(ask_table(w, t, &other, &s.id, 0, to), ERR_NOTFOUND, w->e);
+	check_err(ask_table(w, t, &share, &other, 0, to), ERR_NOTFOUND, w->e);
+	dest_table_remove(t, w->d);
+	check_err(ask_table(w, t, &share, &s.id, 0, to), ERR_NOTFOUND, w->e);
+	dest_table_remove(t, w->d);
+	dest_table_free(t);
+}
+
+struct asker {
+	struct world *w;
+	struct dest_table *t;
+	const struct snap *s;
+	atomic_uint served;
+};
+
+static void *
+ask_on(void *arg)
+{
+	struct asker *a = arg;
+	auto_free uint8_t *to = mem_alloc(CHUNK_LEAF);
+	const struct source_leaves which = {
+		.share = &a->w->root.share, .snapshot = &a->s->id, .map = a->w->map, .n = 1
+	};
+	uint32_t len;
+
+	while (dest_table_get_leaves(a->t, &which, to, &len, NULL, NULL) == OK)
+		a->served++;
+	return NULL;
+}
+
+/* It is closed while somebody reads; the sanitizers would see a reader that is left. */
+static void
+removing_waits_for_who_reads(void **state)
+{
+	struct world *w = *state;
+	auto_snap struct snap s = some_tree();
+	struct asker a = { .w = w, .t = dest_table_new(), .s = &s };
+	pthread_t thread;
+
+	snap_build(w, &s);
+	for (int i = 0; i < 20; i++) {
+		check_ok(world_plan(w, &s), w->e);
+		check_ok(world_bring(w), w->e);
+		dest_table_add(a.t, &w->root.share, &s.id, w->d);
+		a.served = 0;
+		assert_int_equal(pthread_create(&thread, NULL, ask_on, &a), 0);
+		while (a.served == 0)
+			usleep(100);
+		dest_table_remove(a.t, w->d);
+		dest_close(w->d);
+		w->d = NULL;
+		assert_int_equal(pthread_join(thread, NULL), 0);
+	}
+	dest_table_free(a.t);
+}
+
 int
 main(void)
 {
@@ -399,6 +486,8 @@ main(void)
 		T(a_unit_of_another_part_is_partial),
 		T(a_file_that_stays_is_partial_only_if_it_was_the_users),
 		T(it_is_served_beside_taking_and_switching),
+		T(the_table_gives_under_its_share_and_snapshot_only),
+		T(removing_waits_for_who_reads),
 	};
 
 	return world_run(tests);
