@@ -75,8 +75,8 @@ void dest_close(struct dest *d); /* keeps everything on disk */
 /* ERR_NOSPACE: again when there is room. */
 enum err dest_copy_local(struct dest *d, struct error *e) must_check;
 struct sink dest_sink(struct dest *d);
-/* Leaves FIRST .. FIRST + N - 1 of chunk number CHUNK of the map to TO, verified.  ERR_NOTFOUND: they
- * are not here, or not what they should be; those are then missing again.  Blocking. */
+/* Leaves FIRST .. FIRST + N - 1 of chunk number CHUNK of the map to TO, verified.  ERR_NOTFOUND:
+ * they are not here, or not what they should be; those are then missing again.  Blocking. */
 enum err dest_get_leaves(struct dest *d, uint32_t chunk, uint32_t first, uint32_t n, uint8_t *to,
     uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e) must_check;
 /* Something of UNIT will not be here although nothing is missing: it is not of this part of the
