@@ -90,6 +90,36 @@ rules_announce(const struct registry *r, const struct registry_share *s, const s
 	return OK;
 }
 
+/* Two units that follow each other are more than one unit size, or the first has all the leaves that
+ * a unit may have. */
+uint64_t
+rules_units_max(const struct registry_snapshot *sn)
+{
+	uint64_t leaves = sn->chunk_bytes / CHUNK_LEAF + sn->chunks;
+
+	return 2 * sn->chunk_bytes / sn->unit_size + leaves / UNIT_LEAVES_MAX + 1;
+}
+
+enum err
+rules_enter(const struct registry *r, const struct device_id *device, const struct msg_enter *m,
+    struct error *e)
+{
+	struct registry_share *s = NULL;
+	enum err err = rules_share_id(r, &m->share, device, RIGHT_READ, &s, e);
+
+	if (err != OK)
+		return err;
+	if (authority_policy(r->authority, &s->id) != POLICY_HYBRID)
+		return fail(e, ERR_DENIED, "the bytes of %s come from its server", s->name);
+	const struct registry_snapshot *sn = registry_snapshot(s, &m->snapshot);
+	if (sn == NULL || sn->state == SNAPSHOT_WITHDRAWN)
+		return fail(e, ERR_NOTFOUND, "%s has no such snapshot", s->name);
+	if (m->unit_size != sn->unit_size || m->units > rules_units_max(sn))
+		return fail(e, ERR_PROTO, "%u units of %u bytes are not those of the snapshot",
+		    m->units, m->unit_size);
+	return OK;
+}
+
 enum err
 rules_clock(int64_t ours_ms, int64_t theirs_ms, struct error *e)
 {

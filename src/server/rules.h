@@ -25,6 +25,12 @@ enum err rules_share_id(const struct registry *r, const struct hash_id *id,
 enum err rules_announce(const struct registry *r, const struct registry_share *s,
     const struct commit *c, const struct device_id *author, uint64_t head_seq,
     struct error *e) must_check;
+/* More units than a snapshot of SN's bytes, chunks and unit size can have are none. */
+uint64_t rules_units_max(const struct registry_snapshot *sn);
+/* May DEVICE take part in the swarm of a snapshot, as it says in M?  It may read the share, whose
+ * policy lets members answer for bytes, and cuts the snapshot as we do. */
+enum err rules_enter(const struct registry *r, const struct device_id *device,
+    const struct msg_enter *m, struct error *e) must_check;
 /* Clocks: ERR_DENIED with what to do when they are too far apart. */
 enum err rules_clock(int64_t ours_ms, int64_t theirs_ms, struct error *e) must_check;
 /* An invite as found (NULL: none): ERR_DENIED says used, expired, or unknown. */

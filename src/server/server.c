@@ -172,6 +172,7 @@ static void
 free_parts(struct server *s)
 {
 	server_source_free(s->source);
+	tracker_free(s->tracker);
 	chunk_store_close(s->store);
 	db_close(s->reader);
 	registry_close(s->registry);
@@ -242,6 +243,7 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	}
 	s->changes = job_queue_new(s->loop);
 	s->source = server_source_new(s);
+	server_swarm_open(s);
 	s->tick = timer_new(s->loop, on_tick, s);
 	timer_start(s->tick, SERVER_TICK_MS);
 	s->renewed_ms = loop_now_ms(s->loop);
@@ -313,6 +315,7 @@ server_close(struct server *s, void (*on_closed)(void *ctx), void *ctx)
 	s->on_closed_ctx = ctx;
 	listener_close(s->listener);
 	timer_close(s->tick);
+	server_swarm_close(s);
 	server_intake_close_all(s);
 	ARRAY(struct peer *) peers = { 0 };
 	map_each (slot, &s->links)

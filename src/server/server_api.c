@@ -269,6 +269,7 @@ apply_access(struct change *c, struct server *s, enum err r, const struct error 
 		array_each (b, &a->revokes)
 			server_peer_push_all(s, buf_bytes(b));
 		server_intake_judge(s);
+		server_swarm_judge(s, &sh->id);
 		push_grant(s, sh, &a->access);
 	}
 	control_call_done(a->call, r == OK ? NULL : e, -1);
@@ -416,17 +417,19 @@ apply_rm(struct change *c, struct server *s, enum err r, const struct error *e)
 	struct rm_change *m = (struct rm_change *)c;
 	struct registry_share *sh = registry_share_num(s->registry, m->share);
 
+	const struct hash_id id = sh != NULL ? sh->id : (struct hash_id){ 0 };
 	if (r == OK && sh != NULL && m->whole) {
 		registry_drop_share(s->registry, sh);
 	} else if (r == OK && sh != NULL) {
-		array_each (id, &m->snapshots) {
-			struct registry_snapshot *sn = registry_snapshot(sh, id);
+		array_each (sn_id, &m->snapshots) {
+			struct registry_snapshot *sn = registry_snapshot(sh, sn_id);
 			if (sn != NULL)
 				registry_drop_snapshot(sh, sn);
 			sh->stale++;
 		}
 	}
 	if (r == OK) {
+		server_swarm_judge(s, &id);
 		s->registry->collected_ms = 0;
 		server_gc_want(s);
 	}

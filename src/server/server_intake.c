@@ -189,6 +189,7 @@ server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const c
 	snprintf(sn->why, sizeof sn->why, "%s", why);
 	log_warn("%s: an announced snapshot is withdrawn: %s", sh->name, why);
 	server_peer_progress(s, sh, sn, &sn->author);
+	server_swarm_judge(s, &sh->id);
 	struct withdraw_change *w = mem_new(struct withdraw_change);
 	*w = (struct withdraw_change){
 		.change = { .store = store_withdraw, .apply = apply_withdraw }, .snapshot = *sn

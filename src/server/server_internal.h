@@ -15,6 +15,7 @@
  *   other files)
  *   server_sink.c     where its chunks go
  *   server_source.c   where chunks and nodes come from when members ask
+ *   server_swarm.c    who takes part in the swarm of which snapshot, and hears of whom
  *   server_rescue.c   after damage of server.db
  *   server_gc.c       space comes back; the store is checked
  *   server_api.c      commands of the administrator
@@ -29,6 +30,7 @@
 #include "server/registry.h"
 #include "server/rules.h"
 #include "server/server.h"
+#include "server/tracker.h"
 
 enum {
 	SERVER_TICK_MS = 10 * 1000,
@@ -40,6 +42,10 @@ enum {
 	SERVER_WITHDRAWN_MAX = 64, /* withdrawn snapshots of a share that are remembered */
 	SERVER_INVITE_SECONDS = 24 * 3600,
 	SERVER_NOSPACE_RETRY_MS = 10 * 1000,
+	/* Somebody asks that others dial it: so many at once, then one each time.  As many as it is
+	 * told of at first, and then as members come and go. */
+	SERVER_DIALS = 2 * TRACKER_VIEW,
+	SERVER_DIAL_MS = 500,
 };
 
 struct server_source;
@@ -66,6 +72,9 @@ struct server {
 	uint64_t next_link;
 	size_t max_connections;      /* more are told so, and closed */
 	ARRAY(struct link *) guests; /* the oldest first */
+	struct tracker *tracker;
+	struct task tell;         /* MEMBERS that are due now */
+	struct timer *tell_later; /* ... and those that will be */
 	struct log_limit refused_joins, reports;
 	/* Monotonic: the last look at the store that a REPORT caused; 0 none. */
 	uint64_t reported_ms;
@@ -86,6 +95,9 @@ struct link {
 	struct device_id device;
 	bool member;
 	ARRAY(int64_t) shares; /* shares it holds a grant of, to be renewed */
+	struct buf addresses;  /* where others reach it: a list, as a row of members has it */
+	uint32_t n_addresses;
+	uint64_t dial_ms; /* when its last DIAL will have been paid for */
 };
 void server_peer_accept(struct server *s, struct conn *c);
 struct link *server_peer_link(struct server *s, uint64_t number); /* NULL when it has gone */
@@ -122,6 +134,16 @@ void server_policy_push_all(struct link *l);
 enum err server_policy_call(struct server *s, struct control_call *call,
     const struct control_request *r, struct error *e) must_check;
 void server_query(struct link *l, const struct session_event *ev);
+
+/* -- swarms -- */
+void server_swarm_open(struct server *s);
+void server_swarm_close(struct server *s);
+void server_swarm_hello(struct link *l, const struct msg_hello *h); /* where it can be reached */
+void server_swarm_message(struct link *l, const struct message *m); /* ENTER, NEWS, EXIT, DIAL */
+void server_swarm_link_gone(struct link *l);
+/* Rights or snapshots of SHARE (NULL: of any) may have ended: who may not take part any more has
+ * left. */
+void server_swarm_judge(struct server *s, const struct hash_id *share);
 
 /* -- changes -- */
 struct change {

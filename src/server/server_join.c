@@ -263,6 +263,7 @@ end_membership(struct server *s, struct leave_change *v, struct link *asker)
 	if (asker != NULL) {
 		session_answer_ok(peer_session(asker->peer), v->stream);
 		asker->member = false;
+		server_swarm_link_gone(asker);
 		peer_close(asker->peer, NULL);
 	}
 	server_peer_drop(s, &v->device.id,

@@ -206,6 +206,7 @@ limit_device(struct link *l)
 	(void)fail(&e, ERR_AGAIN, "this device has more than %d connections",
 	    LIMIT_CONNECTIONS_PER_DEVICE);
 	oldest->member = false;
+	server_swarm_link_gone(oldest);
 	peer_close(oldest->peer, &e);
 }
 
@@ -322,6 +323,7 @@ on_hello(struct link *l, const struct msg_hello *h)
 		peer_close(l->peer, &e);
 		return;
 	}
+	server_swarm_hello(l, h);
 	if (d == NULL) {
 		enter_guests(l);
 		return;
@@ -369,6 +371,7 @@ server_peer_drop(struct server *s, const struct device_id *device, const char *w
 		struct link *l = slot->ptr;
 		if (l->member && device_id_equal(&l->device, device)) {
 			l->member = false;
+			server_swarm_link_gone(l);
 			array_push(&peers, l->peer);
 		}
 	}
@@ -548,6 +551,8 @@ on_event(void *owner, struct peer *p, struct session_event *ev)
 	case SESSION_EV_PUSH:
 		if (l->member && ev->message.type == FRAME_REPORT)
 			on_report(l, &ev->message.report);
+		else if (l->member)
+			server_swarm_message(l, &ev->message);
 		break;
 	default:
 		break;
@@ -585,6 +590,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 	if (why != NULL)
 		log_debug("connection %llu closed: %s", (unsigned long long)l->number, why->text);
 	l->member = false; /* the device may have another connection: that one is its now */
+	server_swarm_link_gone(l);
 	server_intake_link_gone(s, l);
 	if (l->responder != NULL) {
 		s->jobs++;
@@ -597,6 +603,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 		d->seen_ms = server_now_ms();
 	map_del(&s->links, link_key(&l->number));
 	array_clear(&l->shares);
+	buf_clear(&l->addresses);
 	free(l);
 	server_closed_part(s);
 }

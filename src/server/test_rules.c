@@ -1,6 +1,7 @@
 #include "tests/check.h"
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "server/rules.h"
 
 /* A registry with two devices, one of them with a share, in a database of its own. */
@@ -292,6 +293,92 @@ a_selector_finds_number_id_and_label_and_prefers_what_is_complete(void **state)
 	assert_int_equal(found->state, SNAPSHOT_ANNOUNCED);
 }
 
+/* The authority has said who it is, and that PHOTOS is hybrid. */
+static void
+say_hybrid(struct world *w, enum share_policy policy)
+{
+	const struct statement said[] = {
+		{ .kind = STATEMENT_AUTHORITY, .key = *device_key_public(w->key), .epoch = 1 },
+		{ .kind = STATEMENT_POLICY, .share = w->photos->id, .policy = policy, .epoch = 1 },
+	};
+	struct error e;
+
+	for (size_t i = 0; i < lengthof(said); i++) {
+		auto_buf struct buf b = BUF(STATEMENT_MAX);
+		struct statement st = said[i];
+		authority_stamp(w->r->authority, &st, 100);
+		check_ok(statement_sign(&st, w->key, &b, &e), e);
+		check_ok(authority_accept(w->r->authority, buf_bytes(&b), NULL, &e), e);
+	}
+}
+
+static void
+who_reads_a_hybrid_share_and_cuts_it_as_we_do_takes_part(void **state)
+{
+	struct world *w = *state;
+	const struct registry_snapshot sn = { .id = w->photos->policy_id,
+		.state = SNAPSHOT_ANNOUNCED,
+		.chunks = 10,
+		.chunk_bytes = 1000000,
+		.unit_size = UNIT_MIN };
+	const struct msg_enter good = { .job = 1,
+		.share = w->photos->id,
+		.snapshot = sn.id,
+		.unit_size = UNIT_MIN,
+		.units = 16 };
+	const struct device_id *anna = device_key_id(w->anna);
+	struct msg_enter m = good;
+	struct error e;
+
+	registry_add_snapshot(w->photos, &sn);
+	say_hybrid(w, POLICY_HYBRID);
+	assert_int_equal(rules_enter(w->r, anna, &good, &e), ERR_NOTFOUND);
+	grant(w->photos, w->anna, RIGHT_READ);
+	check_ok(rules_enter(w->r, anna, &good, &e), e);
+	m.units = 0; /* it has no manifest yet */
+	check_ok(rules_enter(w->r, anna, &m, &e), e);
+	m.units = 100;
+	assert_int_equal(rules_enter(w->r, anna, &m, &e), ERR_PROTO);
+	m = good;
+	m.unit_size *= 2;
+	assert_int_equal(rules_enter(w->r, anna, &m, &e), ERR_PROTO);
+	m = good;
+	m.snapshot = w->photos->id;
+	assert_int_equal(rules_enter(w->r, anna, &m, &e), ERR_NOTFOUND);
+	registry_snapshot(w->photos, &sn.id)->state = SNAPSHOT_WITHDRAWN;
+	assert_int_equal(rules_enter(w->r, anna, &good, &e), ERR_NOTFOUND);
+	registry_snapshot(w->photos, &sn.id)->state = SNAPSHOT_HEAD;
+	check_ok(rules_enter(w->r, anna, &good, &e), e);
+	say_hybrid(w, POLICY_CENTRAL);
+	assert_int_equal(rules_enter(w->r, anna, &good, &e), ERR_DENIED);
+}
+
+/* However the chunks' lengths fall, a snapshot has no more units than that. */
+static void
+no_cut_gives_more_units_than_the_most_there_can_be(void **state)
+{
+	struct rng rng;
+	(void)state;
+
+	rng_seed(&rng, 3);
+	for (int round = 0; round < 200; round++) {
+		struct registry_snapshot sn = { .unit_size = UNIT_MIN << rng_below(&rng, 7) };
+		uint32_t most = 1u << (rng_below(&rng, 20) + 1);
+		struct unit_cutter cut;
+		struct unit units[CHUNK_LEAVES_MAX + 1];
+		uint64_t n = 0;
+
+		unit_cutter_init(&cut, sn.unit_size);
+		for (sn.chunks = 0; sn.chunks < 3000; sn.chunks++) {
+			uint32_t len = 1 + (uint32_t)rng_below(&rng, min_of(most, (uint32_t)CHUNK_MAX));
+			sn.chunk_bytes += len;
+			n += unit_cutter_add(&cut, len, units);
+		}
+		n += unit_cutter_end(&cut, units);
+		assert_true(n <= rules_units_max(&sn));
+	}
+}
+
 static void
 devices_are_found_by_name_or_the_beginning_of_their_id(void **state)
 {
@@ -324,6 +411,8 @@ main(void)
 		T(an_announcement_must_be_its_authors_next_upon_the_head),
 		T(a_second_snapshot_must_name_the_first),
 		T(a_selector_finds_number_id_and_label_and_prefers_what_is_complete),
+		T(who_reads_a_hybrid_share_and_cuts_it_as_we_do_takes_part),
+		T(no_cut_gives_more_units_than_the_most_there_can_be),
 		T(devices_are_found_by_name_or_the_beginning_of_their_id),
 	};
 

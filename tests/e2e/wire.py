@@ -30,6 +30,8 @@ formats = load_formats()
 HELLO, JOIN, JOINED, ERROR, PING, PONG, BYE, LEAVE, OK = range(1, 10)
 STATEMENTS, CREATE_SHARE, RESOLVE, SNAPSHOT, ANNOUNCE, PROGRESS, QUERY, ROWS = range(32, 40)
 GET_NODES, NODE, GET_UNITS, DATA, CANCEL, REPORT = range(64, 70)
+ENTER, NEWS, EXIT, MEMBERS = range(96, 100)
+OFFER, DECLINE, DIAL, CALL = 104, 105, 120, 121
 END, MISSING = 1, 2
 HEAD, WITHDRAWN = 2, 3
 CODES = {2: "NOTFOUND", 4: "DENIED", 7: "PROTO", 8: "LIMIT"}
@@ -282,3 +284,36 @@ def unit_data(wire, stream, data):
 
 def refuse_unit(wire, stream):
     wire.send(ERROR, {1: u16(NOT_FOUND), 2: b"it was here a moment ago"}, stream, END)
+
+
+# -- swarms ---------------------------------------------------------------------------------------------------------------
+
+HYBRID = 2
+
+
+def runs(*pairs):
+    """Runs of units, as (first, number)."""
+    out, at = b"", 0
+    for first, n in pairs:
+        out += formats.varint(first - at) + formats.varint(n - 1)
+        at = first + n
+    return out
+
+
+def enter(w, job, snapshot, unit_size, units, have=()):
+    """Takes part, and says in the same breath what it holds."""
+    fields = encode({1: u32(job), 2: snapshot.share, 3: snapshot.id, 4: u32(unit_size), 5: u32(units)})
+    news = encode({1: u32(job), 4: runs(*have)}) if have else b""
+    more = struct.pack("<IHHI", len(news), NEWS, 0, 0) + news if have else b""
+    w.sock.sendall(struct.pack("<IHHI", len(fields), ENTER, 0, 0) + fields + more)
+
+
+def members(fields):
+    """The device ids of a MEMBERS, with their addresses."""
+    rows = [decode(row) for row in items(fields.get(4, b""))]
+    return {row[1]: [a.decode() for a in items(row.get(4, b""))] for row in rows}
+
+
+def left(fields):
+    raw = fields.get(5, b"")
+    return {raw[i:i + 32] for i in range(0, len(raw), 32)}

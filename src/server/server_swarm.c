@@ -1,0 +1,290 @@
+/*
+ * Who takes part in the swarm of which snapshot: the tracker's shell.  Members say so themselves
+ * (ENTER, NEWS, EXIT), as far as they may; those who want something are told where the others can
+ * be reached (MEMBERS), and who cannot reach one of them has it asked to dial (DIAL, CALL).
+ */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "crypto/random.h"
+#include "proto/invite.h"
+#include "server/server_internal.h"
+
+/* -- where somebody can be reached -- */
+
+static void
+add_address(struct link *l, const char *text)
+{
+	struct message_list list = { buf_bytes(&l->addresses), l->n_addresses };
+	struct bytes known;
+
+	if (l->n_addresses == LIMIT_ADDRESSES)
+		return;
+	while (message_list_next(&list, &known)) {
+		if (bytes_equal(known, bytes_str(text)))
+			return;
+	}
+	message_list_add(&l->addresses, bytes_str(text));
+	l->n_addresses++;
+}
+
+/* It may not know the address that it is seen at; the port is the one that it listens on. */
+static void
+add_observed(struct link *l, uint16_t port)
+{
+	char host[LIMIT_ADDRESS_TEXT + 1], text[LIMIT_ADDRESS_TEXT + 16];
+	uint16_t from;
+
+	if (!invite_address_parse(conn_peer_address(peer_conn(l->peer)), host, &from))
+		return;
+	snprintf(text, sizeof text, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
+	if (strlen(text) <= LIMIT_ADDRESS_TEXT)
+		add_address(l, text);
+}
+
+void
+server_swarm_hello(struct link *l, const struct msg_hello *h)
+{
+	struct message_list list = h->addresses;
+	struct bytes b;
+	uint16_t first = 0;
+
+	l->addresses = BUF(LIMIT_ADDRESSES * (LIMIT_ADDRESS_TEXT + sizeof(uint32_t)));
+	while (l->n_addresses + 1 < LIMIT_ADDRESSES && message_list_next(&list, &b)) {
+		char text[LIMIT_ADDRESS_TEXT + 1], host[LIMIT_ADDRESS_TEXT + 1];
+		uint16_t port;
+		snprintf(text, sizeof text, "%.*s", (int)b.len, (const char *)b.at);
+		if (!invite_address_parse(text, host, &port))
+			continue;
+		first = first == 0 ? port : first;
+		add_address(l, text);
+	}
+	if (first != 0)
+		add_observed(l, first);
+}
+
+/* -- MEMBERS -- */
+
+static void
+send_push(struct link *l, const struct message *m)
+{
+	struct error e;
+
+	if (session_send(peer_session(l->peer), m, &e) != OK)
+		log_debug("tell connection %llu: %s", (unsigned long long)l->number, e.text);
+	peer_flush(l->peer);
+}
+
+static void
+add_row(struct server *s, uint64_t number, struct buf *raw, uint32_t *n)
+{
+	const struct link *l = server_peer_link(s, number);
+	const struct registry_device *d =
+	    l != NULL ? registry_device(s->registry, &l->device) : NULL;
+	auto_buf struct buf row = BUF(LIMIT_MEMBER_ROW);
+
+	if (d == NULL)
+		return;
+	row_member_encode(
+	    &(struct row_member){
+		.id = d->id,
+		.name = bytes_str(d->name),
+		.site = bytes_str(d->site),
+		.addresses = { buf_bytes(&l->addresses), l->n_addresses },
+	    },
+	    &row);
+	message_list_add(raw, buf_bytes(&row));
+	(*n)++;
+}
+
+/* As many messages as its rows need; the first says that these are all, and who has left. */
+static void
+tell(struct server *s, const struct tracker_told *x)
+{
+	struct link *l = server_peer_link(s, x->link);
+	struct message m = { .type = FRAME_MEMBERS,
+		.members = { .share = *x->share,
+		    .snapshot = *x->snapshot,
+		    .whole = x->whole,
+		    .left = BYTES(x->left, x->n_left * DEVICE_ID_BYTES) } };
+	size_t i = 0;
+
+	if (l == NULL || !l->member)
+		return;
+	do {
+		auto_buf struct buf raw = BUF(LIMIT_FRAME_MESSAGE / 2 + LIMIT_MEMBER_ROW + 4);
+		uint32_t n = 0;
+		while (i < x->n_came && raw.len < LIMIT_FRAME_MESSAGE / 2)
+			add_row(s, x->came[i++], &raw, &n);
+		m.members.rows = (struct message_list){ buf_bytes(&raw), n };
+		send_push(l, &m);
+		m.members.whole = 0;
+		m.members.left = BYTES(NULL, 0);
+	} while (i < x->n_came);
+}
+
+static void
+tell_all(void *ctx)
+{
+	struct server *s = ctx;
+	uint64_t now = loop_now_ms(s->loop), at;
+	struct tracker_told x;
+
+	while (tracker_next(s->tracker, now, &x))
+		tell(s, &x);
+	at = tracker_wakes(s->tracker);
+	if (at != UINT64_MAX)
+		timer_start(s->tell_later, at > now ? at - now : 0);
+}
+
+/* Not at once: a member that holds everything says that with the NEWS right after its ENTER, and is
+ * then told of nobody. */
+static void
+changed(struct server *s)
+{
+	task_start(&s->tell);
+}
+
+/* -- what they say -- */
+
+static void
+on_enter(struct link *l, const struct msg_enter *m)
+{
+	struct server *s = l->server;
+	struct error e;
+	enum err r = rules_enter(s->registry, &l->device, m, &e);
+
+	if (r == OK)
+		r = tracker_enter(s->tracker, l->number, &l->device, m, loop_now_ms(s->loop), &e);
+	if (r != OK)
+		log_debug("connection %llu enters: %s", (unsigned long long)l->number, e.text);
+	else
+		changed(s);
+}
+
+static void
+on_news(struct link *l, const struct msg_news *m)
+{
+	struct error e;
+
+	if (tracker_news(l->server->tracker, l->number, m, &e) != OK)
+		peer_close(l->peer, &e);
+}
+
+static void
+on_exit_of(struct link *l, uint32_t job)
+{
+	tracker_exit(l->server->tracker, l->number, job, loop_now_ms(l->server->loop));
+	changed(l->server);
+}
+
+/* Has it asked too often?  Each time takes SERVER_DIAL_MS of a credit of SERVER_DIALS times. */
+static bool
+may_dial(struct link *l, uint64_t now_ms)
+{
+	const uint64_t credit = (uint64_t)SERVER_DIALS * SERVER_DIAL_MS;
+
+	if (l->dial_ms > now_ms + credit - SERVER_DIAL_MS)
+		return false;
+	l->dial_ms = max_of(l->dial_ms, now_ms) + SERVER_DIAL_MS;
+	return true;
+}
+
+/* Only those who take part in the same snapshot are told of each other; without an address there is
+ * nothing to tell. */
+static void
+on_dial(struct link *l, const struct msg_dial *m)
+{
+	struct server *s = l->server;
+	struct message call = { .type = FRAME_CALL,
+		.call = { .device = l->device,
+		    .addresses = { buf_bytes(&l->addresses), l->n_addresses } } };
+
+	if (l->n_addresses == 0 || !may_dial(l, loop_now_ms(s->loop)))
+		return;
+	struct link *to = server_peer_link(s, tracker_meets(s->tracker, l->number, &m->device));
+	if (to != NULL && to->member)
+		send_push(to, &call);
+}
+
+void
+server_swarm_message(struct link *l, const struct message *m)
+{
+	switch (m->type) {
+	case FRAME_ENTER:
+		on_enter(l, &m->enter);
+		break;
+	case FRAME_NEWS:
+		on_news(l, &m->news);
+		break;
+	case FRAME_EXIT:
+		on_exit_of(l, m->exit.job);
+		break;
+	case FRAME_DIAL:
+		on_dial(l, &m->dial);
+		break;
+	default:
+		break;
+	}
+}
+
+void
+server_swarm_link_gone(struct link *l)
+{
+	struct server *s = l->server;
+
+	tracker_gone(s->tracker, l->number, loop_now_ms(s->loop));
+	if (!s->closing)
+		changed(s);
+}
+
+/* -- rights -- */
+
+static bool
+may_stay(void *ctx, const struct tracker_entry *x)
+{
+	struct server *s = ctx;
+	const struct link *l = server_peer_link(s, x->link);
+	struct registry_share *sh = registry_share(s->registry, x->share);
+	const struct registry_snapshot *sn = sh != NULL ? registry_snapshot(sh, x->snapshot) : NULL;
+
+	if (l == NULL || !l->member || sn == NULL)
+		return false;
+	const struct msg_enter m = { .share = *x->share,
+		.snapshot = *x->snapshot,
+		.unit_size = sn->unit_size,
+		.units = x->units };
+	return rules_enter(s->registry, &l->device, &m, NULL) == OK;
+}
+
+void
+server_swarm_judge(struct server *s, const struct hash_id *share)
+{
+	if (s->tracker == NULL)
+		return;
+	tracker_judge(s->tracker, share, NULL, may_stay, s, loop_now_ms(s->loop));
+	changed(s);
+}
+
+/* -- life -- */
+
+void
+server_swarm_open(struct server *s)
+{
+	uint64_t seed;
+
+	random_fill(&seed, sizeof seed);
+	s->tracker = tracker_new(seed);
+	task_init(&s->tell, s->loop, tell_all, s);
+	s->tell_later = timer_new(s->loop, tell_all, s);
+}
+
+void
+server_swarm_close(struct server *s)
+{
+	if (s->tracker == NULL)
+		return;
+	task_cancel(&s->tell);
+	timer_close(s->tell_later);
+	s->tell_later = NULL;
+}
