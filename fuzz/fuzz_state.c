@@ -114,7 +114,7 @@ read_places(struct state *s)
 	auto_buf struct buf path = BUF(2 * RELPATH_MAX);
 	size_t n = 0;
 
-	if (state_places(s, &chunk, places, lengthof(places), &n, NULL) != OK)
+	if (state_places(s, NULL, &chunk, places, lengthof(places), &n, NULL) != OK)
 		n = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct state_file f;

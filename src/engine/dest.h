@@ -52,6 +52,9 @@ struct dest_opts {
 	struct snapshot_map *map; /* of content, with its units; kept */
 	struct hash_id snapshot, content;
 	bool overwrite;
+	/* The snapshot is only announced: of what is on this machine nothing counts but what is in
+	 * directories of the same share (docs/decisions/announced-snapshots.md). */
+	bool share_only;
 	atomic_bool *cancel;
 	/* PATH is not as the snapshot wants it: it is in the way, or cannot be made.  In a job. */
 	void (*on_note)(void *ctx, struct relpath path, const char *why);

@@ -12,10 +12,12 @@ copy_chunk(struct dest *d, uint32_t chunk, uint8_t *room, bool *ret_copied, stru
 	const struct snapshot_map_chunk *m = snapshot_map_chunk(d->o.map, chunk);
 	uint32_t n = chunk_id_leaf_count(m->len), len = 0;
 	struct leaf_list leaves;
+	const struct hash_id *share = d->o.share_only ? &d->o.root->share : NULL;
 
 	*ret_copied = false;
-	if (!places_may_have(d->o.places, &m->id) ||
-	    places_get_leaves(d->o.places, &m->id, m->len, 0, n, room, &len, &leaves, NULL) != OK)
+	if (!places_may_have(d->o.places, share, &m->id) ||
+	    places_get_leaves(
+		d->o.places, share, &m->id, m->len, 0, n, room, &len, &leaves, NULL) != OK)
 		return OK;
 	for (uint32_t leaf = 0; leaf < n; leaf++) {
 		struct bytes b =

@@ -55,7 +55,7 @@ get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_
 	if (dest_table_get_leaves(en->dests, w, to, ret_len, ret_leaves, NULL) == OK)
 		return OK;
 	return places_get_leaves(
-	    en->places, &c->id, c->len, w->first, w->n, to, ret_len, ret_leaves, e);
+	    en->places, NULL, &c->id, c->len, w->first, w->n, to, ret_len, ret_leaves, e);
 }
 
 struct source

@@ -429,8 +429,9 @@ forget_if_changed(struct places *p, const struct look *l, enum err r)
 }
 
 enum err
-places_get_leaves(struct places *p, const struct hash_id *chunk, uint32_t len, uint32_t first,
-    uint32_t n, uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e)
+places_get_leaves(struct places *p, const struct hash_id *share, const struct hash_id *chunk,
+    uint32_t len, uint32_t first, uint32_t n, uint8_t *to, uint32_t *ret_len,
+    struct leaf_list *ret_leaves, struct error *e)
 {
 	struct state_place found[PLACES_MAX];
 	struct wanted w = { .chunk = chunk, .len = len, .first = first, .n = n, .to = to };
@@ -443,7 +444,7 @@ places_get_leaves(struct places *p, const struct hash_id *chunk, uint32_t len, u
 		return fail(e, ERR_LIMIT, "leaves that a chunk of %u bytes does not have", len);
 	for (uint32_t i = 0; i < n; i++)
 		w.bytes += chunk_id_leaf_len(len, first + i);
-	enum err r = state_places(p->state, chunk, found, PLACES_MAX, &n_found, e);
+	enum err r = state_places(p->state, share, chunk, found, PLACES_MAX, &n_found, e);
 	if (r != OK)
 		return r;
 	for (size_t i = 0; i < n_found; i++) {
@@ -467,10 +468,10 @@ places_get_leaves(struct places *p, const struct hash_id *chunk, uint32_t len, u
 }
 
 bool
-places_may_have(struct places *p, const struct hash_id *chunk)
+places_may_have(struct places *p, const struct hash_id *share, const struct hash_id *chunk)
 {
 	struct state_place found;
 	size_t n = 0;
 
-	return state_places(p->state, chunk, &found, 1, &n, NULL) == OK && n > 0;
+	return state_places(p->state, share, chunk, &found, 1, &n, NULL) == OK && n > 0;
 }

@@ -130,9 +130,10 @@ struct state_place {
 	int64_t file;
 	uint64_t offset;
 };
-/* Candidates for CHUNK (the key is a prefix of the id: check the bytes); at most MAX. */
-enum err state_places(struct state *s, const struct hash_id *chunk, struct state_place *ret,
-    size_t max, size_t *ret_n, struct error *e) must_check;
+/* Candidates for CHUNK (the key is a prefix of the id: check the bytes); at most MAX.  SHARE: only
+ * in roots of that one; NULL: anywhere. */
+enum err state_places(struct state *s, const struct hash_id *share, const struct hash_id *chunk,
+    struct state_place *ret, size_t max, size_t *ret_n, struct error *e) must_check;
 
 /* -- nodes of shares: what may be asked for under which share; see source -- */
 enum err state_share_node_add(struct state *s, const struct hash_id *share,

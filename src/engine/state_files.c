@@ -363,14 +363,21 @@ state_place_add(
 }
 
 enum err
-state_places(struct state *s, const struct hash_id *chunk, struct state_place *ret, size_t max,
-    size_t *ret_n, struct error *e)
+state_places(struct state *s, const struct hash_id *share, const struct hash_id *chunk,
+    struct state_place *ret, size_t max, size_t *ret_n, struct error *e)
 {
 	static const char SQL_PLACES[] = "SELECT file, offset FROM place WHERE key = ? LIMIT ?";
+	static const char SQL_OF_SHARE[] =
+	    "SELECT place.file, offset FROM place JOIN file ON file.id = place.file"
+	    " JOIN dir ON dir.id = file.dir JOIN root ON root.id = dir.root"
+	    " WHERE place.key = ? AND root.share = ? LIMIT ?";
+	const int64_t key = key_of_chunk(chunk);
 	auto_row struct db_row *row = NULL;
 	size_t n = 0;
-	enum err r = db_query(
-	    state_reading(s), SQL_PLACES, &row, e, "ii", key_of_chunk(chunk), (int64_t)max);
+	enum err r = share == NULL
+			 ? db_query(state_reading(s), SQL_PLACES, &row, e, "ii", key, (int64_t)max)
+			 : db_query(state_reading(s), SQL_OF_SHARE, &row, e, "ibi", key,
+			       hash_id_bytes(share), (int64_t)max);
 
 	while (r == OK && n < max) {
 		r = db_row_next(row, e);

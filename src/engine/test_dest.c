@@ -271,6 +271,62 @@ an_update_fetches_only_what_is_not_here(void **state)
 	assert_true(w->sum.bytes_reused >= 6 << 20);
 }
 
+/* To know a hash is no right to what another share holds. */
+static void
+what_is_announced_takes_nothing_from_another_share(void **state)
+{
+	struct world *w = *state;
+	auto_snap struct snap s = { 0 };
+
+	snap_random(&s, "big", 1, 2 << 20, 0);
+	snap_text(&s, "small", "hello");
+	snap_build(w, &s);
+	world_get(w, &s); /* in the share "share" */
+	uint64_t all = w->fed;
+	w->share_only = true;
+	world_share(w, "other", "a");
+	world_get(w, &s);
+	world_assert_is(w, &s, 0);
+	assert_int_equal(w->fed, all);
+	assert_int_equal(w->sum.bytes_reused, 0);
+	/* From the same share it does, and from anywhere once it is the head. */
+	world_share(w, "other", "b");
+	world_get(w, &s);
+	assert_int_equal(w->fed, 0);
+	w->share_only = false;
+	world_share(w, "third", "c");
+	world_get(w, &s);
+	assert_int_equal(w->fed, 0);
+	world_assert_is(w, &s, 0);
+}
+
+/* A file of the user's with the wanted content is replaced by what came, not given away. */
+static void
+what_is_announced_adopts_nothing(void **state)
+{
+	struct world *w = *state;
+	auto_snap struct snap s = { 0 };
+	uint8_t to[8];
+	uint32_t len;
+
+	snap_text(&s, "small", "hello");
+	snap_build(w, &s);
+	assert_int_equal(mkdir(w->dest, 0755), 0);
+	user_put(w, "small", "hello");
+	w->share_only = true;
+	check_ok(world_plan(w, &s), w->e);
+	assert_int_equal(w->sum.files_adopted, 0);
+	assert_int_equal(w->sum.files_changed, 1);
+	check_ok(dest_copy_local(w->d, &w->e), w->e);
+	check_err(world_switch(w), ERR_AGAIN, w->e);
+	check_err(dest_get_leaves(w->d, 0, 0, 1, to, &len, NULL, &w->e), ERR_NOTFOUND, w->e);
+	check_ok(world_feed(w), w->e);
+	check_ok(world_switch(w), w->e);
+	assert_int_equal(w->fed, 5);
+	assert_int_equal(w->sum.in_way, 0);
+	world_assert_is(w, &s, 0);
+}
+
 static void
 snap_below(struct snap *s, const char *dir, const char *text)
 {
@@ -449,6 +505,8 @@ main(void)
 		T(modes_are_restored_and_never_more),
 		T(an_update_changes_what_changed),
 		T(an_update_fetches_only_what_is_not_here),
+		T(what_is_announced_takes_nothing_from_another_share),
+		T(what_is_announced_adopts_nothing),
 		T(types_change_into_each_other),
 		T(a_path_of_a_directory_brings_its_entries),
 		T(a_path_of_a_file_brings_only_that),

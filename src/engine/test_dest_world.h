@@ -41,7 +41,7 @@ struct world {
 	int maps, job_dir;
 	int64_t job;
 	/* how to get */
-	bool overwrite;
+	bool overwrite, share_only;
 	const char *subpath;
 	uint64_t feed_max;      /* bytes from the network, then it is cut */
 	struct hash_id list_of; /* the chunk that was fed last, and its list */
@@ -329,6 +329,20 @@ world_close_home(struct world *w)
 	free(w->dest);
 }
 
+/* From now on SHARE is received into DEST, beside it. */
+static inline void
+world_share(struct world *w, const char *share, const char *dest)
+{
+	struct hash_id id;
+
+	free(w->dest);
+	w->dest = str_printf("%s/%s", w->dir.path, dest);
+	hash_object(HASH_DEFAULT, HASH_SHARE, bytes_str(share), &id);
+	root_clear(&w->root);
+	check_ok(
+	    state_root_get(w->state, ROOT_GET, &id, share, w->dest, "", &w->root, &w->e), w->e);
+}
+
 /* As if the process had died and started again. */
 static inline void
 world_restart(struct world *w)
@@ -408,6 +422,7 @@ world_plan(struct world *w, const struct snap *s)
 		.snapshot = s->id,
 		.content = s->content,
 		.overwrite = w->overwrite,
+		.share_only = w->share_only,
 		.cancel = &w->cancel,
 		.on_note = world_note,
 		.ctx = w,

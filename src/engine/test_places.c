@@ -68,8 +68,8 @@ get(struct shelf *s, size_t i, uint32_t first, uint32_t n)
 		at += s->chunks[k].len;
 	for (uint32_t k = 0; k < n; k++)
 		want += chunk_id_leaf_len((uint32_t)s->chunks[i].len, first + k);
-	enum err r = places_get_leaves(s->places, &s->chunks[i].id, (uint32_t)s->chunks[i].len,
-	    first, n, to, &len, &list, &world_error);
+	enum err r = places_get_leaves(s->places, NULL, &s->chunks[i].id,
+	    (uint32_t)s->chunks[i].len, first, n, to, &len, &list, &world_error);
 	if (r != OK)
 		return r;
 	assert_int_equal(len, want);
@@ -88,7 +88,7 @@ static void
 assert_all_held(struct shelf *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		assert_true(places_may_have(s->places, &s->chunks[i].id));
+		assert_true(places_may_have(s->places, NULL, &s->chunks[i].id));
 		check_ok(get(s, i, 0, leaves_of(s, i)), world_error);
 	}
 }
@@ -120,19 +120,21 @@ leaves_that_are_not_there_are_refused(void **state)
 	check_err(get(s, 0, 1, UINT32_MAX), ERR_LIMIT, world_error);
 	none.bytes[20] ^= 1; /* the same key */
 	assert_int_equal(
-	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error),
+	    places_get_leaves(s->places, NULL, &none, 16, 0, 1, to, &len, NULL, &world_error),
 	    ERR_NOTFOUND);
 	none.bytes[0] ^= 1;
 	assert_int_equal(
-	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error),
+	    places_get_leaves(s->places, NULL, &none, 16, 0, 1, to, &len, NULL, &world_error),
 	    ERR_NOTFOUND);
-	assert_false(places_may_have(s->places, &none));
+	assert_false(places_may_have(s->places, NULL, &none));
 	none.alg = 77;
 	assert_int_equal(
-	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_LIMIT);
+	    places_get_leaves(s->places, NULL, &none, 16, 0, 1, to, &len, NULL, &world_error),
+	    ERR_LIMIT);
 	none.alg = 0;
 	assert_int_equal(
-	    places_get_leaves(s->places, &none, 16, 0, 1, to, &len, NULL, &world_error), ERR_LIMIT);
+	    places_get_leaves(s->places, NULL, &none, 16, 0, 1, to, &len, NULL, &world_error),
+	    ERR_LIMIT);
 }
 
 /* -- files that change underneath -- */
@@ -268,7 +270,7 @@ a_file_that_changed_is_never_served_as_the_old_one(void **state)
 			}
 			assert_true(lost > 0);
 			/* It was forgotten, so the next scan reads it whatever its times say. */
-			assert_false(places_may_have(s->places, &s->chunks[s->n - 1].id));
+			assert_false(places_may_have(s->places, NULL, &s->chunks[s->n - 1].id));
 			struct scan_result r = world_scan(&s->world, &s->world.node);
 			struct hash_id fresh = world_fresh(&s->world);
 			assert_true(hash_id_equal(&r.content, &fresh));
@@ -298,15 +300,15 @@ another_file_of_the_same_content_stands_in(void **state)
 	uint32_t len;
 
 	chunk_id_of(HASH_DEFAULT, BYTES_LIT("twin"), NULL, &id);
-	check_ok(
-	    places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error), world_error);
+	check_ok(places_get_leaves(s->places, NULL, &id, 4, 0, 1, to, &len, NULL, &world_error),
+	    world_error);
 	assert_int_equal(unlinkat(s->world.fd, "one", 0), 0);
 	let_kept_files_go();
-	check_ok(
-	    places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error), world_error);
+	check_ok(places_get_leaves(s->places, NULL, &id, 4, 0, 1, to, &len, NULL, &world_error),
+	    world_error);
 	assert_memory_equal(to, "twin", 4);
 	put_text(&s->world, "two", "twig");
-	check_err(places_get_leaves(s->places, &id, 4, 0, 1, to, &len, NULL, &world_error),
+	check_err(places_get_leaves(s->places, NULL, &id, 4, 0, 1, to, &len, NULL, &world_error),
 	    ERR_NOTFOUND, world_error);
 }
 
@@ -349,12 +351,12 @@ a_file_published_alone_is_found(void **state)
 	uint8_t to[13];
 	uint32_t len;
 	chunk_id_of(HASH_DEFAULT, BYTES_LIT("all by itself"), NULL, &id);
-	assert_true(places_may_have(s->places, &id));
-	check_ok(
-	    places_get_leaves(s->places, &id, 13, 0, 1, to, &len, NULL, &world_error), world_error);
+	assert_true(places_may_have(s->places, NULL, &id));
+	check_ok(places_get_leaves(s->places, NULL, &id, 13, 0, 1, to, &len, NULL, &world_error),
+	    world_error);
 	assert_memory_equal(to, "all by itself", 13);
 	put_text(w, "alone", "all for nought");
-	check_err(places_get_leaves(s->places, &id, 13, 0, 1, to, &len, NULL, &world_error),
+	check_err(places_get_leaves(s->places, NULL, &id, 13, 0, 1, to, &len, NULL, &world_error),
 	    ERR_NOTFOUND, world_error);
 }
 
@@ -404,8 +406,8 @@ more_files_than_are_kept_open_are_served(void **state)
 		uint32_t len;
 		snprintf(name, sizeof name, "n%u", k * 7 % N);
 		chunk_id_of(HASH_DEFAULT, bytes_str(name), NULL, &id);
-		check_ok(places_get_leaves(s->places, &id, (uint32_t)strlen(name), 0, 1, to, &len,
-			     NULL, &world_error),
+		check_ok(places_get_leaves(s->places, NULL, &id, (uint32_t)strlen(name), 0, 1, to,
+			     &len, NULL, &world_error),
 		    world_error);
 		assert_memory_equal(to, name, len);
 	}
@@ -428,7 +430,7 @@ ask_and_ask(void *arg)
 		uint32_t first = (uint32_t)rng_below(&g, leaves_of(s, c)), len = 0;
 		for (size_t k = 0; k < c; k++)
 			at += s->chunks[k].len;
-		if (places_get_leaves(s->places, &s->chunks[c].id, (uint32_t)s->chunks[c].len,
+		if (places_get_leaves(s->places, NULL, &s->chunks[c].id, (uint32_t)s->chunks[c].len,
 			first, 1, to, &len, NULL, NULL) != OK ||
 		    memcmp(to, s->bytes + at + (size_t)first * CHUNK_LEAF, len) != 0)
 			wrong++;

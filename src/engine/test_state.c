@@ -111,7 +111,7 @@ places_of(struct state *s, uint64_t chunk, struct state_place *ret)
 	struct hash_id id = any_id(chunk);
 	size_t n = 99;
 
-	check_ok(state_places(s, &id, ret, 4, &n, &e), e);
+	check_ok(state_places(s, NULL, &id, ret, 4, &n, &e), e);
 	return n;
 }
 
