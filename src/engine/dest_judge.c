@@ -8,8 +8,8 @@
  * stays, unless its content is what is wanted (then it is adopted) or --overwrite was said (then it
  * goes to the trash).
  *
- * Of a snapshot that is only announced nothing is adopted: it would be given to others from then on,
- * and what names a file of the user's need not be by somebody who may see it.  The bytes are
+ * Of a snapshot that is only announced nothing is adopted: it would be given to others from then
+ * on, and what names a file of the user's need not be by somebody who may see it.  The bytes are
  * received, and take the place of their like.
  *
  * Two things must say that a file of ours holds what is wanted before it is believed unread: the
@@ -157,7 +157,7 @@ judge_file(const struct subject *s, struct dest_file *f, struct error *e)
 		r = holds(s, pair->old, &old, e);
 	if (r != OK)
 		return r;
-	if (same ) {
+	if (same && !s->p->d->o.share_only) {
 		f->action = set_or_keep(s);
 		f->adopted = 1;
 	} else {
