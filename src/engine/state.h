@@ -142,6 +142,26 @@ bool state_share_has_node(struct state *s, const struct hash_id *share, const st
 /* Forgets all nodes of a share. */
 enum err state_share_del(struct state *s, const struct hash_id *share, struct error *e) must_check;
 
+/* -- members: others who took part in swarms of our shares, as they were last heard of -- */
+enum { STATE_MEMBERS_MAX = 1024, STATE_MEMBER_ADDRESSES = 2560 };
+struct state_member {
+	struct device_id device;
+	char name[STATEMENT_NAME_MAX + 1], site[STATEMENT_NAME_MAX + 1];
+	char addresses[STATE_MEMBER_ADDRESSES]; /* one a line */
+	int64_t seen_ns;
+};
+/* What is known of it becomes M; it takes part in SHARE, too.  The one that was heard of least
+ * recently makes way. */
+enum err state_member_put(struct state *s, const struct state_member *m,
+    const struct hash_id *share, struct error *e) must_check;
+enum err state_member_del(
+    struct state *s, const struct device_id *device, struct error *e) must_check;
+/* Once for each share of each member; who was heard of last comes last. */
+enum err state_members(struct state *s,
+    enum err (*on_member)(
+	void *ctx, const struct state_member *m, const struct hash_id *share, struct error *e),
+    void *ctx, struct error *e) must_check;
+
 /* -- jobs -- */
 enum job_state {
 	JOB_RUNNING = 1,

@@ -591,6 +591,71 @@ a_small_file_costs_less_than_256_bytes(void **state)
 	assert_int_not_equal(fstatat(p->dir.fd, "state.db-wal", &st, 0), 0);
 }
 
+/* -- members -- */
+
+struct seen_members {
+	unsigned n;
+	struct state_member last;
+	struct hash_id share;
+};
+
+static enum err
+see_member(void *ctx, const struct state_member *m, const struct hash_id *share, struct error *err)
+{
+	struct seen_members *seen = ctx;
+	(void)err;
+
+	seen->n++;
+	seen->last = *m;
+	seen->share = *share;
+	return OK;
+}
+
+static struct state_member
+any_member(uint16_t n)
+{
+	struct state_member m = { .seen_ns = 1000 + n };
+
+	memcpy(m.device.bytes, &n, sizeof n);
+	snprintf(m.name, sizeof m.name, "m%u", n);
+	snprintf(m.addresses, sizeof m.addresses, "10.0.0.1:%u\n[::1]:2", n);
+	return m;
+}
+
+static void
+members_are_found_again_for_each_share_and_the_oldest_make_way(void **state)
+{
+	struct place *p = *state;
+	struct hash_id a = any_id(1), b = any_id(2);
+	struct state_member m = any_member(7);
+	struct seen_members seen = { 0 };
+
+	check_ok(state_member_put(p->s, &m, &a, &e), e);
+	check_ok(state_member_put(p->s, &m, &a, &e), e);
+	snprintf(m.site, sizeof m.site, "wing");
+	check_ok(state_member_put(p->s, &m, &b, &e), e);
+	reopen(p);
+	check_ok(state_members(p->s, see_member, &seen, &e), e);
+	assert_int_equal(seen.n, 2);
+	assert_string_equal(seen.last.site, "wing");
+	assert_string_equal(seen.last.addresses, "10.0.0.1:7\n[::1]:2");
+	check_ok(state_begin(p->s, &e), e);
+	for (uint16_t i = 0; i < STATE_MEMBERS_MAX; i++) {
+		m = any_member((uint16_t)(100 + i));
+		check_ok(state_member_put(p->s, &m, &a, &e), e);
+	}
+	check_ok(state_commit(p->s, &e), e);
+	seen.n = 0;
+	check_ok(state_members(p->s, see_member, &seen, &e), e);
+	assert_int_equal(
+	    seen.n, STATE_MEMBERS_MAX); /* the first, seen earliest, is not among them */
+	assert_true(hash_id_equal(&seen.share, &a));
+	check_ok(state_member_del(p->s, &m.device, &e), e);
+	seen.n = 0;
+	check_ok(state_members(p->s, see_member, &seen, &e), e);
+	assert_int_equal(seen.n, STATE_MEMBERS_MAX - 1);
+}
+
 int
 main(void)
 {
@@ -609,6 +674,7 @@ main(void)
 		T(what_is_rolled_back_was_never_there),
 		T(who_serves_does_not_wait_for_who_writes),
 		T(a_small_file_costs_less_than_256_bytes),
+		T(members_are_found_again_for_each_share_and_the_oldest_make_way),
 	};
 #undef T
 

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "crypto/random.h"
+#include "engine/advertise.h"
 #include "net/listener.h"
 #include "server/server_internal.h"
 
@@ -113,61 +114,6 @@ open_parts(struct server *s, bool *ret_first, struct error *e)
 	return r;
 }
 
-/* Listening on one address means that no other leads here. */
-static bool
-advertise_listen(struct server *s, const char *listen, uint16_t port)
-{
-	static const char *const any[] = { "", "*", "0.0.0.0", "::" };
-	char text[LIMIT_ADDRESS_TEXT + 1], host[LIMIT_ADDRESS_TEXT + 1];
-	size_t len = listen != NULL ? strlen(listen) : 0;
-	uint16_t p;
-
-	if (len == 0 || len > LIMIT_ADDRESS_TEXT)
-		return false;
-	memcpy(text, listen, len + 1);
-	if (len > 2 && strcmp(text + len - 2, ":0") == 0) /* any port, which is no address */
-		text[len - 2] = '\0';
-	if (!invite_address_parse(text, host, &p))
-		return false;
-	for (size_t i = 0; i < lengthof(any); i++) {
-		if (strcmp(host, any[i]) == 0)
-			return false;
-	}
-	snprintf(s->advertise[0], sizeof s->advertise[0],
-	    strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
-	s->n_advertise = 1;
-	return true;
-}
-
-static enum err
-set_advertised(struct server *s, const struct server_opts *o, struct error *e)
-{
-	uint16_t port = listener_port(s->listener);
-
-	s->advertise = mem_zalloc_array(LIMIT_ADDRESSES, sizeof *s->advertise);
-	if (o->n_advertise == 0 && advertise_listen(s, o->listen, port))
-		return OK;
-	if (o->n_advertise == 0) {
-		s->n_advertise = listener_own_addresses(port, s->advertise, LIMIT_ADDRESSES);
-		return OK;
-	}
-	for (size_t i = 0; i < o->n_advertise && i < LIMIT_ADDRESSES; i++) {
-		char host[LIMIT_ADDRESS_TEXT + 1];
-		uint16_t p = 0;
-		const char *text = o->advertise[i];
-		if (!invite_address_parse(text, host, &p))
-			return fail(
-			    e, ERR_USAGE, "--advertise %s: expected HOST or HOST:PORT", text);
-		/* A host without a port means the port we listen on, not the default one. */
-		bool has_port =
-		    text[0] == '[' ? strstr(text, "]:") != NULL : strchr(text, ':') != NULL;
-		snprintf(s->advertise[i], sizeof s->advertise[i],
-		    strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, has_port ? p : port);
-		s->n_advertise++;
-	}
-	return OK;
-}
-
 static void
 free_parts(struct server *s)
 {
@@ -181,7 +127,6 @@ free_parts(struct server *s)
 	array_clear(&s->intakes);
 	map_clear(&s->links);
 	array_clear(&s->guests);
-	free(s->advertise);
 	free(s->recovery_path);
 	free(s);
 }
@@ -235,7 +180,8 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	if (r == OK)
 		r = start_listening(s, o, e);
 	if (r == OK)
-		r = set_advertised(s, o, e);
+		r = advertise_addresses(o->listen, listener_port(s->listener), o->advertise,
+		    o->n_advertise, s->advertise, LIMIT_ADDRESSES, &s->n_advertise, e);
 	if (r != OK) {
 		listener_close(s->listener);
 		free_parts(s);

@@ -64,7 +64,7 @@ struct server {
 	struct job_queue *changes; /* writers of the registry, one after the other */
 	struct server_source *source;
 	struct listener *listener;
-	char (*advertise)[LIMIT_ADDRESS_TEXT + 1];
+	char advertise[LIMIT_ADDRESSES][LIMIT_ADDRESS_TEXT + 1];
 	size_t n_advertise;
 	struct timer *tick;
 	uint64_t renewed_ms, gc_tried_ms; /* monotonic; 0: not yet */
