@@ -124,16 +124,14 @@ engine_link_clock(uint64_t theirs_ms, struct error *e)
 }
 
 static enum err
-allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
-    struct error *e)
+allow(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e)
 {
 	struct engine *en = ctx;
-	(void)snapshot;
 	(void)e;
 
 	/* The server decides about its shares; that we have published the snapshot there is what
 	 * the source checks. */
-	return expect(p == en->link.peer) && !hash_id_is_none(share) ? OK : ERR_DENIED;
+	return expect(p == en->link.peer) && !hash_id_is_none(&ask->share) ? OK : ERR_DENIED;
 }
 
 static void

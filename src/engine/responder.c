@@ -1,21 +1,26 @@
 /*
- * Requests wait in the order they came.  Up to JOBS_MAX of them are read at once in jobs; a job, a
- * step, makes the next STEP_BYTES of frames of one request, so that memory is bounded and a
- * cancelled stream ends soon.  Between two steps a request holds nothing that was read.
+ * Requests wait in the order they came.  Up to ACTIVE_MAX of them are active: being read in a job,
+ * or holding what was read and waits for room in the session.  A job, a step, makes the next
+ * STEP_BYTES of frames of one request, so that memory is bounded and a cancelled stream ends soon.
+ * How much is read at once (a packed chunk is unpacked whole) and how much is queued are two
+ * things.
+ *
+ * A request whose last frame is with the session waits in `leaving` until the connection has it.
  */
 #include "engine/responder.h"
 
 #include "base/mem.h"
 #include "session/serve.h"
 
-enum { JOBS_MAX = 2, STEP_BYTES = RESPONDER_AHEAD / JOBS_MAX, STEP_FRAMES = 64 };
+enum { ACTIVE_MAX = 2, STEP_BYTES = RESPONDER_AHEAD / ACTIVE_MAX, STEP_FRAMES = 64 };
 
 struct request {
 	struct request *next;
 	uint32_t stream;
-	uint16_t type; /* FRAME_GET_NODES or FRAME_GET_UNITS */
-	struct hash_id share, snapshot;
+	struct responder_ask what;
+	bool begun; /* its end is told */
 	bool busy, cancelled, done;
+	uint64_t sent, last; /* bytes; number of the last block */
 	/* nodes */
 	enum hash_kind kind;
 	struct hash_id *ids;
@@ -25,10 +30,10 @@ struct request {
 	struct snapshot_map *map;
 	uint32_t *lens; /* of the unit's chunks */
 	struct serve serve;
-	/* what the last step made */
+	/* what the last step made, from at_frame on */
 	struct block *frames[STEP_FRAMES];
 	uint16_t flags[STEP_FRAMES];
-	uint32_t n_frames;
+	uint32_t n_frames, at_frame;
 	struct error damage; /* code OK: everything could be read */
 };
 
@@ -38,7 +43,9 @@ struct responder {
 	const struct source *source;
 	struct responder_policy policy;
 	struct request *first, **last;
+	struct request *leaving, **leaving_last;
 	unsigned jobs;
+	bool blocked; /* as was told */
 	bool closing;
 	void (*on_closed)(void *ctx);
 	void *on_closed_ctx;
@@ -68,7 +75,7 @@ add_node(struct responder *r, struct request *q, uint32_t i, struct error *e)
 	auto_buf struct buf node = BUF(LIMIT_NODE_RAW);
 	struct error why = { 0 };
 	enum err err = r->source->get_node(
-	    r->source->ctx, &q->share, &q->snapshot, q->kind, &q->ids[i], &node, &why);
+	    r->source->ctx, &q->what.share, &q->what.snapshot, q->kind, &q->ids[i], &node, &why);
 	uint16_t flags = i + 1 == q->n_ids ? FRAME_END : 0;
 
 	if (err == ERR_CORRUPT)
@@ -113,7 +120,7 @@ static enum err
 open_unit(struct responder *r, struct request *q, struct error *e)
 {
 	enum err err = r->source->get_map(
-	    r->source->ctx, &q->share, &q->snapshot, q->ask.unit_size, &q->map, e);
+	    r->source->ctx, &q->what.share, &q->what.snapshot, q->ask.unit_size, &q->map, e);
 	uint32_t chunk, n = 0;
 
 	if (err == ERR_CORRUPT)
@@ -152,7 +159,7 @@ read_leaves(struct step *st, const struct serve_piece *p, uint32_t n, uint8_t *t
 {
 	const struct source *source = st->r->source;
 	struct request *q = st->q;
-	const struct source_leaves which = { &q->share, &q->snapshot, q->map, p->chunk,
+	const struct source_leaves which = { &q->what.share, &q->what.snapshot, q->map, p->chunk,
 		p->first_leaf, n };
 	uint32_t len;
 	enum err err = source->get_leaves(source->ctx, &which, to, &len, ret_leaves, e);
@@ -255,71 +262,99 @@ work_step(void *ctx, struct error *e)
 {
 	struct step *s = ctx;
 
-	return s->q->type == FRAME_GET_NODES ? step_nodes(s->r, s->q, e) : step_unit(s, e);
+	return s->q->what.type == FRAME_GET_NODES ? step_nodes(s->r, s->q, e) : step_unit(s, e);
 }
 
 /* -- the queue: on the loop -- */
+
+static void
+drop_frames(struct request *q)
+{
+	while (q->at_frame < q->n_frames)
+		block_free(q->frames[q->at_frame++]);
+}
 
 static void
 request_free(struct responder *r, struct request *q)
 {
 	if (q->map != NULL)
 		r->source->put_map(r->source->ctx, q->map);
-	for (uint32_t i = 0; i < q->n_frames; i++)
-		block_free(q->frames[i]);
+	drop_frames(q);
 	free(q->ids);
 	free(q->lens);
 	free(q);
 }
 
-static void
-remove_request(struct responder *r, struct request *q)
+static bool
+is_active(const struct request *q)
 {
-	for (struct request **at = &r->first; *at != NULL; at = &(*at)->next) {
-		if (*at != q)
-			continue;
-		*at = q->next;
-		if (r->last == &q->next)
-			r->last = at;
-		break;
-	}
-	request_free(r, q);
+	return q->busy || q->at_frame < q->n_frames;
 }
 
 static void
-send_frames(struct responder *r, struct request *q)
+unlink_request(struct request **first, struct request ***last, struct request *q)
 {
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < q->n_frames; i++) {
-		bytes += q->frames[i]->len;
-		session_send_raw(peer_session(r->peer),
-		    q->type == FRAME_GET_NODES ? FRAME_NODE : FRAME_DATA, q->flags[i], q->stream,
-		    q->frames[i]);
+	for (struct request **at = first; *at != NULL; at = &(*at)->next) {
+		if (*at != q)
+			continue;
+		*at = q->next;
+		if (*last == &q->next)
+			*last = at;
+		break;
 	}
-	q->n_frames = 0;
-	if (r->policy.sent != NULL && bytes > 0)
-		r->policy.sent(r->policy.ctx, r->peer, &q->share, bytes);
+	q->next = NULL;
+}
+
+static void
+link_request(struct request ***last, struct request *q)
+{
+	**last = q;
+	*last = &q->next;
+}
+
+static void
+tell_over(struct responder *r, const struct request *q, bool whole)
+{
+	if (q->begun && r->policy.over != NULL && !r->closing)
+		r->policy.over(r->policy.ctx, r->peer, &q->what, q->sent, whole);
+}
+
+/* It ends here, in the middle. */
+static void
+end_request(struct responder *r, struct request *q)
+{
+	unlink_request(&r->first, &r->last, q);
+	tell_over(r, q, false);
+	request_free(r, q);
 }
 
 static enum err
 judge(struct responder *r, const struct request *q, struct error *e)
 {
-	return r->policy.allow(r->policy.ctx, r->peer, &q->share, &q->snapshot, e);
+	return r->policy.allow(r->policy.ctx, r->peer, &q->what, e);
 }
 
 static void
 refuse(struct responder *r, struct request *q, const struct error *why)
 {
-	(void)session_answer_error(peer_session(r->peer), q->stream, why, q->ask.unit);
+	(void)session_answer_error(peer_session(r->peer), q->stream, why, q->what.unit);
 }
 
 static void
 tell_damage(struct responder *r, struct request *q)
 {
 	if (r->policy.failed != NULL && q->damage.code != OK)
-		r->policy.failed(r->policy.ctx, r->peer, &q->share, &q->snapshot, &q->damage);
+		r->policy.failed(r->policy.ctx, r->peer, &q->what, &q->damage);
 	q->damage.code = OK;
+}
+
+static void
+free_all(struct responder *r, struct request *first)
+{
+	for (struct request *q = first, *next; q != NULL; q = next) {
+		next = q->next;
+		request_free(r, q);
+	}
 }
 
 static void
@@ -327,34 +362,170 @@ free_closed(struct responder *r)
 {
 	if (!r->closing || r->jobs > 0)
 		return;
-	while (r->first != NULL)
-		remove_request(r, r->first);
+	free_all(r, r->first);
+	free_all(r, r->leaving);
 	if (r->on_closed != NULL)
 		r->on_closed(r->on_closed_ctx);
 	free(r);
 }
 
-/* Rights are looked at again before what was read goes out: they may have ended meanwhile. */
+/* -- sending -- */
+
 static void
-finish_step(struct responder *r, struct request *q, enum err err, const struct error *e)
+send_frame(struct responder *r, struct request *q)
+{
+	uint32_t i = q->at_frame++;
+	uint64_t bytes = q->frames[i]->len;
+
+	q->last = session_send_raw(peer_session(r->peer),
+	    q->what.type == FRAME_GET_NODES ? FRAME_NODE : FRAME_DATA, q->flags[i], q->stream,
+	    q->frames[i]);
+	q->sent += bytes;
+	if (r->policy.sent != NULL)
+		r->policy.sent(r->policy.ctx, r->peer, &q->what.share, bytes);
+}
+
+/* Sends what of Q's frames there is room for.  Rights are looked at again before what was read goes
+ * out: they may have ended meanwhile. */
+static void
+send_some(struct responder *r, struct request *q)
 {
 	struct error no;
 
-	if (q->cancelled || !session_is_wanted(peer_session(r->peer), q->stream)) {
-		remove_request(r, q);
+	if (!session_is_wanted(peer_session(r->peer), q->stream)) {
+		end_request(r, q);
 		return;
 	}
-	if (err == OK) {
-		err = judge(r, q, &no);
-		e = &no;
+	if (judge(r, q, &no) != OK) {
+		refuse(r, q, &no);
+		end_request(r, q);
+		return;
 	}
-	if (err == OK)
-		send_frames(r, q);
-	else
+	while (q->at_frame < q->n_frames && peer_has_room(r->peer))
+		send_frame(r, q);
+	if (!q->done || q->at_frame < q->n_frames)
+		return;
+	unlink_request(&r->first, &r->last, q);
+	link_request(&r->leaving_last, q);
+}
+
+/* True: something waits for room. */
+static bool
+send_all(struct responder *r)
+{
+	bool waiting = false;
+
+	for (struct request *q = r->first, *next; q != NULL; q = next) {
+		next = q->next;
+		if (q->busy || !is_active(q))
+			continue;
+		if (peer_has_room(r->peer))
+			send_some(r, q); /* which may free it */
+		waiting |= !peer_has_room(r->peer);
+	}
+	return waiting;
+}
+
+/* Blocks go out in the order in which they were queued. */
+static void
+tell_gone(struct responder *r)
+{
+	struct request *q;
+
+	while ((q = r->leaving) != NULL && q->last <= session_raw_gone(peer_session(r->peer))) {
+		unlink_request(&r->leaving, &r->leaving_last, q);
+		tell_over(r, q, true);
+		request_free(r, q);
+		if (r->closing)
+			return;
+	}
+	peer_await_gone(r->peer, q != NULL ? q->last : 0);
+}
+
+static void
+tell_blocked(struct responder *r, bool blocked)
+{
+	if (r->blocked == blocked)
+		return;
+	r->blocked = blocked;
+	if (r->policy.blocked != NULL)
+		r->policy.blocked(r->policy.ctx, r->peer, blocked);
+}
+
+/* -- reading -- */
+
+static void
+start_step(struct responder *r, struct request *q)
+{
+	struct step *s = mem_new(struct step);
+
+	*s = (struct step){ .r = r, .q = q };
+	q->n_frames = q->at_frame = 0;
+	q->busy = true;
+	r->jobs++;
+	job_run(r->loop, work_step, on_step, s);
+}
+
+/* The first request that is not active.  Rights are looked at before every step, so that taking
+ * them away ends what is under way. */
+static struct request *
+next_request(struct responder *r)
+{
+	struct error e;
+
+	for (struct request *q = r->first, *next; q != NULL; q = next) {
+		next = q->next;
+		if (is_active(q))
+			continue;
+		if (judge(r, q, &e) == OK)
+			return q;
+		refuse(r, q, &e);
+		end_request(r, q);
+	}
+	return NULL;
+}
+
+static void
+read_ahead(struct responder *r)
+{
+	unsigned active = 0;
+
+	for (const struct request *q = r->first; q != NULL; q = q->next)
+		active += is_active(q);
+	for (; active < ACTIVE_MAX; active++) {
+		struct request *q = next_request(r);
+		if (q == NULL)
+			break;
+		start_step(r, q);
+	}
+}
+
+static void
+pump(struct responder *r)
+{
+	if (r->closing)
+		return;
+	if (peer_has_room(r->peer))
+		tell_blocked(r, false);
+	bool waiting = send_all(r);
+	read_ahead(r);
+	tell_gone(r);
+	if (waiting && peer_is_stuck(r->peer))
+		tell_blocked(r, true);
+	peer_flush(r->peer);
+}
+
+static void
+finish_step(struct responder *r, struct request *q, enum err err, const struct error *e)
+{
+	bool wanted = !q->cancelled && session_is_wanted(peer_session(r->peer), q->stream);
+
+	if (wanted && err != OK)
 		refuse(r, q, e);
-	tell_damage(r, q);
-	if (err != OK || q->done)
-		remove_request(r, q);
+	if (wanted)
+		tell_damage(r, q);
+	if (!wanted || err != OK)
+		end_request(r, q);
 }
 
 static void
@@ -372,49 +543,7 @@ on_step(void *ctx, enum err err, const struct error *e)
 		return;
 	}
 	finish_step(r, q, err, e);
-	peer_flush(r->peer);
 	pump(r);
-}
-
-static void
-start_step(struct responder *r, struct request *q)
-{
-	struct step *s = mem_new(struct step);
-
-	*s = (struct step){ .r = r, .q = q };
-	q->busy = true;
-	r->jobs++;
-	job_run(r->loop, work_step, on_step, s);
-}
-
-/* The first request that is not being read.  Rights are looked at before every step, so that taking
- * them away ends what is under way. */
-static struct request *
-next_request(struct responder *r)
-{
-	struct error e;
-
-	for (struct request *q = r->first, *next; q != NULL; q = next) {
-		next = q->next;
-		if (q->busy)
-			continue;
-		if (judge(r, q, &e) == OK)
-			return q;
-		refuse(r, q, &e);
-		remove_request(r, q);
-	}
-	return NULL;
-}
-
-static void
-pump(struct responder *r)
-{
-	while (!r->closing && r->jobs < JOBS_MAX && peer_has_room(r->peer)) {
-		struct request *q = next_request(r);
-		if (q == NULL)
-			break;
-		start_step(r, q);
-	}
 }
 
 struct responder *
@@ -428,6 +557,9 @@ responder_new(
 	r->source = src;
 	r->policy = *policy;
 	r->last = &r->first;
+	r->leaving_last = &r->leaving;
+	if (policy->window != 0)
+		peer_set_window(p, policy->window);
 	return r;
 }
 
@@ -464,28 +596,54 @@ copy_ids(struct request *q, const struct msg_get_nodes *m)
 		q->ids[i] = message_node_id(m, i, &ok);
 }
 
-void
-responder_request(struct responder *r, const struct session_event *ev)
+static struct request *
+request_new(const struct session_event *ev)
 {
 	struct request *q = mem_new(struct request);
 
 	q->stream = ev->stream;
-	q->type = ev->message.type;
-	if (q->type == FRAME_GET_NODES) {
+	q->what.type = ev->message.type;
+	if (q->what.type == FRAME_GET_NODES) {
 		const struct msg_get_nodes *m = &ev->message.get_nodes;
-		q->share = m->share;
-		q->snapshot = m->snapshot;
+		q->what.share = m->share;
+		q->what.snapshot = m->snapshot;
 		copy_ids(q, m);
 	} else {
 		const struct msg_get_units *m = &ev->message.get_units;
-		q->share = m->share;
-		q->snapshot = m->snapshot;
+		q->what.share = m->share;
+		q->what.snapshot = m->snapshot;
+		q->what.unit = m->unit;
 		q->ask = *m;
 	}
-	*r->last = q;
-	r->last = &q->next;
+	return q;
+}
+
+static enum err
+begin(struct responder *r, struct request *q, struct error *e)
+{
+	enum err err = judge(r, q, e);
+
+	if (err != OK || q->what.type != FRAME_GET_UNITS)
+		return err;
+	if (r->policy.begin != NULL)
+		err = r->policy.begin(r->policy.ctx, r->peer, &q->what, e);
+	q->begun = err == OK;
+	return err;
+}
+
+void
+responder_request(struct responder *r, const struct session_event *ev)
+{
+	struct request *q = request_new(ev);
+	struct error no;
+
+	if (begin(r, q, &no) == OK) {
+		link_request(&r->last, q);
+	} else {
+		refuse(r, q, &no);
+		request_free(r, q);
+	}
 	pump(r);
-	peer_flush(r->peer);
 }
 
 /* At once, also when there is no room to answer others: who asks and cancels on and on, and never
@@ -498,7 +656,7 @@ responder_cancel(struct responder *r, uint32_t stream)
 			continue;
 		q->cancelled = true;
 		if (!q->busy)
-			remove_request(r, q);
+			end_request(r, q);
 		return;
 	}
 }

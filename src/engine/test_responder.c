@@ -387,6 +387,148 @@ cancelled_requests_are_forgotten_at_once(void **state)
 	assert_int_equal(f->n->sent, 0);
 }
 
+/* -- how answers begin and end -- */
+
+static void
+what_accepts_no_offer_is_refused_before_it_is_read(void **state)
+{
+	struct fixture *f = *state;
+
+	content_file(&f->w.content, 2, 1024 * 1024, 0);
+	f->n->declines = true;
+	run(f, 1024 * 1024, ask_two_and_nodes);
+	assert_int_equal(f->asked[0].code, ERR_AGAIN);
+	assert_int_equal(f->asked[1].code, ERR_AGAIN);
+	assert_int_equal(f->asked[2].frames, 3); /* nodes need no offer */
+	assert_int_equal(f->n->leaves_read, 0);
+	assert_int_equal(f->n->whole + f->n->cut, 0);
+}
+
+static void
+who_may_not_begins_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	content_file(&f->w.content, 2, 1024 * 1024, 0);
+	f->n->forbids = true;
+	run(f, 1024 * 1024, ask_two_and_nodes);
+	assert_int_equal(f->n->begun, 0);
+}
+
+static void
+note_handed_out(struct node *n)
+{
+	assert_int_equal(session_queued(peer_session(n->peer)), 0);
+}
+
+static void
+an_answer_is_over_when_the_connection_has_its_last_byte(void **state)
+{
+	struct fixture *f = *state;
+
+	content_file(&f->w.content, 1, 1024 * 1024, 0);
+	f->n->on_over = note_handed_out;
+	run(f, 1024 * 1024, ask_first);
+	assert_int_equal(f->n->begun, 1);
+	assert_int_equal(f->n->whole, 1);
+	assert_int_equal(f->n->cut, 0);
+	assert_int_equal(f->n->answered, f->asked[0].bytes);
+}
+
+static void
+what_can_not_be_read_to_the_end_is_not_whole(void **state)
+{
+	struct fixture *f = *state;
+
+	content_file(&f->w.content, 1, 1024 * 1024, 0);
+	content_file(&f->w.content, 1, 1024 * 1024, 0);
+	world_content(&f->w, 2 * 1024 * 1024);
+	f->n->absent = &snapshot_map_chunk(f->w.map, 1)->id;
+	f->w.on_ready = ask_first;
+	node_connect(f->n);
+	loop_run(f->w.loop);
+	assert_true(f->asked[0].refused && f->asked[0].bytes > 0);
+	assert_int_equal(f->n->whole, 0);
+	assert_int_equal(f->n->cut, 1);
+	assert_int_equal(f->n->answered, f->asked[0].bytes);
+}
+
+static void
+stop_world(struct node *n)
+{
+	world_stop(n->w);
+}
+
+static void
+open_when_cancelled(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	if (f->step == 0 && f->at_gate > 0) {
+		f->step = 1;
+		session_cancel(peer_session(f->n->line), f->asked[0].stream);
+		peer_flush(f->n->line);
+	}
+	if (f->n->cancels == 0) {
+		timer_start(f->look, 1);
+		return;
+	}
+	timer_close(f->look);
+	set_gate(f, false);
+}
+
+static void
+what_is_cancelled_while_it_is_read_is_over_once(void **state)
+{
+	struct fixture *f = *state;
+
+	content_file(&f->w.content, 1, 1024 * 1024, 0);
+	f->n->on_read = wait_at_gate;
+	f->n->on_over = stop_world;
+	f->shut = true;
+	f->look = timer_new(f->w.loop, open_when_cancelled, f);
+	run(f, 1024 * 1024, ask_and_look);
+	assert_int_equal(f->n->cut, 1);
+	assert_int_equal(f->n->whole, 0);
+	assert_int_equal(f->n->sent, 0);
+}
+
+/* -- a small window -- */
+
+static void
+look_at_small_queue(void *ctx)
+{
+	struct fixture *f = ctx;
+	struct node *n = f->n;
+
+	if (n->blocks == 0) {
+		timer_start(f->look, 1);
+		return;
+	}
+	assert_in_range(session_queued(peer_session(n->peer)), n->window, n->window + BLOCK_ROOM);
+	assert_true(atomic_load(&n->leaves_read) * CHUNK_LEAF <=
+		    n->sent + RESPONDER_AHEAD + 2 * CHUNK_LEAF);
+	assert_int_equal(n->unblocks, n->blocks - 1);
+	assert_true(n->whole < lengthof(f->asked)); /* or the connection takes it all */
+	timer_close(f->look);
+	peer_pause(n->line, false);
+}
+
+static void
+little_is_queued_with_a_small_window_and_all_arrives(void **state)
+{
+	struct fixture *f = *state;
+
+	content_file(&f->w.content, 32, 1024 * 1024, 0);
+	f->n->window = RESPONDER_WINDOW_SMALL;
+	f->look = timer_new(f->w.loop, look_at_small_queue, f);
+	run(f, 4 * 1024 * 1024, ask_all_and_do_not_read);
+	for (unsigned i = 0; i < lengthof(f->asked); i++)
+		assert_int_equal(f->asked[i].frames, 4 * CHUNK_LEAVES_MAX);
+	assert_int_equal(f->n->whole, lengthof(f->asked));
+	assert_true(f->n->unblocks > 0);
+}
+
 /* -- the end -- */
 
 static void
@@ -445,6 +587,12 @@ main(void)
 		T(what_was_read_before_a_right_ended_is_not_sent),
 		T(one_who_does_not_read_costs_a_bounded_amount),
 		T(cancelled_requests_are_forgotten_at_once),
+		T(what_accepts_no_offer_is_refused_before_it_is_read),
+		T(who_may_not_begins_nothing),
+		T(an_answer_is_over_when_the_connection_has_its_last_byte),
+		T(what_can_not_be_read_to_the_end_is_not_whole),
+		T(what_is_cancelled_while_it_is_read_is_over_once),
+		T(little_is_queued_with_a_small_window_and_all_arrives),
 		T(it_is_closed_when_the_source_is_no_longer_used),
 	};
 	alarm(110);

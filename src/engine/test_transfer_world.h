@@ -64,6 +64,12 @@ struct node { /* a source, and the connection to it */
 	_Atomic uint64_t leaves_read;
 	void (*on_sent)(struct node *n);
 	void (*on_read)(struct node *n); /* in a job */
+	uint32_t window;                 /* of its responder */
+	bool declines;                   /* its responder, all units */
+	unsigned begun, whole, cut;      /* its answers */
+	uint64_t answered;               /* bytes of those that are over */
+	unsigned blocks, unblocks;       /* as its responder said */
+	void (*on_over)(struct node *n);
 	void (*on_responder_closed)(void *ctx);
 	/* our end */
 	struct peer *line;
@@ -238,16 +244,52 @@ node_get_leaves(void *ctx, const struct source_leaves *which, uint8_t *to, uint3
 }
 
 static inline enum err
-node_allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
-    struct error *e)
+node_allow(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e)
 {
 	struct node *n = ctx;
-	(void)snapshot;
 
 	assert_ptr_equal(p, n->peer);
-	if (n->forbids || !hash_id_equal(share, &n->w->content.share))
+	if (n->forbids || !hash_id_equal(&ask->share, &n->w->content.share))
 		return fail(e, ERR_DENIED, "no such share");
 	return OK;
+}
+
+static inline enum err
+node_begin(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e)
+{
+	struct node *n = ctx;
+	(void)p;
+
+	assert_int_equal(ask->type, FRAME_GET_UNITS);
+	if (n->declines)
+		return fail(e, ERR_AGAIN, "that was not offered");
+	n->begun++;
+	return OK;
+}
+
+static inline void
+node_over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
+{
+	struct node *n = ctx;
+	(void)p;
+
+	assert_int_equal(ask->type, FRAME_GET_UNITS);
+	n->whole += whole;
+	n->cut += !whole;
+	n->answered += bytes;
+	if (n->on_over != NULL)
+		n->on_over(n);
+}
+
+static inline void
+node_blocked(void *ctx, struct peer *p, bool blocked)
+{
+	struct node *n = ctx;
+	(void)p;
+
+	n->blocks += blocked;
+	n->unblocks += !blocked;
+	assert_in_range(n->blocks - n->unblocks, 0, 1); /* in turn */
 }
 
 static inline void
@@ -263,13 +305,11 @@ node_sent(void *ctx, struct peer *p, const struct hash_id *share, uint64_t bytes
 }
 
 static inline void
-node_failed(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
-    const struct error *why)
+node_failed(void *ctx, struct peer *p, const struct responder_ask *ask, const struct error *why)
 {
 	struct node *n = ctx;
 	(void)p;
-	(void)share;
-	(void)snapshot;
+	(void)ask;
 
 	n->failed++;
 	n->failure = *why;
@@ -316,9 +356,14 @@ static inline void
 node_on_event(void *owner, struct peer *p, struct session_event *ev)
 {
 	struct node *n = owner;
-	const struct responder_policy policy = {
-		.allow = node_allow, .sent = node_sent, .failed = node_failed, .ctx = n
-	};
+	const struct responder_policy policy = { .allow = node_allow,
+		.begin = node_begin,
+		.over = node_over,
+		.blocked = node_blocked,
+		.sent = node_sent,
+		.failed = node_failed,
+		.window = n->window,
+		.ctx = n };
 
 	if (ev->kind == SESSION_EV_HELLO) {
 		session_admit(peer_session(p));

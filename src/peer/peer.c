@@ -42,7 +42,11 @@ struct peer {
 	bool paused;
 	unsigned pauses;  /* whoever paused it has not resumed */
 	bool starved;     /* the session took no more: it waits for the owner's word on HELLO */
+	uint32_t window;  /* of output */
+	uint64_t awaited; /* block: tell the owner when it has gone; 0: none */
 	bool was_full;    /* tell the owner when there is room again */
+	bool stuck;       /* the conn took less than all */
+	bool told_stuck;  /* to the owner, while it waits for room */
 	bool finished;    /* LEAVING: the conn has been told */
 	uint64_t tick_ms; /* what the timer is set to */
 	struct task settle;
@@ -110,6 +114,7 @@ peer_new(struct loop *l, struct conn *c, bool dialer, struct bytes hello,
 	p->ev = ev;
 	p->owner = owner;
 	p->tick_ms = UINT64_MAX;
+	p->window = LIMIT_OUTPUT_QUEUE;
 	task_init(&p->settle, l, on_settle, p);
 	p->timer = timer_new(l, on_time, p);
 	start_session(p, hello);
@@ -214,11 +219,18 @@ on_writable(void *owner)
 }
 
 static void
-tell_room(struct peer *p)
+tell_output(struct peer *p)
 {
-	if (!p->was_full || session_queued(p->session) >= LIMIT_OUTPUT_QUEUE / 2)
+	bool room = p->was_full && session_queued(p->session) < p->window / 2;
+	bool gone = p->awaited != 0 && session_raw_gone(p->session) >= p->awaited;
+	bool turned = p->was_full && p->stuck != p->told_stuck;
+
+	if (!room && !gone && !turned)
 		return;
-	p->was_full = false;
+	p->was_full &= !room;
+	p->told_stuck = p->stuck;
+	if (gone)
+		p->awaited = 0;
 	p->ev->on_writable(p->owner, p);
 }
 
@@ -257,10 +269,10 @@ settle_open(struct peer *p)
 	if (p->starved)
 		on_readable(p);
 	set_tick(p);
-	p->was_full |= session_queued(p->session) >= LIMIT_OUTPUT_QUEUE;
-	(void)push_output(p);
+	p->was_full |= session_queued(p->session) >= p->window;
+	p->stuck = !push_output(p);
 	if (p->state == PEER_OPEN)
-		tell_room(p);
+		tell_output(p);
 }
 
 static void
@@ -287,10 +299,30 @@ peer_flush(struct peer *p)
 bool
 peer_has_room(struct peer *p)
 {
-	bool has = session_queued(p->session) < LIMIT_OUTPUT_QUEUE;
+	bool has = session_queued(p->session) < p->window;
 
 	p->was_full |= !has;
 	return has;
+}
+
+void
+peer_set_window(struct peer *p, uint32_t bytes)
+{
+	p->window = bytes;
+}
+
+void
+peer_await_gone(struct peer *p, uint64_t number)
+{
+	p->awaited = number;
+	if (number != 0)
+		task_start(&p->settle);
+}
+
+bool
+peer_is_stuck(const struct peer *p)
+{
+	return p->stuck;
 }
 
 void

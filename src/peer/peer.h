@@ -20,8 +20,9 @@ struct peer_events {
 	/* Each session event but NONE and CLOSED, in order.  A RAW event's block is the
 	 * owner's.  EV is borrowed. */
 	void (*on_event)(void *owner, struct peer *p, struct session_event *ev);
-	/* The output queue has fallen below half of LIMIT_OUTPUT_QUEUE after it was above: produce
-	 * more. */
+	/* Something of the output has changed for who produces: it has fallen below half of its
+	 * window after it was above; the block of peer_await_gone has gone; or, above the window,
+	 * the connection takes nothing any more or again (peer_is_stuck). */
 	void (*on_writable)(void *owner, struct peer *p);
 	/* WHY NULL: one of the two sides said BYE. */
 	void (*on_closed)(void *owner, struct peer *p, const struct error *why);
@@ -38,8 +39,16 @@ void peer_close(struct peer *p, const struct error *why);
 struct session *peer_session(struct peer *p);
 /* Deferred to the end of the turn; cheap to call often. */
 void peer_flush(struct peer *p);
-/* Is the output below LIMIT_OUTPUT_QUEUE?  If not, on_writable will come. */
+/* How much output is produced ahead of the connection: LIMIT_OUTPUT_QUEUE unless set. */
+void peer_set_window(struct peer *p, uint32_t bytes);
+/* Is the output below its window?  If not, on_writable will come. */
 bool peer_has_room(struct peer *p);
+/* on_writable once blocks up to number NUMBER have gone (session_raw_gone); the latest call
+ * counts. */
+void peer_await_gone(struct peer *p, uint64_t number);
+/* The connection did not take all that it was given last: the other side, or what lies between, is
+ * slower than we are. */
+bool peer_is_stuck(const struct peer *p);
 /* Stops reading: a disk is behind.  Several may: it goes on when each has resumed. */
 void peer_pause(struct peer *p, bool paused);
 /* NULL before the conn is ready, or in clear. */

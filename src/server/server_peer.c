@@ -112,18 +112,18 @@ server_peer_accept(struct server *s, struct conn *c)
  * sent by its author, or readable to him. What is announced may name any chunk by its hash, also
  * those of other people's shares. */
 static enum err
-allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
-    struct error *e)
+allow(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e)
 {
 	struct link *l = ctx;
 	struct registry_share *sh = NULL;
 	struct registry_snapshot *sn;
-	enum err r = rules_share_id(l->server->registry, share, &l->device, RIGHT_READ, &sh, e);
+	enum err r =
+	    rules_share_id(l->server->registry, &ask->share, &l->device, RIGHT_READ, &sh, e);
 	(void)p;
 
 	if (r != OK)
 		return r;
-	sn = registry_snapshot(sh, snapshot);
+	sn = registry_snapshot(sh, &ask->snapshot);
 	if (sn == NULL || sn->state != SNAPSHOT_HEAD)
 		return fail(e, ERR_NOTFOUND, "%s has no such snapshot (it may have been removed)",
 		    sh->name);
@@ -133,12 +133,11 @@ allow(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_
 /* A chunk of ours could not be read: look at the snapshot's bytes and have what is lost sent
  * again. */
 static void
-failed(void *ctx, struct peer *p, const struct hash_id *share, const struct hash_id *snapshot,
-    const struct error *why)
+failed(void *ctx, struct peer *p, const struct responder_ask *ask, const struct error *why)
 {
 	struct link *l = ctx;
-	struct registry_share *sh = registry_share(l->server->registry, share);
-	struct registry_snapshot *sn = sh != NULL ? registry_snapshot(sh, snapshot) : NULL;
+	struct registry_share *sh = registry_share(l->server->registry, &ask->share);
+	struct registry_snapshot *sn = sh != NULL ? registry_snapshot(sh, &ask->snapshot) : NULL;
 	(void)p;
 
 	if (sn == NULL || (why->code != ERR_CORRUPT && why->code != ERR_NOTFOUND))

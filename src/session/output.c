@@ -10,6 +10,7 @@ struct output_piece { /* a block, or a message that must not overtake one */
 	struct output_piece *next;
 	uint32_t stream;
 	struct block *block;
+	uint64_t number; /* of the block */
 	struct buf message;
 };
 
@@ -107,11 +108,25 @@ output_frame(struct output *o, struct bytes frame)
 		o->queued += frame.len;
 }
 
-void
+uint64_t
 output_block(struct output *o, uint32_t stream, struct block *b)
 {
-	piece_add(o, stream)->block = b;
+	struct output_piece *p = piece_add(o, stream);
+
+	p->block = b;
+	p->number = ++o->blocks;
 	o->queued += LIMIT_FRAME_HEADER + b->len;
+	return p->number;
+}
+
+uint64_t
+output_gone(const struct output *o)
+{
+	for (const struct output_piece *p = o->first; p != NULL; p = p->next) {
+		if (p->block != NULL)
+			return p->number - 1;
+	}
+	return o->blocks;
 }
 
 static void

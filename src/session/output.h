@@ -16,6 +16,7 @@ struct output {
 	struct output_piece *first, *last;
 	size_t first_sent; /* bytes of the first piece that went */
 	size_t queued;     /* bytes not sent, of all */
+	uint64_t blocks;   /* how many were ever taken: the number of the last one */
 };
 
 void output_init(struct output *o, size_t max);
@@ -23,8 +24,10 @@ void output_clear(struct output *o); /* drops everything; ready for reuse */
 /* message_encode */
 enum err output_message(struct output *o, const struct message *m, struct error *e) must_check;
 void output_frame(struct output *o, struct bytes frame); /* encoded already; copied */
-/* takes B, whose header is set */
-void output_block(struct output *o, uint32_t stream, struct block *b);
+/* takes B, whose header is set; returns its number, counted from 1 */
+uint64_t output_block(struct output *o, uint32_t stream, struct block *b);
+/* Blocks up to this number were sent whole, or dropped. */
+uint64_t output_gone(const struct output *o);
 /* Drops the blocks of STREAM, or of all, that have not begun. */
 void output_drop(struct output *o, uint32_t stream);
 void output_drop_all(struct output *o);

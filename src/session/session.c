@@ -623,7 +623,7 @@ session_answer_ok(struct session *s, uint32_t stream)
 		log_debug("session: %s", e.text);
 }
 
-void
+uint64_t
 session_send_raw(struct session *s, uint16_t type, uint16_t flags, uint32_t stream, struct block *b)
 {
 	struct call *call = calls_find(&s->theirs, stream);
@@ -634,12 +634,19 @@ session_send_raw(struct session *s, uint16_t type, uint16_t flags, uint32_t stre
 	if (s->state != SESSION_READY || call == NULL ||
 	    !expect(rules_answer(call->type) == type)) {
 		block_free(b);
-		return;
+		return 0;
 	}
 	frame_header_encode(&h, b->header);
-	output_block(&s->out, stream, b);
+	uint64_t number = output_block(&s->out, stream, b);
 	if ((flags & FRAME_END) != 0)
 		calls_close(&s->theirs, call);
+	return number;
+}
+
+uint64_t
+session_raw_gone(const struct session *s)
+{
+	return output_gone(&s->out);
 }
 
 bool

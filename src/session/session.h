@@ -119,9 +119,12 @@ enum err session_answer_error(
     struct session *s, uint32_t stream, const struct error *why, uint32_t unit);
 void session_answer_ok(struct session *s, uint32_t stream);
 /* Queues a raw frame: B holds the whole payload (prefix included) and is taken.  FLAGS as FRAME_*.
- * The same order as the request asked for: the other side ends the connection otherwise. */
-void session_send_raw(
+ * The same order as the request asked for: the other side ends the connection otherwise.  Returns
+ * the block's number; 0 when it was not queued. */
+uint64_t session_send_raw(
     struct session *s, uint16_t type, uint16_t flags, uint32_t stream, struct block *b);
+/* Blocks up to this number were handed out whole, or are not to be sent any more. */
+uint64_t session_raw_gone(const struct session *s);
 /* Is the request of the other on STREAM still open (not cancelled, not answered)? */
 bool session_is_wanted(const struct session *s, uint32_t stream);
 
