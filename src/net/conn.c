@@ -38,10 +38,11 @@ struct conn {
 	struct dial *dial; /* DIALING */
 	struct wire *wire; /* READY, LEAVING */
 	bool paused;
-	struct task last;             /* CLOSED: tells it and frees */
-	struct error *why;            /* CLOSED: NULL for a clean end */
-	uint64_t bytes_in, bytes_out; /* CLOSED: what the wire had */
-	const size_t *siblings;       /* NULL: dialed */
+	size_t receive_buffer, send_buffer; /* 0: as the kernel likes */
+	struct task last;                   /* CLOSED: tells it and frees */
+	struct error *why;                  /* CLOSED: NULL for a clean end */
+	uint64_t bytes_in, bytes_out;       /* CLOSED: what the wire had */
+	const size_t *siblings;             /* NULL: dialed */
 	void (*on_gone)(void *ctx);
 	void *on_gone_ctx;
 	char address[ADDRESS_TEXT];
@@ -109,6 +110,7 @@ take_wire(struct conn *c, struct wire *w)
 	wire_hand_over(w, &events, c);
 	wire_peer(w, c->address);
 	wire_pause(w, c->paused);
+	wire_buffers(w, c->receive_buffer, c->send_buffer);
 	enter(c, CONN_READY);
 }
 
@@ -286,6 +288,16 @@ conn_close_when_sent(struct conn *c)
 }
 
 /* -- what it is -- */
+
+void
+conn_buffers(struct conn *c, size_t receive, size_t send)
+{
+	loop_assert(c->loop);
+	c->receive_buffer = receive;
+	c->send_buffer = send;
+	if (c->state == CONN_READY)
+		wire_buffers(c->wire, receive, send);
+}
 
 bool
 conn_is_ready(const struct conn *c)

@@ -63,6 +63,8 @@ enum err conn_write(struct conn *c, struct bytes b);
 size_t conn_write_some(struct conn *c, struct bytes b);
 /* Stops and resumes on_readable (back-pressure from the disk). */
 void conn_pause(struct conn *c, bool paused);
+/* How many bytes the kernel is to keep, of what comes and of what goes; 0: as it likes. */
+void conn_buffers(struct conn *c, size_t receive, size_t send);
 
 bool conn_is_ready(const struct conn *c);
 const struct tls *conn_tls(const struct conn *c); /* NULL in clear, before ready, and once closed */

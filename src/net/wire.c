@@ -546,6 +546,12 @@ wire_finish(struct wire *w)
 	task_start(&w->settle);
 }
 
+void
+wire_buffers(struct wire *w, size_t receive, size_t send)
+{
+	wire_socket_buffers(w->fd, receive, send);
+}
+
 struct tls *
 wire_tls(const struct wire *w)
 {

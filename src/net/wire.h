@@ -63,6 +63,7 @@ size_t wire_write(struct wire *w, struct bytes b);
 /* Can B.len bytes be taken at once?  If not, on_room comes. */
 bool wire_has_room(struct wire *w, size_t n);
 void wire_pause(struct wire *w, bool paused);
+void wire_buffers(struct wire *w, size_t receive, size_t send); /* conn_buffers */
 
 struct tls *wire_tls(const struct wire *w); /* NULL in clear */
 const char *wire_peer(const struct wire *w, char out[static ADDRESS_TEXT]);

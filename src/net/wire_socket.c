@@ -72,3 +72,20 @@ wire_socket_tune(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof ahead);
 }
+
+static void
+set_buffer(int fd, int which, size_t bytes)
+{
+	int n = (int)bytes;
+
+	if (n > 0)
+		(void)setsockopt(fd, SOL_SOCKET, which, &n, sizeof n);
+}
+
+/* What the other side may send already it may still send; only more of it waits there. */
+void
+wire_socket_buffers(int fd, size_t receive, size_t send)
+{
+	set_buffer(fd, SO_RCVBUF, receive);
+	set_buffer(fd, SO_SNDBUF, send);
+}

@@ -16,3 +16,4 @@ bool wire_socket_would_block(int sys); /* errno SYS is no failure */
 /* Of a connect() that has ended: errno, 0 for none. */
 int wire_socket_error(int fd);
 void wire_socket_tune(int fd);
+void wire_socket_buffers(int fd, size_t receive, size_t send); /* bytes; 0: as it is */

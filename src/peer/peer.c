@@ -49,6 +49,8 @@ struct peer {
 	bool told_stuck;  /* to the owner, while it waits for room */
 	bool finished;    /* LEAVING: the conn has been told */
 	uint64_t tick_ms; /* what the timer is set to */
+	struct throttle *throttle; /* NULL: no limit */
+	struct throttle_turn turns[THROTTLE_WAYS];
 	struct task settle;
 	struct timer *timer; /* the session's tick; LEAVING: the limit of that */
 	struct error *why;   /* why the session ended; NULL: cleanly */
@@ -62,6 +64,8 @@ static void on_writable(void *owner);
 static void on_time(void *ctx);
 static void on_settle(void *ctx);
 static void on_conn_closed(void *owner, const struct error *why);
+static void on_up_turn(void *ctx);
+static void on_down_turn(void *ctx);
 
 static const struct conn_events conn_events = { on_ready, on_readable, on_writable,
 	on_conn_closed };
@@ -117,6 +121,8 @@ peer_new(struct loop *l, struct conn *c, bool dialer, struct bytes hello,
 	p->window = LIMIT_OUTPUT_QUEUE;
 	task_init(&p->settle, l, on_settle, p);
 	p->timer = timer_new(l, on_time, p);
+	throttle_init(&p->turns[THROTTLE_UP], on_up_turn, p);
+	throttle_init(&p->turns[THROTTLE_DOWN], on_down_turn, p);
 	start_session(p, hello);
 	conn_set_owner(c, &conn_events, p);
 	if (conn_is_ready(c)) {
@@ -139,6 +145,46 @@ on_ready(void *owner)
 	open_up(p);
 }
 
+/* -- sharing -- */
+
+static void
+leave_lines(struct peer *p)
+{
+	for (int way = 0; way < THROTTLE_WAYS && p->throttle != NULL; way++)
+		throttle_leave(p->throttle, way, &p->turns[way]);
+}
+
+void
+peer_throttle(struct peer *p, struct throttle *t)
+{
+	bool waited = throttle_waits(&p->turns[THROTTLE_DOWN]);
+
+	loop_assert(p->loop);
+	leave_lines(p);
+	p->throttle = t;
+	conn_buffers(p->conn, throttle_buffer(t, THROTTLE_DOWN), throttle_buffer(t, THROTTLE_UP));
+	if (waited)
+		session_paused(p->session, p->paused, loop_now_ms(p->loop));
+	p->starved |= waited; /* to be read now */
+	task_start(&p->settle);
+}
+
+/* Of N bytes that could move, how many may now; 0: its turn comes. */
+static size_t
+may_move(struct peer *p, enum throttle_way way, bool begun, size_t n)
+{
+	if (p->throttle == NULL)
+		return n;
+	return min_of(n, throttle_ask(p->throttle, way, &p->turns[way], begun));
+}
+
+static void
+has_moved(struct peer *p, enum throttle_way way, size_t n)
+{
+	if (p->throttle != NULL)
+		throttle_moved(p->throttle, way, n);
+}
+
 /* -- events -- */
 
 /* The session has ended.  Its last words are sent, then the conn is closed. */
@@ -150,6 +196,7 @@ on_session_closed(struct peer *p, const struct error *why)
 	if (p->state != PEER_OPEN)
 		return;
 	enter(p, PEER_LEAVING);
+	leave_lines(p);
 	conn_pause(p->conn, true);
 	timer_start(p->timer, PEER_GOODBYE_MS);
 	task_start(&p->settle);
@@ -171,7 +218,18 @@ tell_events(struct peer *p)
 
 /* -- in -- */
 
-/* Reads until there is no more, the owner has had enough, or the session has. */
+/* Silence while it waits for its turn is no fault of the other side. */
+static size_t
+may_read(struct peer *p, size_t n)
+{
+	size_t may = may_move(p, THROTTLE_DOWN, false, n);
+
+	if (may == 0)
+		session_paused(p->session, true, loop_now_ms(p->loop));
+	return may;
+}
+
+/* Reads until there is no more, its turn is over, the owner has had enough, or the session has. */
 static void
 on_readable(void *owner)
 {
@@ -186,16 +244,38 @@ on_readable(void *owner)
 			to = session_space(p->session, &room);
 		}
 		p->starved = room == 0;
-		if (p->starved || p->paused || conn_read(p->conn, to, room, &n) != OK)
+		if (p->starved || p->paused || (room = may_read(p, room)) == 0 ||
+		    conn_read(p->conn, to, room, &n) != OK)
 			break;
+		has_moved(p, THROTTLE_DOWN, n);
 		session_received(p->session, n, loop_now_ms(p->loop));
 	}
 	task_start(&p->settle);
 }
 
+static void
+on_down_turn(void *ctx)
+{
+	struct peer *p = ctx;
+
+	if (p->state != PEER_OPEN)
+		return;
+	session_paused(p->session, p->paused, loop_now_ms(p->loop));
+	on_readable(p);
+}
+
 /* -- out -- */
 
-/* False: the conn takes no more now. */
+/* Messages and last words do not wait for a turn. */
+static size_t
+may_send(struct peer *p, size_t n)
+{
+	if (p->state != PEER_OPEN || session_output_is_message(p->session))
+		return n;
+	return may_move(p, THROTTLE_UP, session_output_has_begun(p->session), n);
+}
+
+/* False: the conn takes no more now, or it is another's turn. */
 static bool
 push_output(struct peer *p)
 {
@@ -203,11 +283,19 @@ push_output(struct peer *p)
 		struct bytes b = session_output(p->session);
 		if (b.len == 0)
 			return true;
-		size_t n = conn_write_some(p->conn, b);
+		b.len = may_send(p, b.len);
+		size_t n = b.len > 0 ? conn_write_some(p->conn, b) : 0;
+		has_moved(p, THROTTLE_UP, n);
 		session_sent(p->session, n);
-		if (n < b.len)
+		if (b.len == 0 || n < b.len)
 			return false;
 	}
+}
+
+static void
+on_up_turn(void *ctx)
+{
+	on_settle(ctx);
 }
 
 static void
@@ -371,6 +459,7 @@ on_conn_closed(void *owner, const struct error *why)
 {
 	struct peer *p = owner;
 
+	leave_lines(p);
 	end_session(p, why);
 	enter(p, PEER_GONE);
 	tell_events(p);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "net/conn.h"
+#include "peer/throttle.h"
 #include "session/session.h"
 
 struct peer;
@@ -51,6 +52,9 @@ void peer_await_gone(struct peer *p, uint64_t number);
 bool peer_is_stuck(const struct peer *p);
 /* Stops reading: a disk is behind.  Several may: it goes on when each has resumed. */
 void peer_pause(struct peer *p, bool paused);
+/* From now on it shares T (kept; NULL: no limit) with the others, and its socket's buffers are as
+ * small as T says. */
+void peer_throttle(struct peer *p, struct throttle *t);
 /* NULL before the conn is ready, or in clear. */
 const struct device_id *peer_device(const struct peer *p);
 struct conn *peer_conn(struct peer *p);

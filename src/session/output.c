@@ -173,6 +173,20 @@ output_front(const struct output *o)
 	return BYTES(at + o->first_sent, piece_len(p) - o->first_sent);
 }
 
+bool
+output_is_message(const struct output *o)
+{
+	if (o->urgent_sent < o->urgent.len && o->first_sent == 0)
+		return true;
+	return o->first != NULL && o->first->block == NULL;
+}
+
+bool
+output_has_begun(const struct output *o)
+{
+	return o->first_sent > 0;
+}
+
 static void
 urgent_sent(struct output *o, size_t n)
 {

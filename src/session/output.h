@@ -34,3 +34,5 @@ void output_drop_all(struct output *o);
 /* borrowed until the next call; empty: nothing */
 struct bytes output_front(const struct output *o);
 void output_sent(struct output *o, size_t n);
+bool output_is_message(const struct output *o); /* the front is */
+bool output_has_begun(const struct output *o);  /* some of the front has gone */

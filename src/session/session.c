@@ -504,6 +504,18 @@ session_sent(struct session *s, size_t n)
 	output_sent(&s->out, n);
 }
 
+bool
+session_output_is_message(const struct session *s)
+{
+	return output_is_message(&s->out);
+}
+
+bool
+session_output_has_begun(const struct session *s)
+{
+	return output_has_begun(&s->out);
+}
+
 size_t
 session_queued(const struct session *s)
 {

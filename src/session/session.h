@@ -89,6 +89,10 @@ void session_paused(struct session *s, bool paused, uint64_t now_ms);
  */
 struct bytes session_output(struct session *s);
 void session_sent(struct session *s, size_t n);
+/* Of session_output: is it a message (else a block)?  Has some of the block gone, so that nothing
+ * can overtake it? */
+bool session_output_is_message(const struct session *s);
+bool session_output_has_begun(const struct session *s);
 /* bytes not sent; above LIMIT_OUTPUT_QUEUE stop producing */
 size_t session_queued(const struct session *s);
 

@@ -1,0 +1,31 @@
+/*
+ * rate: a token bucket: so many bytes a second, after they have moved.
+ *
+ * Bytes may move while the bucket is not empty; what has moved is taken out, also more than was in
+ * it, and then nothing may until the debt is paid.  So nobody has to cut what he moves to what is
+ * left, and the rate holds all the same.  What was not used is kept for RATE_BURST_MS.
+ *
+ * Pure: the time is handed in, in milliseconds that never go back.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RATE_BURST_MS = 50 };
+#define RATE_MIN UINT64_C(1000)          /* bytes a second: less moves no frame in its time */
+#define RATE_MAX UINT64_C(1000000000000) /* so that no product below overflows */
+
+struct rate {
+	uint64_t bytes_s; /* 0: no limit */
+	int64_t left;     /* thousandths of bytes; below 0: owed */
+	uint64_t at_ms;   /* LEFT is of then */
+};
+
+/* Starts empty. */
+void rate_init(struct rate *r, uint64_t bytes_s, uint64_t now_ms);
+bool rate_has(struct rate *r, uint64_t now_ms);
+void rate_take(struct rate *r, size_t bytes);
+/* As rate_has was told the time last: until it has again, at least 1. */
+uint64_t rate_wait_ms(const struct rate *r);

@@ -1,0 +1,181 @@
+#include "tests/unit.h"
+
+#include "base/mem.h"
+#include "peer/throttle.h"
+
+enum { TAKERS = 3, TURNS_MAX = 400, PIECE = 1000, TIME_MS = 40 * 1000 };
+
+/* Somebody who has PIECES pieces of PIECE bytes to move, each in PARTS parts. */
+struct taker {
+	struct fixture *f;
+	struct throttle_turn turn;
+	int name, pieces, parts, part;
+};
+struct fixture {
+	struct loop *loop;
+	struct throttle *throttle;
+	struct timer *limit;
+	struct taker takers[TAKERS];
+	int order[TURNS_MAX], n, left;
+};
+
+static void
+is_late(void *ctx)
+{
+	(void)ctx;
+	unit_fail("time is up");
+}
+
+static void
+finish(struct fixture *f)
+{
+	timer_close(f->limit);
+	throttle_close(f->throttle);
+	f->throttle = NULL;
+	loop_stop(f->loop);
+}
+
+static void
+on_finished(void *ctx)
+{
+	finish(ctx);
+}
+
+static void
+take(void *ctx)
+{
+	struct taker *t = ctx;
+	struct fixture *f = t->f;
+
+	while (t->pieces > 0 && throttle_ask(f->throttle, THROTTLE_UP, &t->turn, t->part > 0) > 0) {
+		f->order[f->n++] = t->name;
+		throttle_moved(f->throttle, THROTTLE_UP, PIECE);
+		if (++t->part < t->parts)
+			continue;
+		t->part = 0;
+		if (--t->pieces == 0 && --f->left == 0)
+			loop_post(f->loop, on_finished, f);
+	}
+}
+
+static struct fixture *
+fixture(uint64_t up)
+{
+	struct fixture *f = mem_new(struct fixture);
+
+	assert_ok(loop_new(0, &f->loop, &unit_error));
+	f->throttle = throttle_new(f->loop, up, 0);
+	f->limit = timer_new(f->loop, is_late, NULL);
+	timer_start(f->limit, TIME_MS);
+	return f;
+}
+
+static void
+run_takers(struct fixture *f, int pieces, int parts)
+{
+	f->left = TAKERS;
+	for (int i = 0; i < TAKERS; i++) {
+		struct taker *t = &f->takers[i];
+		*t = (struct taker){ .f = f, .name = i, .pieces = pieces, .parts = parts };
+		throttle_init(&t->turn, take, t);
+		take(t);
+	}
+	loop_run(f->loop);
+	loop_free(f->loop);
+}
+
+static void
+whoever_waits_is_served_in_turn(void **state)
+{
+	struct fixture *f = fixture(100 * PIECE);
+
+	(void)state;
+	run_takers(f, 10, 1);
+	assert_int_equal(f->n, 10 * TAKERS);
+	for (int i = 0; i < f->n; i++)
+		assert_int_equal(f->order[i], i % TAKERS);
+	free(f);
+}
+
+static void
+what_has_begun_is_finished_before_the_next_ones_turn(void **state)
+{
+	struct fixture *f = fixture(100 * PIECE);
+
+	(void)state;
+	run_takers(f, 5, 4);
+	assert_int_equal(f->n, 5 * 4 * TAKERS);
+	for (int i = 0; i < f->n; i++)
+		assert_int_equal(f->order[i], i / 4 % TAKERS);
+	free(f);
+}
+
+static void
+without_a_limit_nobody_waits(void **state)
+{
+	struct fixture *f = fixture(0);
+
+	(void)state;
+	run_takers(f, 20, 2);
+	assert_int_equal(f->n, 40 * TAKERS);
+	for (int i = 0; i < f->n; i++)
+		assert_int_equal(f->order[i], i / 40);
+	free(f);
+}
+
+static void
+whoever_leaves_is_not_called(void **state)
+{
+	struct fixture *f = fixture(100 * PIECE);
+
+	(void)state;
+	for (int i = 0; i < TAKERS; i++) {
+		struct taker *t = &f->takers[i];
+		*t = (struct taker){ .f = f, .name = i, .pieces = 3, .parts = 1 };
+		throttle_init(&t->turn, take, t);
+		take(t);
+		assert_true(throttle_waits(&t->turn)); /* it starts empty */
+	}
+	throttle_leave(f->throttle, THROTTLE_UP, &f->takers[1].turn);
+	throttle_leave(f->throttle, THROTTLE_UP, &f->takers[1].turn);
+	assert_false(throttle_waits(&f->takers[1].turn));
+	f->left = 2;
+	loop_run(f->loop);
+	loop_free(f->loop);
+	assert_int_equal(f->n, 6);
+	for (int i = 0; i < f->n; i++)
+		assert_int_equal(f->order[i], i % 2 * 2);
+	free(f);
+}
+
+static void
+buffers_are_small_and_only_where_there_is_a_limit(void **state)
+{
+	struct fixture *f = fixture(400 * 1000);
+
+	(void)state;
+	assert_int_equal(throttle_rate(f->throttle, THROTTLE_UP), 400 * 1000);
+	assert_int_equal(throttle_rate(f->throttle, THROTTLE_DOWN), 0);
+	assert_int_equal(throttle_rate(NULL, THROTTLE_UP), 0);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP), 40 * 1000);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_DOWN), 0);
+	assert_int_equal(throttle_buffer(NULL, THROTTLE_DOWN), 0);
+	loop_post(f->loop, on_finished, f);
+	loop_run(f->loop);
+	loop_free(f->loop);
+	free(f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(whoever_waits_is_served_in_turn),
+		cmocka_unit_test(what_has_begun_is_finished_before_the_next_ones_turn),
+		cmocka_unit_test(without_a_limit_nobody_waits),
+		cmocka_unit_test(whoever_leaves_is_not_called),
+		cmocka_unit_test(buffers_are_small_and_only_where_there_is_a_limit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,46 @@
+/*
+ * throttle: one uplink and one downlink for all connections of a node.
+ *
+ * Whoever wants to move bytes asks; while others wait, or the bucket is empty, it waits in line and
+ * is called when its turn has come.  A turn is one piece (a frame to send, a gulp to read), in steps
+ * of a few milliseconds' worth; what has begun is finished before the next one's turn, so that of
+ * all connections one at most is in the middle of a frame, and a message to any other goes out at
+ * once.  Messages do not wait: they are counted, and the bucket owes them.
+ *
+ * Counted are the bytes of frames: not TLS's (a thousandth), nor TCP's and IP's.  A way without a
+ * limit costs a comparison; there is a timer only while somebody waits.
+ *
+ * Threads  the loop's.
+ */
+#pragma once
+
+#include "loop/loop.h"
+
+struct throttle;
+enum throttle_way { THROTTLE_UP, THROTTLE_DOWN, THROTTLE_WAYS };
+
+/* Of one connection and way; embedded in its owner. */
+struct throttle_turn {
+	struct throttle_turn *next, *prev; /* in line; NULL when it is not */
+	void (*on_turn)(void *ctx);        /* ask again: it will be granted */
+	void *ctx;
+};
+
+/* Bytes a second; 0: no limit. */
+struct throttle *throttle_new(struct loop *l, uint64_t up, uint64_t down);
+/* When no connection uses it any more; NULL is fine. */
+void throttle_close(struct throttle *t);
+uint64_t throttle_rate(const struct throttle *t, enum throttle_way way); /* T NULL: 0 */
+/* What a socket's buffer should hold: bytes in the kernel have left us and are not there yet.  0: as
+ * the system likes. */
+size_t throttle_buffer(const struct throttle *t, enum throttle_way way);
+
+void throttle_init(struct throttle_turn *turn, void (*on_turn)(void *ctx), void *ctx);
+/* How many bytes may move now; 0: TURN is in line from now on, and on_turn comes, never from inside
+ * this call.  BEGUN: they belong to a piece that others would have to wait behind. */
+size_t throttle_ask(
+    struct throttle *t, enum throttle_way way, struct throttle_turn *turn, bool begun);
+void throttle_moved(struct throttle *t, enum throttle_way way, size_t n);
+bool throttle_waits(const struct throttle_turn *turn);
+/* Out of the line; also right before its memory goes. */
+void throttle_leave(struct throttle *t, enum throttle_way way, struct throttle_turn *turn);
