@@ -71,6 +71,31 @@ sizes_have_a_unit_or_are_bytes(void **state)
 }
 
 static void
+rates_are_of_bits_or_bytes(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes_s;
+	} good[] = { { "50Mbit", 6250000 }, { "50Mbit/s", 6250000 }, { "6.25MB", 6250000 },
+		{ "8bit", 1 }, { "800kB/s", 800000 }, { "1Gbit", 125000000 }, { "7B", 7 },
+		{ "2KiB", 2048 }, { "1.5MiB", 1572864 }, { "1GiB/s", 1073741824 }, { "0.001kB", 1 },
+		{ "1000000000GB", UINT64_C(1000000000000000000) } };
+	static const char *const bad[] = { "", "50", "Mbit", "50M", "50mbit", "50Mb", "50MBit",
+		"50Mbit/", "50Mbit/m", "50 Mbit", "1.Mbit", "1.0001MB", "-1MB", "1000000001B",
+		"50Mbit/s/s", "1TB" };
+	uint64_t v = 42;
+
+	(void)state;
+	for (size_t i = 0; i < lengthof(bad); i++)
+		assert_false(text_parse_rate(bad[i], &v));
+	assert_int_equal(v, 42);
+	for (size_t i = 0; i < lengthof(good); i++) {
+		assert_true(text_parse_rate(good[i].text, &v));
+		assert_int_equal(v, good[i].bytes_s);
+	}
+}
+
+static void
 sizes_are_shown_with_one_decimal(void **state)
 {
 	static const struct {
@@ -322,6 +347,7 @@ main(void)
 		cmocka_unit_test(numbers_are_digits_and_nothing_else),
 		cmocka_unit_test(durations_have_a_unit_or_are_seconds),
 		cmocka_unit_test(sizes_have_a_unit_or_are_bytes),
+		cmocka_unit_test(rates_are_of_bits_or_bytes),
 		cmocka_unit_test(sizes_are_shown_with_one_decimal),
 		cmocka_unit_test(durations_are_shown_in_two_units_at_most),
 		cmocka_unit_test(times_are_shown_for_humans_and_for_machines),

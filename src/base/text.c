@@ -82,20 +82,31 @@ size_unit(const char *s)
 	return *s == '\0' ? shift : -1;
 }
 
+/* At most three digits behind a point: PART of SCALE, 0 of 1 when there are none. */
+static bool
+take_fraction(const char **s, uint64_t *part, uint64_t *scale)
+{
+	const char *digits = *s + 1;
+
+	*part = 0;
+	*scale = 1;
+	if (**s != '.')
+		return true;
+	*s = digits;
+	if (!take_number(s, 999, part) || *s - digits > 3)
+		return false;
+	for (; digits < *s; digits++)
+		*scale *= 10;
+	return true;
+}
+
 bool
 text_parse_size(const char *s, uint64_t *ret_bytes)
 {
 	uint64_t whole = 0, part = 0, scale = 1;
 
-	if (!take_number(&s, UINT64_MAX, &whole))
+	if (!take_number(&s, UINT64_MAX, &whole) || !take_fraction(&s, &part, &scale))
 		return false;
-	if (*s == '.') {
-		const char *digits = ++s;
-		if (!take_number(&s, 999, &part) || s - digits > 3)
-			return false;
-		for (; digits < s; digits++)
-			scale *= 10;
-	}
 	int shift = size_unit(s);
 	if (shift < 0 || (shift == 0 && scale > 1) || whole > UINT64_MAX >> shift)
 		return false;
@@ -104,6 +115,49 @@ text_parse_size(const char *s, uint64_t *ret_bytes)
 	if (part > UINT64_MAX - whole)
 		return false;
 	*ret_bytes = whole + part;
+	return true;
+}
+
+/* The bits that the unit S stands for, 0 if it is none. */
+static uint64_t
+rate_unit(const char *s)
+{
+	static const struct {
+		const char *name;
+		uint64_t bits;
+	} units[] = {
+		{ "bit", 1 },
+		{ "kbit", 1000 },
+		{ "Mbit", 1000000 },
+		{ "Gbit", 1000000000 },
+		{ "B", 8 },
+		{ "kB", 8000 },
+		{ "MB", 8000000 },
+		{ "GB", UINT64_C(8000000000) },
+		{ "KiB", 8 << 10 },
+		{ "MiB", 8 << 20 },
+		{ "GiB", UINT64_C(8) << 30 },
+	};
+
+	for (size_t i = 0; i < lengthof(units); i++) {
+		size_t n = strlen(units[i].name);
+		if (strncmp(s, units[i].name, n) == 0 && (s[n] == '\0' || strcmp(s + n, "/s") == 0))
+			return units[i].bits;
+	}
+	return 0;
+}
+
+bool
+text_parse_rate(const char *s, uint64_t *ret_bytes_s)
+{
+	uint64_t whole = 0, part = 0, scale = 1;
+
+	if (!take_number(&s, 1000000000, &whole) || !take_fraction(&s, &part, &scale))
+		return false;
+	uint64_t bits = rate_unit(s);
+	if (bits == 0)
+		return false;
+	*ret_bytes_s = (whole * bits + part * bits / scale) / 8; /* below 2^64: 2^30 times 2^33 */
 	return true;
 }
 

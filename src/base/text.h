@@ -16,6 +16,9 @@ bool text_parse_u64(const char *s, uint64_t max, uint64_t *ret);
 bool text_parse_duration(const char *s, uint64_t *ret_seconds);
 /* "4096", "64k", "1.5G", "10MiB": powers of 1024. */
 bool text_parse_size(const char *s, uint64_t *ret_bytes);
+/* "50Mbit", "6.25MB", "800kB/s", "2MiB": bytes a second; bit, B with k, M, G (powers of 1000), B
+ * with Ki, Mi, Gi. */
+bool text_parse_rate(const char *s, uint64_t *ret_bytes_s);
 
 enum { TEXT_SIZE = 16, TEXT_DURATION = 16, TEXT_TIME = 32 };
 const char *text_size(uint64_t bytes, char out[static TEXT_SIZE]); /* "1.4 GiB" */

@@ -1,7 +1,7 @@
 /*
- * Parts are opened from below: home, TLS, loop, server, engine, control socket; and closed from
- * above, as each needs the ones below it until it says that it is closed.  An error on the way up
- * closes what is open by the same way down.
+ * Parts are opened from below: home, TLS, loop, throttle, server, engine, control socket; and
+ * closed from above, as each needs the ones below it until it says that it is closed.  An error on
+ * the way up closes what is open by the same way down.
  */
 #include "cmd/daemon.h"
 
@@ -17,6 +17,7 @@
 #include "crypto/tls.h"
 #include "engine/engine.h"
 #include "loop/loop.h"
+#include "net/throttle.h"
 #include "platform/notify.h"
 #include "server/server.h"
 
@@ -26,6 +27,7 @@ struct daemon {
 	struct home *home;
 	struct tls_ctx *tls;
 	struct loop *loop;
+	struct throttle *throttle; /* NULL: no limit */
 	struct server *server;
 	struct engine *engine;
 	struct control_server *control;
@@ -88,6 +90,7 @@ open_server(struct daemon *d, struct error *e)
 		.name = config_get(&d->config, "name"),
 		.listen = config_get(&d->config, "listen"),
 		.advertise = advertise,
+		.throttle = d->throttle,
 	};
 	bool first = false;
 
@@ -118,9 +121,15 @@ static void
 describe(void *ctx, struct buf *record)
 {
 	struct daemon *d = ctx;
+	uint64_t up = throttle_rate(d->throttle, THROTTLE_UP),
+		 down = throttle_rate(d->throttle, THROTTLE_DOWN);
 
 	if (d->server != NULL)
 		server_describe(d->server, record);
+	if (up != 0)
+		record_rate(record, "up_limit", up);
+	if (down != 0)
+		record_rate(record, "down_limit", down);
 }
 
 static enum err
@@ -135,6 +144,7 @@ open_engine(struct daemon *d, struct error *e)
 		.name = config_get(&d->config, "name"),
 		.site = config_get(&d->config, "site"),
 		.listen = d->server != NULL ? "none" : config_get(&d->config, "listen"),
+		.throttle = d->server != NULL ? NULL : d->throttle, /* to ourselves: no line */
 		.is_server = d->server != NULL,
 		.upstream = upstream,
 		.n_upstream = d->server != NULL,
@@ -159,6 +169,25 @@ open_loop(struct daemon *d, struct error *e)
 	return r;
 }
 
+/* Bytes a second; 0: no limit.  The text has been checked. */
+static uint64_t
+limit_of(const struct daemon *d, const char *key)
+{
+	const char *text = config_get(&d->config, key);
+	uint64_t n = 0;
+
+	return text != NULL && text_parse_rate(text, &n) ? n : 0;
+}
+
+static void
+open_throttle(struct daemon *d)
+{
+	uint64_t up = limit_of(d, "up-limit"), down = limit_of(d, "down-limit");
+
+	if (up != 0 || down != 0)
+		d->throttle = throttle_new(d->loop, up, down);
+}
+
 static enum err
 open_all(struct daemon *d, struct error *e)
 {
@@ -172,6 +201,8 @@ open_all(struct daemon *d, struct error *e)
 		r = tls_ctx_new(d->home->key, &d->tls, e);
 	if (r == OK)
 		r = open_loop(d, e);
+	if (r == OK)
+		open_throttle(d);
 	if (r == OK)
 		r = open_server(d, e);
 	if (r == OK)
@@ -294,6 +325,8 @@ on_server_closed(void *ctx)
 	d->server = NULL;
 	control_server_close(d->control);
 	d->control = NULL;
+	throttle_close(d->throttle);
+	d->throttle = NULL;
 	loop_stop(d->loop);
 }
 

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "crypto/statement.h"
+#include "net/rate.h"
 
 enum { SHOWN = 80 };
 
@@ -35,6 +36,16 @@ check_time(const char *value, struct error *e)
 	return text_parse_duration(value, &s) && s > 0
 		   ? OK
 		   : bad(value, "a time such as 30m, 24h or 7d", e);
+}
+
+static enum err
+check_rate(const char *value, struct error *e)
+{
+	uint64_t n = 0;
+
+	return text_parse_rate(value, &n) && n >= RATE_MIN && n <= RATE_MAX
+		   ? OK
+		   : bad(value, "a rate from 8kbit, such as 50Mbit or 6.25MB", e);
 }
 
 static enum err
@@ -159,6 +170,7 @@ value_check(const char *word, const char *value, struct error *e)
 		{ "N", check_number },
 		{ "JOB", check_number },
 		{ "TIME", check_time },
+		{ "RATE", check_rate },
 		{ "SHARE", check_name },
 		{ "NAME", check_name },
 		{ "SITE", check_name },

@@ -8,8 +8,8 @@
 #include "base/error.h"
 
 /*
- * N a number from 1, JOB the same, TIME "30m", SHARE NAME SITE GROUP LABEL a name, ADDR:PORT
- * HOST[:PORT] addresses, "a|b" one of these, SHARE:a|b a name and one of these; everything else:
- * not empty. ERR_USAGE says what is expected.
+ * N a number from 1, JOB the same, TIME "30m", RATE "50Mbit", SHARE NAME SITE GROUP LABEL a name,
+ * ADDR:PORT HOST[:PORT] addresses, "a|b" one of these, SHARE:a|b a name and one of these;
+ * everything else: not empty. ERR_USAGE says what is expected.
  */
 enum err value_check(const char *word, const char *value, struct error *e) must_check;

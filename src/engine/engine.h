@@ -10,6 +10,7 @@
 #include "engine/home.h"
 #include "loop/loop.h"
 #include "net/conn.h"
+#include "net/throttle.h"
 
 struct engine;
 struct engine_opts {
@@ -19,6 +20,7 @@ struct engine_opts {
 	const char *name, *site; /* NULL: the host's name; none */
 	/* NULL: 7470 or any free port; "none": no listening (a server listens itself) */
 	const char *listen;
+	struct throttle *throttle;   /* kept; NULL: no limit */
 	bool is_server;              /* our upstream is ourselves, through loopback */
 	const char *const *upstream; /* is_server: addresses; else from the joined state */
 	size_t n_upstream;

@@ -35,6 +35,7 @@ on_conn(void *ctx, struct conn *c)
 	struct engine_visitor *v = mem_new(struct engine_visitor);
 	v->en = en;
 	v->peer = peer_new(en->loop, c, false, buf_bytes(&hello), &events, v);
+	peer_throttle(v->peer, en->o.throttle);
 	array_push(&en->visitors, v);
 }
 

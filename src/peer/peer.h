@@ -10,7 +10,7 @@
 #pragma once
 
 #include "net/conn.h"
-#include "peer/throttle.h"
+#include "net/throttle.h"
 #include "session/session.h"
 
 struct peer;

@@ -165,6 +165,7 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	s->loop = o->loop;
 	s->home = o->home;
 	s->tls = o->tls;
+	s->throttle = o->throttle;
 	s->maps_dir = -1;
 	s->recovery_path = home_path(s->home, RECOVERY_FILE);
 	if (o->name != NULL)

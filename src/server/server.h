@@ -9,6 +9,7 @@
 #include "control/control_server.h"
 #include "engine/home.h"
 #include "net/conn.h"
+#include "net/throttle.h"
 
 struct server;
 struct server_opts {
@@ -19,6 +20,7 @@ struct server_opts {
 	const char *listen;           /* NULL: port 7470 on all interfaces; in use is an error */
 	const char *const *advertise; /* HOST[:PORT]; none: this machine's addresses */
 	size_t n_advertise;
+	struct throttle *throttle; /* kept; NULL: no limit */
 };
 /* The first start creates server.db, store, authority and recovery key; *RET_FIRST says so. */
 enum err server_open(

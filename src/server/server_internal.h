@@ -55,6 +55,7 @@ struct server {
 	struct loop *loop;
 	struct home *home;
 	struct tls_ctx *tls;
+	struct throttle *throttle; /* NULL: no limit */
 	char name[STATEMENT_NAME_MAX + 1];
 	char *recovery_path;
 	struct registry *registry;

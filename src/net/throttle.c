@@ -1,4 +1,4 @@
-#include "peer/throttle.h"
+#include "net/throttle.h"
 
 #include "base/mem.h"
 #include "net/rate.h"

@@ -2,10 +2,10 @@
  * throttle: one uplink and one downlink for all connections of a node.
  *
  * Whoever wants to move bytes asks; while others wait, or the bucket is empty, it waits in line and
- * is called when its turn has come.  A turn is one piece (a frame to send, a gulp to read), in steps
- * of a few milliseconds' worth; what has begun is finished before the next one's turn, so that of
- * all connections one at most is in the middle of a frame, and a message to any other goes out at
- * once.  Messages do not wait: they are counted, and the bucket owes them.
+ * is called when its turn has come.  A turn is one piece (a frame to send, a gulp to read), in
+ * steps of a few milliseconds' worth; what has begun is finished before the next one's turn, so
+ * that of all connections one at most is in the middle of a frame, and a message to any other goes
+ * out at once.  Messages do not wait: they are counted, and the bucket owes them.
  *
  * Counted are the bytes of frames: not TLS's (a thousandth), nor TCP's and IP's.  A way without a
  * limit costs a comparison; there is a timer only while somebody waits.
@@ -31,8 +31,8 @@ struct throttle *throttle_new(struct loop *l, uint64_t up, uint64_t down);
 /* When no connection uses it any more; NULL is fine. */
 void throttle_close(struct throttle *t);
 uint64_t throttle_rate(const struct throttle *t, enum throttle_way way); /* T NULL: 0 */
-/* What a socket's buffer should hold: bytes in the kernel have left us and are not there yet.  0: as
- * the system likes. */
+/* What a socket's buffer should hold: bytes in the kernel have left us and are not there yet.  0:
+ * as the system likes. */
 size_t throttle_buffer(const struct throttle *t, enum throttle_way way);
 
 void throttle_init(struct throttle_turn *turn, void (*on_turn)(void *ctx), void *ctx);

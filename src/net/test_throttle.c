@@ -1,7 +1,7 @@
 #include "tests/unit.h"
 
 #include "base/mem.h"
-#include "peer/throttle.h"
+#include "net/throttle.h"
 
 enum { TAKERS = 3, TURNS_MAX = 400, PIECE = 1000, TIME_MS = 40 * 1000 };
 
