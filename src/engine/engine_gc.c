@@ -77,6 +77,8 @@ keep_all(struct gc *g, struct error *e)
 
 	for (size_t i = 0; r == OK && i < g->kept.len; i++)
 		r = state_share_del(g->en->state, &g->kept.at[i].share, e);
+	if (r == OK)
+		r = state_snapshot_prune(g->en->state, e);
 	for (size_t i = 0; r == OK && i < g->kept.len; i++) {
 		r = keep_snapshot(g, &g->kept.at[i].snapshot, &why);
 		if (r == ERR_NOTFOUND || r == ERR_CORRUPT) {

@@ -17,6 +17,7 @@ static const struct db_copy copies[] = {
 	{ "INSERT INTO job SELECT * FROM old.job", "the list of jobs", false },
 	{ "INSERT INTO share SELECT * FROM old.share", "the list of shares", false },
 	{ "INSERT INTO share_node SELECT * FROM old.share_node", "the list of nodes", false },
+	{ "INSERT INTO snapshot SELECT * FROM old.snapshot", "what is known of snapshots", false },
 	{ "INSERT INTO dir SELECT d.* FROM old.dir d JOIN root r ON r.id = d.root WHERE r.kind = 2",
 	    "the list of what was received", false },
 	{ "INSERT INTO file SELECT f.* FROM old.file f JOIN dir d ON d.id = f.dir",

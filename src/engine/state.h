@@ -162,6 +162,20 @@ enum err state_members(struct state *s,
 	void *ctx, const struct state_member *m, const struct hash_id *share, struct error *e),
     void *ctx, struct error *e) must_check;
 
+/* -- snapshots: what a server said about them, so that they are served and gone on with without it
+ * -- */
+struct state_snapshot {
+	uint32_t unit_size;
+	uint64_t number; /* 0: announced only */
+};
+enum err state_snapshot_put(struct state *s, const struct hash_id *snapshot,
+    const struct state_snapshot *info, struct error *e) must_check;
+/* ERR_NOTFOUND */
+enum err state_snapshot_get(struct state *s, const struct hash_id *snapshot,
+    struct state_snapshot *ret, struct error *e) must_check;
+/* Forgets those that no root and no job stands for. */
+enum err state_snapshot_prune(struct state *s, struct error *e) must_check;
+
 /* -- jobs -- */
 enum job_state {
 	JOB_RUNNING = 1,

@@ -656,6 +656,40 @@ members_are_found_again_for_each_share_and_the_oldest_make_way(void **state)
 	assert_int_equal(seen.n, STATE_MEMBERS_MAX - 1);
 }
 
+static void
+a_snapshot_is_known_as_long_as_something_stands_for_it(void **state)
+{
+	struct place *p = *state;
+	struct hash_id share = any_id(1), of_root = any_id(2), of_job = any_id(3), none = any_id(4);
+	struct state_snapshot info = { .unit_size = 1 << 20 }, got;
+	auto_(root_clear) struct root root = { 0 };
+	struct job_row job = { .kind = ROOT_GET, .state = JOB_RUNNING, .snapshot = of_job };
+
+	check_err(state_snapshot_get(p->s, &none, &got, &e), ERR_NOTFOUND, e);
+	check_ok(state_root_get(p->s, ROOT_GET, &share, "s", "/d", "", &root, &e), e);
+	root.snapshot = of_root;
+	check_ok(state_root_update(p->s, &root, &e), e);
+	check_ok(state_job_put(p->s, &job, &e), e);
+	check_ok(state_snapshot_put(p->s, &of_root, &info, &e), e);
+	check_ok(state_snapshot_put(p->s, &of_job, &info, &e), e);
+	check_ok(state_snapshot_put(p->s, &none, &info, &e), e);
+	info.number = 7;
+	check_ok(state_snapshot_put(p->s, &of_root, &info, &e), e);
+	info.number = 0; /* what became the head stays it */
+	check_ok(state_snapshot_put(p->s, &of_root, &info, &e), e);
+	check_ok(state_snapshot_prune(p->s, &e), e);
+	reopen(p);
+	check_ok(state_snapshot_get(p->s, &of_root, &got, &e), e);
+	assert_int_equal(got.unit_size, 1 << 20);
+	assert_int_equal(got.number, 7);
+	check_ok(state_snapshot_get(p->s, &of_job, &got, &e), e);
+	assert_int_equal(got.number, 0);
+	check_err(state_snapshot_get(p->s, &none, &got, &e), ERR_NOTFOUND, e);
+	info.unit_size = 12345;
+	check_ok(state_snapshot_put(p->s, &none, &info, &e), e);
+	check_err(state_snapshot_get(p->s, &none, &got, &e), ERR_CORRUPT, e);
+}
+
 int
 main(void)
 {
@@ -674,6 +708,7 @@ main(void)
 		T(what_is_rolled_back_was_never_there),
 		T(who_serves_does_not_wait_for_who_writes),
 		T(a_small_file_costs_less_than_256_bytes),
+		T(a_snapshot_is_known_as_long_as_something_stands_for_it),
 		T(members_are_found_again_for_each_share_and_the_oldest_make_way),
 	};
 #undef T
