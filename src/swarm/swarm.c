@@ -113,9 +113,22 @@ swarm_units_held(const struct swarm *s)
 }
 
 void
+swarm_want(struct swarm *s, uint32_t unit)
+{
+	assert(unit < s->o.n_units);
+	if (bitset_unset(&s->skip, unit))
+		swarm_note(s, unit);
+}
+
+void
 swarm_pause(struct swarm *s, bool paused)
 {
+	if (s->paused == paused)
+		return;
 	s->paused = paused;
+	s->resumed = !paused;
+	array_each (p, &s->peers)
+		(*p)->urgent = true;
 }
 
 uint32_t

@@ -21,7 +21,8 @@
  *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all
  *               receivers would be stuck at saturated senders.
  *             - What has brought no byte for a while is suspect: it no longer counts as awaited, so
- *               that others may offer it; the first offer replaces it.
+ *               that others may offer it; the first offer replaces it.  To be replaced again and
+ *               again without a byte is to break promises, too.
  *             - Three wrong leaves, or SWARM_BROKEN_MAX accepted units in a row of which nothing
  *               came, and a peer is not listened to any more (the first for good).
  *
@@ -53,6 +54,7 @@ enum {
 #define SWARM_BATCH_MAX_US ((uint64_t)150 * 1000)
 #define SWARM_OFFER_US     ((uint64_t)10 * 1000 * 1000) /* an offer without an answer ends */
 #define SWARM_SUSPECT_US   ((uint64_t)2 * 1000 * 1000)  /* or eight round trips, if that is more */
+#define SWARM_SILENT_US    ((uint64_t)30 * 1000 * 1000) /* then what was asked is cancelled */
 #define SWARM_STARVE_US    ((uint64_t)2 * 1000 * 1000)
 #define SWARM_PENANCE_US   ((uint64_t)30 * 1000 * 1000) /* after broken promises */
 #define SWARM_RETRY_MAX_US ((uint64_t)60 * 1000 * 1000) /* longest "later" that is believed */
@@ -73,12 +75,16 @@ void swarm_free(struct swarm *s); /* NULL is fine */
 void swarm_hold(struct swarm *s, uint32_t unit); /* verified and here, by whatever way it came */
 void swarm_lose(struct swarm *s, uint32_t unit); /* not here any more: a file was changed */
 void swarm_skip(struct swarm *s, uint32_t unit); /* not wanted here */
+void swarm_want(struct swarm *s, uint32_t unit); /* ... after all */
 bool swarm_holds(const struct swarm *s, uint32_t unit);
 bool swarm_is_complete(const struct swarm *s); /* holds all that is wanted */
 uint32_t swarm_units(const struct swarm *s);   /* how many the snapshot has */
 uint32_t swarm_units_held(const struct swarm *s);
-/* Takes nothing for now (the disk is behind, the job pauses); gives on. */
+/* Takes nothing for now (the disk is behind, the job pauses); gives on.  Peers are told that there
+ * is no room, and their silence meanwhile is no fault. */
 void swarm_pause(struct swarm *s, bool paused);
+/* All that is on its way is awaited no more; nobody is blamed. */
+void swarm_abandon(struct swarm *s);
 
 /* -- peers -- */
 
@@ -150,6 +156,10 @@ bool swarm_charge(struct swarm *s, uint64_t peer);
 
 /* To be called at the time that swarm_wakes says; then swarm_offer and swarm_tell. */
 void swarm_tick(struct swarm *s, uint64_t now_us);
+/* A unit of which PEER has sent nothing, nor of any other, for SWARM_SILENT_US: what was asked of
+ * it is to be cancelled, and swarm_ended told.  Each is named once; call until false, after
+ * swarm_tick. */
+bool swarm_silent(struct swarm *s, uint64_t *ret_peer, uint32_t *ret_unit);
 uint64_t swarm_wakes(
     const struct swarm *s, uint64_t now_us); /* UINT64_MAX: nothing waits for time */
 
@@ -168,5 +178,7 @@ uint32_t swarm_slots(const struct swarm *s); /* how many units go out side by si
 uint64_t swarm_rate(
     const struct swarm *s); /* bytes a second that the uplink was seen to do; 0 unknown */
 uint32_t swarm_awaited(const struct swarm *s);
+uint32_t swarm_giving(const struct swarm *s); /* units offered, or accepted and not sent */
+bool swarm_is_starving(const struct swarm *s);
 /* Units that neither this node nor any peer holds or awaits, although wanted here. */
 uint32_t swarm_nowhere(const struct swarm *s);

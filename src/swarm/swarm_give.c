@@ -106,6 +106,16 @@ swarm_slots(const struct swarm *s)
 	return s->depth;
 }
 
+uint32_t
+swarm_giving(const struct swarm *s)
+{
+	uint32_t n = 0;
+
+	array_each (p, &s->peers)
+		n += (uint32_t)(*p)->slots.len;
+	return n;
+}
+
 uint64_t
 swarm_rate(const struct swarm *s)
 {

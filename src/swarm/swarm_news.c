@@ -135,7 +135,7 @@ static void
 give(const struct swarm *s, const struct lists *l, struct swarm_news *ret)
 {
 	*ret = (struct swarm_news){
-		.inbound = s->inbound,
+		.inbound = s->paused ? max_of(s->inbound, (uint32_t)SWARM_INBOUND) : s->inbound,
 		.starving = s->starving,
 		.have = l->at[L_HAVE],
 		.n_have = l->n[L_HAVE],

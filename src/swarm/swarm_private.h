@@ -14,6 +14,8 @@ struct swarm_slot { /* a unit on its way out */
 struct swarm_flight { /* a unit on its way in */
 	uint32_t unit;
 	bool suspect;
+	bool silent;      /* for long: swarm_silent is to name it */
+	bool named;       /* and did */
 	uint64_t last_us; /* a byte of it, or its acceptance */
 	uint64_t bytes;
 };
@@ -33,6 +35,7 @@ struct swarm_peer {
 	uint64_t last_in_us; /* a byte of any unit */
 	/* trust */
 	uint32_t broken;     /* in a row */
+	uint64_t blamed_us;  /* when silence last counted as a broken promise; 0: never */
 	uint64_t penance_us; /* until when its offers are declined */
 	bool banned;
 	/* what it was told */
@@ -52,6 +55,7 @@ struct swarm {
 	ARRAY(struct swarm_peer *) peers;
 	uint32_t inbound; /* flights that are not suspect */
 	bool paused;
+	bool resumed; /* after a pause; swarm_tick has not noted the time yet */
 	/* the uplink */
 	uint32_t depth; /* slots */
 	uint64_t last_sent_us;

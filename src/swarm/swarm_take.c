@@ -1,6 +1,21 @@
 /* The receiving side: is an offer taken, what is on its way, what has gone silent. */
 #include "swarm/swarm_private.h"
 
+/* Nothing at all came of what was promised; three in a row are no accident. */
+static void
+break_promise(struct swarm_peer *p, uint64_t now_us)
+{
+	p->stats.broken++;
+	if (++p->broken >= SWARM_BROKEN_MAX)
+		p->penance_us = now_us + SWARM_PENANCE_US;
+}
+
+static uint64_t
+heard_us(const struct swarm_peer *p, const struct swarm_flight *f)
+{
+	return max_of(f->last_us, p->last_in_us);
+}
+
 static struct swarm_flight *
 find_flight(struct swarm_peer *p, uint32_t unit)
 {
@@ -41,6 +56,13 @@ swarm_forget_flights(struct swarm *s, struct swarm_peer *p)
 		end_flight(s, p, &p->flights.at[p->flights.len - 1]);
 }
 
+void
+swarm_abandon(struct swarm *s)
+{
+	array_each (p, &s->peers)
+		swarm_forget_flights(s, *p);
+}
+
 /* Who else is to send UNIT, and is silent. */
 static struct swarm_peer *
 suspect_of(struct swarm *s, uint32_t unit)
@@ -60,6 +82,17 @@ judge(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_u
 	if (now_us < p->penance_us)
 		return SWARM_DISTRUST;
 	return s->paused || s->inbound >= SWARM_INBOUND ? SWARM_BUSY : SWARM_ACCEPT;
+}
+
+/* However many units went silent with it, it is one broken promise: a line that fails for some
+ * seconds is no lie. */
+static void
+blame_silence(struct swarm_peer *p, const struct swarm_flight *f, uint64_t now_us)
+{
+	if (f->bytes > 0 || (p->blamed_us != 0 && now_us < p->blamed_us + suspect_after(p)))
+		return;
+	p->blamed_us = max_of(now_us, (uint64_t)1);
+	break_promise(p, now_us);
 }
 
 struct swarm_answer
@@ -83,6 +116,7 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 	if (old != NULL) {
 		answer.replaces = true;
 		answer.old_peer = old->id;
+		blame_silence(old, find_flight(old, unit), now_us);
 		end_flight(s, old, find_flight(old, unit));
 	}
 	array_push(&p->flights, ((struct swarm_flight){ .unit = unit, .last_us = now_us }));
@@ -109,23 +143,10 @@ swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_
 	f->last_us = now_us;
 	if (!f->suspect)
 		return;
-	f->suspect = false; /* it goes on after all */
+	f->suspect = f->silent = f->named = false; /* it goes on after all */
 	s->inbound++;
 	bitset_set(&s->pend, unit);
 	swarm_note(s, unit);
-}
-
-/* Nothing at all came of what was promised; three in a row are no accident. */
-static void
-count_promise(struct swarm_peer *p, bool whole, uint64_t bytes, uint64_t now_us)
-{
-	if (whole || bytes > 0) {
-		p->broken = 0;
-		return;
-	}
-	p->stats.broken++;
-	if (++p->broken >= SWARM_BROKEN_MAX)
-		p->penance_us = now_us + SWARM_PENANCE_US;
 }
 
 void
@@ -136,7 +157,10 @@ swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t 
 
 	if (f == NULL)
 		return;
-	count_promise(p, whole, f->bytes, now_us);
+	if (whole || f->bytes > 0)
+		p->broken = 0;
+	else
+		break_promise(p, now_us);
 	end_flight(s, p, f);
 	if (whole)
 		swarm_hold(s, unit);
@@ -151,7 +175,8 @@ suspect_silent(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 {
 	array_each (f, &p->flights) {
 		/* Units come one after the other: while any brings bytes the others may wait. */
-		uint64_t heard = max_of(f->last_us, p->last_in_us);
+		uint64_t heard = heard_us(p, f);
+		f->silent |= now_us >= heard + SWARM_SILENT_US;
 		if (f->suspect || now_us < heard + suspect_after(p))
 			continue;
 		f->suspect = true;
@@ -182,8 +207,8 @@ has_last_resort(const struct swarm *s)
 static void
 judge_starving(struct swarm *s, uint64_t now_us)
 {
-	bool starving =
-	    !swarm_is_complete(s) && has_last_resort(s) && now_us >= s->fed_us + SWARM_STARVE_US;
+	bool starving = !s->paused && !swarm_is_complete(s) && has_last_resort(s) &&
+			now_us >= s->fed_us + SWARM_STARVE_US;
 
 	if (starving == s->starving)
 		return;
@@ -192,17 +217,52 @@ judge_starving(struct swarm *s, uint64_t now_us)
 		(*p)->urgent = true;
 }
 
+/* While we did not read, nobody could send. */
+static void
+note_resumed(struct swarm *s, uint64_t now_us)
+{
+	s->resumed = false;
+	s->fed_us = now_us;
+	array_each (p, &s->peers)
+		(*p)->last_in_us = now_us;
+}
+
 void
 swarm_tick(struct swarm *s, uint64_t now_us)
 {
+	if (s->resumed)
+		note_resumed(s, now_us);
 	array_each (at, &s->peers) {
 		struct swarm_peer *p = *at;
-		suspect_silent(s, p, now_us);
+		if (!s->paused)
+			suspect_silent(s, p, now_us);
 		end_unanswered(s, p, now_us);
 		if (now_us >= p->penance_us)
 			p->penance_us = 0;
 	}
 	judge_starving(s, now_us);
+}
+
+bool
+swarm_silent(struct swarm *s, uint64_t *ret_peer, uint32_t *ret_unit)
+{
+	array_each (p, &s->peers) {
+		array_each (f, &(*p)->flights) {
+			if (!f->silent || f->named)
+				continue;
+			f->named = true;
+			*ret_peer = (*p)->id;
+			*ret_unit = f->unit;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+swarm_is_starving(const struct swarm *s)
+{
+	return s->starving;
 }
 
 /* The next of all that waits for time in P alone. */
@@ -212,8 +272,9 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 	uint64_t at = UINT64_MAX;
 
 	array_each (f, &p->flights) {
-		if (!f->suspect)
-			at = min_of(at, max_of(f->last_us, p->last_in_us) + suspect_after(p));
+		if (!f->silent && !s->paused)
+			at = min_of(
+			    at, heard_us(p, f) + (f->suspect ? SWARM_SILENT_US : suspect_after(p)));
 	}
 	array_each (slot, &p->slots) {
 		if (!slot->accepted)
@@ -239,7 +300,9 @@ swarm_wakes(const struct swarm *s, uint64_t now_us)
 
 	array_each (p, &s->peers)
 		at = min_of(at, peer_wakes(s, *p, now_us));
-	if (!s->starving && !swarm_is_complete(s) && has_last_resort(s))
+	if (s->resumed)
+		at = now_us;
+	if (!s->starving && !s->paused && !swarm_is_complete(s) && has_last_resort(s))
 		at = min_of(at, max_of(now_us, s->fed_us + SWARM_STARVE_US));
 	return at;
 }

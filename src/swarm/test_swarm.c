@@ -397,6 +397,126 @@ what_is_silent_may_be_had_of_others(void **state)
 }
 
 static void
+a_pause_is_told_as_no_room_and_silence_in_it_is_no_fault(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+	struct swarm_news news;
+	uint64_t peer;
+	uint32_t unit;
+
+	(void)state;
+	add_peer(s, 1);
+	while (swarm_tell(s, 1, 0, &news))
+		;
+	assert_int_equal(swarm_offered(s, 1, 7, 0).verdict, SWARM_ACCEPT);
+	swarm_pause(s, true);
+	assert_true(swarm_tell(s, 1, 0, &news));
+	assert_int_equal(news.inbound, SWARM_INBOUND);
+	swarm_tick(s, 100 * S);
+	assert_int_equal(swarm_awaited(s), 1);
+	swarm_pause(s, false);
+	assert_int_equal(swarm_wakes(s, 100 * S), 100 * S);
+	swarm_tick(s, 100 * S);
+	assert_int_equal(swarm_awaited(s), 1);
+	assert_false(swarm_silent(s, &peer, &unit));
+	assert_true(swarm_tell(s, 1, 100 * S, &news));
+	assert_int_equal(news.inbound, 1);
+	swarm_tick(s, 100 * S + SWARM_SUSPECT_US);
+	assert_int_equal(swarm_awaited(s), 0);
+	swarm_free(s);
+}
+
+static void
+what_is_silent_for_long_is_named_once(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+	struct swarm_stats stats;
+	struct swarm_news news;
+	uint64_t peer;
+	uint32_t unit;
+
+	(void)state;
+	add_peer(s, 1);
+	while (swarm_tell(s, 1, 0, &news))
+		;
+	assert_int_equal(swarm_offered(s, 1, 7, 0).verdict, SWARM_ACCEPT);
+	swarm_tick(s, SWARM_SUSPECT_US);
+	while (swarm_tell(s, 1, SWARM_SUSPECT_US, &news))
+		;
+	assert_int_equal(swarm_wakes(s, SWARM_SUSPECT_US), SWARM_SILENT_US);
+	swarm_tick(s, SWARM_SILENT_US - 1);
+	assert_false(swarm_silent(s, &peer, &unit));
+	swarm_tick(s, SWARM_SILENT_US);
+	assert_true(swarm_silent(s, &peer, &unit));
+	assert_int_equal(peer, 1);
+	assert_int_equal(unit, 7);
+	assert_false(swarm_silent(s, &peer, &unit));
+	assert_int_equal(swarm_wakes(s, SWARM_SILENT_US), UINT64_MAX);
+	swarm_ended(s, 1, 7, false, SWARM_SILENT_US);
+	assert_true(swarm_peer_stats(s, 1, &stats));
+	assert_int_equal(stats.broken, 1);
+	swarm_free(s);
+}
+
+/* All its units at once are one broken promise; three times is no accident. */
+static void
+who_is_replaced_again_and_again_is_not_listened_to_for_a_while(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+	uint64_t now = 0;
+
+	(void)state;
+	add_peer(s, 1);
+	add_peer(s, 2);
+	for (uint32_t round = 0; round < SWARM_BROKEN_MAX; round++) {
+		for (uint32_t u = 0; u < 8; u++)
+			assert_int_equal(
+			    swarm_offered(s, 1, round * 8 + u, now).verdict, SWARM_ACCEPT);
+		now += SWARM_SUSPECT_US;
+		swarm_tick(s, now);
+		for (uint32_t u = 0; u < 8; u++) {
+			assert_true(swarm_offered(s, 2, round * 8 + u, now).replaces);
+			swarm_ended(s, 2, round * 8 + u, true, now);
+		}
+	}
+	assert_int_equal(swarm_offered(s, 1, 100, now).verdict, SWARM_DISTRUST);
+	assert_int_equal(swarm_offered(s, 1, 100, now + SWARM_PENANCE_US).verdict, SWARM_ACCEPT);
+	swarm_free(s);
+}
+
+static void
+what_is_abandoned_is_no_fault_and_may_be_had_again(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+	struct swarm_stats stats;
+
+	(void)state;
+	add_peer(s, 1);
+	assert_int_equal(swarm_offered(s, 1, 7, 0).verdict, SWARM_ACCEPT);
+	swarm_abandon(s);
+	assert_int_equal(swarm_awaited(s), 0);
+	swarm_ended(s, 1, 7, false, 1); /* late: nothing */
+	assert_true(swarm_peer_stats(s, 1, &stats));
+	assert_int_equal(stats.broken, 0);
+	assert_int_equal(swarm_offered(s, 1, 7, 1).verdict, SWARM_ACCEPT);
+	swarm_free(s);
+}
+
+static void
+what_was_skipped_can_be_wanted(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+
+	(void)state;
+	add_peer(s, 1);
+	swarm_skip(s, 7);
+	assert_int_equal(swarm_offered(s, 1, 7, 0).verdict, SWARM_HELD);
+	swarm_want(s, 7);
+	assert_int_equal(swarm_offered(s, 1, 7, 0).verdict, SWARM_ACCEPT);
+	swarm_free(s);
+}
+
+static void
 what_was_silent_and_goes_on_is_awaited_again(void **state)
 {
 	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
@@ -642,6 +762,11 @@ main(void)
 		cmocka_unit_test(there_is_room_for_so_many_and_none_in_a_pause),
 		cmocka_unit_test(what_is_silent_may_be_had_of_others),
 		cmocka_unit_test(what_was_silent_and_goes_on_is_awaited_again),
+		cmocka_unit_test(a_pause_is_told_as_no_room_and_silence_in_it_is_no_fault),
+		cmocka_unit_test(what_is_silent_for_long_is_named_once),
+		cmocka_unit_test(who_is_replaced_again_and_again_is_not_listened_to_for_a_while),
+		cmocka_unit_test(what_is_abandoned_is_no_fault_and_may_be_had_again),
+		cmocka_unit_test(what_was_skipped_can_be_wanted),
 		cmocka_unit_test(a_unit_that_waits_behind_another_is_no_suspect),
 		cmocka_unit_test(who_breaks_three_promises_is_not_listened_to_for_a_while),
 		cmocka_unit_test(three_wrong_leaves_are_the_end),
