@@ -115,6 +115,16 @@ selector_fits(const struct registry_snapshot *sn, const char *text, uint64_t num
 	return sn->label[0] != 0 && strcmp(sn->label, text) == 0;
 }
 
+static struct registry_snapshot *
+newest_announced(const struct registry_share *s)
+{
+	for (size_t i = s->snapshots.len; i-- > 0;) {
+		if (s->snapshots.at[i]->state == SNAPSHOT_ANNOUNCED)
+			return s->snapshots.at[i];
+	}
+	return NULL;
+}
+
 enum err
 registry_select(const struct registry_share *s, struct bytes selector,
     struct registry_snapshot **ret, struct error *e)
@@ -123,9 +133,10 @@ registry_select(const struct registry_share *s, struct bytes selector,
 	uint64_t number = 0;
 
 	if (selector.len == 0) {
-		if (s->head == NULL)
+		struct registry_snapshot *sn = s->head != NULL ? s->head : newest_announced(s);
+		if (sn == NULL)
 			return fail(e, ERR_NOTFOUND, "%s has no complete snapshot yet", s->name);
-		*ret = s->head;
+		*ret = sn;
 		return OK;
 	}
 	if (selector.len >= sizeof text)

@@ -105,8 +105,8 @@ struct registry_share *registry_share_named(const struct registry *r, struct byt
 struct registry_share *registry_share_num(const struct registry *r, int64_t num);
 struct registry_snapshot *registry_snapshot(
     const struct registry_share *s, const struct hash_id *id);
-/* "" (the head), a number, an id or a prefix of it, a label (the newest with it). ERR_NOTFOUND
- * names the selector. */
+/* "" (the head; while there is none the newest that is announced), a number, an id or a prefix of
+ * it, a label (the newest with it). ERR_NOTFOUND names the selector. */
 enum err registry_select(const struct registry_share *s, struct bytes selector,
     struct registry_snapshot **ret, struct error *e) must_check;
 uint64_t registry_readers(

@@ -63,6 +63,12 @@ rules_share_id(const struct registry *r, const struct hash_id *id, const struct 
 	    r, s, bytes_str(may_see ? s->name : hash_id_short(id, text)), device, rights, ret, e);
 }
 
+bool
+rules_is_hybrid(const struct registry *r, const struct registry_share *s)
+{
+	return authority_policy(r->authority, &s->id) == POLICY_HYBRID;
+}
+
 enum err
 rules_announce(const struct registry *r, const struct registry_share *s, const struct commit *c,
     const struct device_id *author, uint64_t head_seq, struct error *e)
@@ -90,8 +96,8 @@ rules_announce(const struct registry *r, const struct registry_share *s, const s
 	return OK;
 }
 
-/* Two units that follow each other are more than one unit size, or the first has all the leaves that
- * a unit may have. */
+/* Two units that follow each other are more than one unit size, or the first has all the leaves
+ * that a unit may have. */
 uint64_t
 rules_units_max(const struct registry_snapshot *sn)
 {
@@ -109,7 +115,7 @@ rules_enter(const struct registry *r, const struct device_id *device, const stru
 
 	if (err != OK)
 		return err;
-	if (authority_policy(r->authority, &s->id) != POLICY_HYBRID)
+	if (!rules_is_hybrid(r, s))
 		return fail(e, ERR_DENIED, "the bytes of %s come from its server", s->name);
 	const struct registry_snapshot *sn = registry_snapshot(s, &m->snapshot);
 	if (sn == NULL || sn->state == SNAPSHOT_WITHDRAWN)

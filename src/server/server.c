@@ -194,6 +194,7 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	s->tick = timer_new(s->loop, on_tick, s);
 	timer_start(s->tick, SERVER_TICK_MS);
 	s->renewed_ms = loop_now_ms(s->loop);
+	server_intake_start_all(s);
 	*ret = s;
 	*ret_first = first;
 	return OK;

@@ -132,7 +132,7 @@ is_known(struct server *s, const struct announce_job *j, struct registry_share *
 	if (l != NULL)
 		session_answer_ok(peer_session(l->peer), j->stream);
 	if (known->state == SNAPSHOT_HEAD)
-		server_peer_progress(s, sh, known, &j->device);
+		server_peer_progress(s, sh, known);
 	else
 		server_intake(s, sh, known);
 	if (l != NULL)

@@ -81,6 +81,14 @@ server_intake_is_final(struct server *s, const struct hash_id *snapshot)
 	return k != NULL && k->state == INTAKE_SEQUENCING;
 }
 
+bool
+server_intake_has_manifest(struct server *s, const struct hash_id *snapshot)
+{
+	struct intake *k = find(s, snapshot);
+
+	return k != NULL && !k->repair && k->state >= INTAKE_CHUNKS;
+}
+
 /* -- its end -- */
 
 static void
@@ -188,7 +196,7 @@ server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const c
 	sn->state = SNAPSHOT_WITHDRAWN;
 	snprintf(sn->why, sizeof sn->why, "%s", why);
 	log_warn("%s: an announced snapshot is withdrawn: %s", sh->name, why);
-	server_peer_progress(s, sh, sn, &sn->author);
+	server_peer_progress_all(s, sh, sn);
 	server_swarm_judge(s, &sh->id);
 	struct withdraw_change *w = mem_new(struct withdraw_change);
 	*w = (struct withdraw_change){
@@ -228,7 +236,7 @@ wait_for_room(struct intake *k)
 	if (sn != NULL && !k->repair) {
 		snprintf(sn->why, sizeof sn->why,
 		    "the server's disk is full; it goes on when there is room");
-		server_peer_progress(k->server, server_intake_share(k), sn, &k->author);
+		server_peer_progress(k->server, server_intake_share(k), sn);
 		sn->why[0] = 0;
 	}
 }
@@ -265,6 +273,13 @@ finish(struct intake *k)
 	server_intake_end(k);
 }
 
+/* Of a hybrid share others may have what its author does not send any more. */
+static bool
+is_for_all(const struct intake *k)
+{
+	return !k->repair && rules_is_hybrid(k->server->registry, server_intake_share(k));
+}
+
 void
 server_intake_next(struct intake *k)
 {
@@ -280,7 +295,7 @@ server_intake_next(struct intake *k)
 		return;
 	switch (k->state) {
 	case INTAKE_WAITING:
-		if (author == NULL || s->gc_running || s->gc_due)
+		if ((author == NULL && !is_for_all(k)) || s->gc_running || s->gc_due)
 			return;
 		server_intake_enter(k, INTAKE_LOADING);
 		server_intake_step_load(k);
@@ -295,6 +310,9 @@ server_intake_next(struct intake *k)
 		server_intake_step_open(k);
 		return;
 	case INTAKE_CHUNKS:
+		if (is_for_all(k)) /* it can be resolved from now on */
+			server_peer_progress_all(
+			    s, server_intake_share(k), server_intake_snapshot(k));
 		server_intake_step_chunks(k, author);
 		return;
 	case INTAKE_READY:
@@ -455,6 +473,18 @@ begin_announced_of(struct server *s, const struct device_id *author)
 			if ((*sn)->state == SNAPSHOT_ANNOUNCED &&
 			    device_id_equal(&(*sn)->author, author))
 				server_intake(s, sh, *sn);
+		}
+	}
+}
+
+void
+server_intake_start_all(struct server *s)
+{
+	map_each (slot, &s->registry->shares) {
+		struct registry_share *sh = slot->ptr;
+		for (size_t i = 0; rules_is_hybrid(s->registry, sh) && i < sh->snapshots.len; i++) {
+			if (sh->snapshots.at[i]->state == SNAPSHOT_ANNOUNCED)
+				server_intake(s, sh, sh->snapshots.at[i]);
 		}
 	}
 }

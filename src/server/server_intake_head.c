@@ -52,7 +52,7 @@ apply_head(struct change *c, struct server *s, enum err r, const struct error *e
 		buf_add_bytes(&sh->head_statement, buf_bytes(&h->bytes));
 		log_info("%s: snapshot %llu is the head (%llu entries)", sh->name,
 		    (unsigned long long)sn->number, (unsigned long long)sn->entries);
-		server_peer_progress(s, sh, sn, &sn->author);
+		server_peer_progress_all(s, sh, sn);
 	}
 	bool is_closing = k->state == INTAKE_CLOSING;
 	if (!is_closing && r == OK)

@@ -258,7 +258,7 @@ on_progress(void *ctx)
 		return;
 	k->progress_ms = now;
 	sn->held_bytes = server_sink_held(k->sink);
-	server_peer_progress(k->server, server_intake_share(k), sn, &k->author);
+	server_peer_progress(k->server, server_intake_share(k), sn);
 }
 
 static void

@@ -8,6 +8,7 @@
  *   server_share.c    CREATE_SHARE and RESOLVE
  *   server_announce.c ANNOUNCE
  *   server_query.c    QUERY
+ *   server_answer.c   what may be answered to GET_NODES and GET_UNITS
  *   server_policy.c   who may answer for a share's bytes
  *   server_recover.c  a new key for the authority
  *   server_commit.c   a lost commit, asked again
@@ -107,8 +108,13 @@ struct link *server_peer_of(struct server *s, const struct device_id *device);
 void server_peer_push(struct link *l, struct bytes statement);
 void server_peer_push_all(struct server *s, struct bytes statement);
 void server_peer_drop(struct server *s, const struct device_id *device, const char *why);
-void server_peer_progress(struct server *s, const struct registry_share *sh,
-    const struct registry_snapshot *sn, const struct device_id *to);
+/* How far SN is: to its author. */
+void server_peer_progress(
+    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn);
+/* SN has another state, or can be resolved from now on: to its author, and to all who asked about
+ * the share. */
+void server_peer_progress_all(
+    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn);
 void server_peer_renew(struct server *s);
 /* A GRANT of RIGHTS on SH for DEVICE, signed now, into OUT. */
 enum err server_peer_grant(struct server *s, const struct registry_share *sh,
@@ -135,6 +141,7 @@ void server_policy_push_all(struct link *l);
 enum err server_policy_call(struct server *s, struct control_call *call,
     const struct control_request *r, struct error *e) must_check;
 void server_query(struct link *l, const struct session_event *ev);
+struct responder_policy server_answer_policy(struct link *l);
 
 /* -- swarms -- */
 void server_swarm_open(struct server *s);
@@ -174,11 +181,14 @@ void server_closed_part(struct server *s); /* something that closing waits for h
 /* -- intake -- */
 /* Starts or goes on with taking in SN from its author, if connected. */
 void server_intake(struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
+void server_intake_start_all(struct server *s); /* what does not need its author for now */
 void server_intake_link(struct server *s, struct link *l); /* a member has come */
 void server_intake_link_gone(struct server *s, struct link *l);
 void server_intake_withdraw(struct server *s, const struct hash_id *snapshot, const char *why);
 void server_intake_judge(
     struct server *s); /* rights were taken away: withdraws what they carried */
+bool server_intake_has_manifest(
+    struct server *s, const struct hash_id *snapshot); /* it is under way, and whole */
 bool server_intake_is_final(struct server *s,
     const struct hash_id *snapshot); /* its HEAD statement is on its way to the disk */
 /* Those under way begin anew, which they may not before the collection that is due has run. True

@@ -109,45 +109,6 @@ server_peer_accept(struct server *s, struct conn *c)
 	map_put(&s->links, link_key(&l->number), NULL)->ptr = l;
 }
 
-/* A member is given what a snapshot names only when it was the head: all that it names was then
- * sent by its author, or readable to him. What is announced may name any chunk by its hash, also
- * those of other people's shares. */
-static enum err
-allow(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e)
-{
-	struct link *l = ctx;
-	struct registry_share *sh = NULL;
-	struct registry_snapshot *sn;
-	enum err r =
-	    rules_share_id(l->server->registry, &ask->share, &l->device, RIGHT_READ, &sh, e);
-	(void)p;
-
-	if (r != OK)
-		return r;
-	sn = registry_snapshot(sh, &ask->snapshot);
-	if (sn == NULL || sn->state != SNAPSHOT_HEAD)
-		return fail(e, ERR_NOTFOUND, "%s has no such snapshot (it may have been removed)",
-		    sh->name);
-	return OK;
-}
-
-/* A chunk of ours could not be read: look at the snapshot's bytes and have what is lost sent
- * again. */
-static void
-failed(void *ctx, struct peer *p, const struct responder_ask *ask, const struct error *why)
-{
-	struct link *l = ctx;
-	struct registry_share *sh = registry_share(l->server->registry, &ask->share);
-	struct registry_snapshot *sn = sh != NULL ? registry_snapshot(sh, &ask->snapshot) : NULL;
-	(void)p;
-
-	if (sn == NULL || (why->code != ERR_CORRUPT && why->code != ERR_NOTFOUND))
-		return;
-	if (server_intake_repair(l->server, sh, sn))
-		log_error("store: %s; fetching it again from the publisher when it is connected",
-		    why->text);
-}
-
 /* -- how many -- */
 
 static void
@@ -237,7 +198,7 @@ server_peer_admit(struct link *l)
 {
 	struct server *s = l->server;
 	struct registry_device *d = registry_device(s->registry, &l->device);
-	const struct responder_policy policy = { .allow = allow, .failed = failed, .ctx = l };
+	const struct responder_policy policy = server_answer_policy(l);
 
 	l->member = true;
 	leave_guests(l);
@@ -382,9 +343,8 @@ server_peer_drop(struct server *s, const struct device_id *device, const char *w
 	array_clear(&peers);
 }
 
-void
-server_peer_progress(struct server *s, const struct registry_share *sh,
-    const struct registry_snapshot *sn, const struct device_id *to)
+static struct message
+progress_of(const struct registry_share *sh, const struct registry_snapshot *sn)
 {
 	struct message m = { .type = FRAME_PROGRESS };
 
@@ -398,13 +358,49 @@ server_peer_progress(struct server *s, const struct registry_share *sh,
 		.head = sn == sh->head ? buf_bytes(&sh->head_statement) : (struct bytes){ NULL, 0 },
 		.text = bytes_str(sn->why),
 	};
+	return m;
+}
+
+static bool
+remembers(const struct link *l, const struct registry_share *sh)
+{
+	array_each (n, &l->shares) {
+		if (*n == sh->num)
+			return true;
+	}
+	return false;
+}
+
+static void
+push_progress(
+    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn, bool all)
+{
+	const struct message m = progress_of(sh, sn);
+
 	map_each (slot, &s->links) {
 		struct link *l = slot->ptr;
-		if (!l->member || !device_id_equal(&l->device, to))
+		bool is_author = device_id_equal(&l->device, &sn->author);
+		if (!l->member || (!is_author && (!all || !remembers(l, sh))))
+			continue;
+		if (!is_author && !(rules_rights(s->registry, sh, &l->device) & RIGHT_READ))
 			continue;
 		if (session_send(peer_session(l->peer), &m, NULL) == OK)
 			peer_flush(l->peer);
 	}
+}
+
+void
+server_peer_progress(
+    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn)
+{
+	push_progress(s, sh, sn, false);
+}
+
+void
+server_peer_progress_all(
+    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn)
+{
+	push_progress(s, sh, sn, true);
 }
 
 /* -- grants -- */

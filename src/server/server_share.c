@@ -184,6 +184,22 @@ done_resolve(struct server_job *job, struct server *s, enum err r, const struct 
 	free(j);
 }
 
+/* What is only announced can be had once its manifest is here, and where members may answer for its
+ * bytes; else it is as if there were none, or worth waiting for. */
+static enum err
+check_announced(struct server *s, const struct registry_share *sh,
+    const struct registry_snapshot *sn, struct error *e)
+{
+	if (sn->state != SNAPSHOT_ANNOUNCED)
+		return OK;
+	if (!rules_is_hybrid(s->registry, sh) && sh->head == NULL)
+		return fail(e, ERR_NOTFOUND, "%s has no complete snapshot yet", sh->name);
+	if (!rules_is_hybrid(s->registry, sh) || !server_intake_has_manifest(s, &sn->id))
+		return fail(e, ERR_AGAIN,
+		    "%s: this snapshot has just been announced; waiting for it", sh->name);
+	return OK;
+}
+
 void
 server_share_resolve(struct link *l, const struct session_event *ev)
 {
@@ -196,10 +212,14 @@ server_share_resolve(struct link *l, const struct session_event *ev)
 
 	enum err r = rules_share(
 	    s->registry, m->share, &l->device, m->for_write ? RIGHT_WRITE : RIGHT_READ, &sh, &e);
+	if (r == OK) /* also when there is nothing yet: it will hear when there is */
+		server_peer_remember(l, sh->num);
 	if (r == OK && m->for_write)
 		sn = sh->head;
 	else if (r == OK)
 		r = registry_select(sh, m->selector, &sn, &e);
+	if (r == OK && sn != NULL)
+		r = check_announced(s, sh, sn, &e);
 	if (r != OK) {
 		server_peer_answer_error(l, ev->stream, &e);
 		return;

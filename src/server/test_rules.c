@@ -265,9 +265,11 @@ a_selector_finds_number_id_and_label_and_prefers_what_is_complete(void **state)
 	hash_object(HASH_SHA256, HASH_COMMIT, BYTES_LIT("one"), &one.id);
 	hash_object(HASH_SHA256, HASH_COMMIT, BYTES_LIT("two"), &two.id);
 	hash_object(HASH_SHA256, HASH_COMMIT, BYTES_LIT("next"), &next.id);
+	registry_add_snapshot(w->photos, &next);
+	check_ok(registry_select(w->photos, BYTES("", 0), &found, &e), e);
+	assert_true(hash_id_equal(&found->id, &next.id));
 	registry_add_snapshot(w->photos, &one);
 	registry_add_snapshot(w->photos, &two);
-	registry_add_snapshot(w->photos, &next);
 	const struct {
 		const char *selector;
 		const struct hash_id *id;
@@ -370,7 +372,8 @@ no_cut_gives_more_units_than_the_most_there_can_be(void **state)
 
 		unit_cutter_init(&cut, sn.unit_size);
 		for (sn.chunks = 0; sn.chunks < 3000; sn.chunks++) {
-			uint32_t len = 1 + (uint32_t)rng_below(&rng, min_of(most, (uint32_t)CHUNK_MAX));
+			uint32_t len =
+			    1 + (uint32_t)rng_below(&rng, min_of(most, (uint32_t)CHUNK_MAX));
 			sn.chunk_bytes += len;
 			n += unit_cutter_add(&cut, len, units);
 		}

@@ -3,6 +3,7 @@
 It can be anybody: a stranger, a device of which nobody has heard, or (with the key from a home) a member that lies.  It
 builds and signs snapshots of its own.
 """
+import base64
 import hashlib
 import importlib.util
 import os
@@ -33,9 +34,9 @@ GET_NODES, NODE, GET_UNITS, DATA, CANCEL, REPORT = range(64, 70)
 ENTER, NEWS, EXIT, MEMBERS = range(96, 100)
 OFFER, DECLINE, DIAL, CALL = 104, 105, 120, 121
 END, MISSING = 1, 2
-HEAD, WITHDRAWN = 2, 3
+ANNOUNCED, HEAD, WITHDRAWN = 1, 2, 3
 CODES = {2: "NOTFOUND", 4: "DENIED", 7: "PROTO", 8: "LIMIT"}
-NOT_FOUND, DENIED, PROTO = 2, 4, 7
+AGAIN, NOT_FOUND, DENIED, PROTO = 1, 2, 4, 7
 LIMIT_S = 60
 
 
@@ -224,6 +225,10 @@ class Wire:
 
 def object_id(kind, data):
     return b"\1" + hashlib.sha256(bytes([kind]) + data).digest()
+
+
+def text_of(id_):
+    return base64.b32encode(id_).decode().lower().rstrip("=").encode()
 
 
 def leaves_of(data):
