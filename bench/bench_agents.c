@@ -2,7 +2,8 @@
  * bench_agents: N devices that join a real server and stay connected, silent, until standard input
  * ends; bench/run.py looks at what the server's process has become meanwhile.  Each has a key of
  * its own and joins with INVITE, which must allow N uses; then it dials again, as a member does.
- * Prints one line when all are there.  usage: bench_agents INVITE N
+ * Prints one line when all are there; then, with `watch`, one for each revocation that comes to one
+ * of them: the monotonic time in ns.  usage: bench_agents INVITE N [watch]
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "bench/must.h"
+#include "crypto/statement.h"
 #include "peer/peer.h"
 #include "platform/clock.h"
 #include "proto/invite.h"
@@ -39,7 +41,7 @@ struct crowd {
 	struct agent *agents;
 	uint32_t n, opened, connected, closed;
 	uint64_t began_ns;
-	bool ending;
+	bool watch, ending;
 };
 
 static void call_more(struct crowd *c);
@@ -67,6 +69,20 @@ ask_to_join(struct agent *a)
 }
 
 static void
+on_statements(struct message_list list)
+{
+	struct statement st;
+	struct bytes b;
+
+	while (message_list_next(&list, &b)) {
+		if (statement_decode(b, &st, NULL) != OK || st.kind != STATEMENT_REVOKE)
+			continue;
+		printf("%" PRIu64 "\n", clock_mono_ns());
+		fflush(stdout);
+	}
+}
+
+static void
 on_event(void *owner, struct peer *p, struct session_event *ev)
 {
 	struct agent *a = owner;
@@ -82,6 +98,9 @@ on_event(void *owner, struct peer *p, struct session_event *ev)
 	} else if (ev->kind == SESSION_EV_ANSWER && ev->message.type == FRAME_JOINED) {
 		a->member = true;
 		peer_close(p, NULL);
+	} else if (ev->kind == SESSION_EV_PUSH && a->crowd->watch &&
+		   ev->message.type == FRAME_STATEMENTS) {
+		on_statements(ev->message.statements.statements);
 	} else if (ev->kind == SESSION_EV_ANSWER) {
 		fprintf(stderr, "the server refused a device: %.*s\n",
 		    (int)ev->message.error.text.len, (const char *)ev->message.error.text.at);
@@ -184,11 +203,12 @@ raise_files(uint32_t n)
 int
 main(int argc, char **argv)
 {
-	struct crowd c = { .n = argc == 3 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0 };
+	struct crowd c = { .n = argc >= 3 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0,
+		.watch = argc == 4 && strcmp(argv[3], "watch") == 0 };
 	struct error e;
 
 	if (c.n == 0) {
-		fprintf(stderr, "usage: bench_agents INVITE N\n");
+		fprintf(stderr, "usage: bench_agents INVITE N [watch]\n");
 		return 2;
 	}
 	raise_files(c.n);

@@ -27,7 +27,7 @@ struct daemon {
 	struct home *home;
 	struct tls_ctx *tls;
 	struct loop *loop;
-	struct throttle *throttle; /* NULL: no limit */
+	struct throttle *throttle;
 	struct server *server;
 	struct engine *engine;
 	struct control_server *control;
@@ -130,6 +130,8 @@ describe(void *ctx, struct buf *record)
 		record_rate(record, "up_limit", up);
 	if (down != 0)
 		record_rate(record, "down_limit", down);
+	record_size(record, "sent", throttle_total(d->throttle, THROTTLE_UP));
+	record_size(record, "received", throttle_total(d->throttle, THROTTLE_DOWN));
 }
 
 static enum err
@@ -182,10 +184,7 @@ limit_of(const struct daemon *d, const char *key)
 static void
 open_throttle(struct daemon *d)
 {
-	uint64_t up = limit_of(d, "up-limit"), down = limit_of(d, "down-limit");
-
-	if (up != 0 || down != 0)
-		d->throttle = throttle_new(d->loop, up, down);
+	d->throttle = throttle_new(d->loop, limit_of(d, "up-limit"), limit_of(d, "down-limit"));
 }
 
 static enum err

@@ -20,7 +20,7 @@ struct engine_opts {
 	const char *name, *site; /* NULL: the host's name; none */
 	/* NULL: 7470 or any free port; "none": no listening (a server listens itself) */
 	const char *listen;
-	struct throttle *throttle;   /* kept; NULL: no limit */
+	struct throttle *throttle;   /* kept; NULL: neither limited nor counted */
 	bool is_server;              /* our upstream is ourselves, through loopback */
 	const char *const *upstream; /* is_server: addresses; else from the joined state */
 	size_t n_upstream;

@@ -17,6 +17,7 @@ struct fixture {
 	struct timer *limit;
 	struct taker takers[TAKERS];
 	int order[TURNS_MAX], n, left;
+	uint64_t moved;
 };
 
 static void
@@ -29,6 +30,7 @@ is_late(void *ctx)
 static void
 finish(struct fixture *f)
 {
+	f->moved = throttle_total(f->throttle, THROTTLE_UP);
 	timer_close(f->limit);
 	throttle_close(f->throttle);
 	f->throttle = NULL;
@@ -118,6 +120,7 @@ without_a_limit_nobody_waits(void **state)
 	(void)state;
 	run_takers(f, 20, 2);
 	assert_int_equal(f->n, 40 * TAKERS);
+	assert_int_equal(f->moved, 40 * TAKERS * PIECE);
 	for (int i = 0; i < f->n; i++)
 		assert_int_equal(f->order[i], i / 40);
 	free(f);

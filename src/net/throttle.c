@@ -15,6 +15,7 @@ enum {
 struct lane {
 	struct throttle *throttle;
 	struct rate rate;
+	uint64_t total;            /* bytes that have moved */
 	struct throttle_turn line; /* head of a ring */
 	struct timer *timer;       /* while somebody waits */
 	/* Whose on_turn is running, and whether it has moved anything. */
@@ -95,6 +96,12 @@ throttle_rate(const struct throttle *t, enum throttle_way way)
 	return t != NULL ? t->lanes[way].rate.bytes_s : 0;
 }
 
+uint64_t
+throttle_total(const struct throttle *t, enum throttle_way way)
+{
+	return t->lanes[way].total;
+}
+
 /* What MS milliseconds are worth, within bounds. */
 static size_t
 worth(const struct throttle *t, enum throttle_way way, uint64_t ms, size_t least, size_t most)
@@ -154,6 +161,7 @@ throttle_moved(struct throttle *t, enum throttle_way way, size_t n)
 	struct lane *l = &t->lanes[way];
 
 	rate_take(&l->rate, n);
+	l->total += n;
 	l->has_moved |= n > 0;
 }
 

@@ -8,7 +8,7 @@
  * out at once.  Messages do not wait: they are counted, and the bucket owes them.
  *
  * Counted are the bytes of frames: not TLS's (a thousandth), nor TCP's and IP's.  A way without a
- * limit costs a comparison; there is a timer only while somebody waits.
+ * limit costs a comparison and an addition; there is a timer only while somebody waits.
  *
  * Threads  the loop's.
  */
@@ -30,7 +30,8 @@ struct throttle_turn {
 struct throttle *throttle_new(struct loop *l, uint64_t up, uint64_t down);
 /* When no connection uses it any more; NULL is fine. */
 void throttle_close(struct throttle *t);
-uint64_t throttle_rate(const struct throttle *t, enum throttle_way way); /* T NULL: 0 */
+uint64_t throttle_rate(const struct throttle *t, enum throttle_way way);  /* T NULL: 0 */
+uint64_t throttle_total(const struct throttle *t, enum throttle_way way); /* all that has moved */
 /* What a socket's buffer should hold: bytes in the kernel have left us and are not there yet.  0:
  * as the system likes. */
 size_t throttle_buffer(const struct throttle *t, enum throttle_way way);

@@ -20,7 +20,7 @@ struct server_opts {
 	const char *listen;           /* NULL: port 7470 on all interfaces; in use is an error */
 	const char *const *advertise; /* HOST[:PORT]; none: this machine's addresses */
 	size_t n_advertise;
-	struct throttle *throttle; /* kept; NULL: no limit */
+	struct throttle *throttle; /* kept; NULL: neither limited nor counted */
 };
 /* The first start creates server.db, store, authority and recovery key; *RET_FIRST says so. */
 enum err server_open(
