@@ -1,76 +1,5 @@
-/*
- * A participation (struct entry) is in three lists: of its snapshot's swarm, where those who want
- * something are apart from those who are whole, of its connection, and, when it has yet to be told
- * for the first time, of the fresh.
- *
- * Views point at entries.  One that leaves while others may have it in view stays, as gone, until
- * the swarm's next batch, which looks through all views once; so whoever goes costs the same
- * whether one goes or a thousand.
- */
-#include "server/tracker.h"
-
-#include "base/array.h"
-#include "base/bitset.h"
-#include "base/map.h"
-#include "base/rng.h"
-
-typedef ARRAY(struct entry *) entry_array;
-
-struct device {
-	struct device_id id;
-	ARRAY(struct link *) links;
-	uint32_t refs; /* connections, and entries also when they are gone */
-};
-
-struct link {
-	uint64_t number;
-	struct device *device;
-	entry_array entries;
-	uint64_t wanted; /* units that have bits */
-};
-
-struct key {
-	struct hash_id share, snapshot;
-};
-_Static_assert(sizeof(struct key) == 2 * HASH_ID_BYTES, "a map key has no padding");
-
-struct swarm_of {
-	struct key key;
-	entry_array wanting, whole, gone;
-	uint64_t due_ms; /* of its next batch; 0: nothing has changed */
-	uint64_t mark;
-};
-
-struct want {
-	struct bitset done; /* units held or not wanted; of no bits until there are some */
-	uint32_t n_view;    /* whom it was told of */
-	struct entry *view[TRACKER_VIEW];
-};
-
-struct entry {
-	struct tracker_entry x; /* first */
-	struct swarm_of *swarm;
-	struct device *device;
-	struct link *link; /* NULL: gone */
-	uint32_t in_swarm, in_link;
-	bool fresh;
-	struct want *want; /* NULL: it is whole, or gone */
-};
-
-struct tracker {
-	struct rng rng;
-	struct map devices; /* device_id -> struct device * */
-	struct map links;   /* number -> struct link * */
-	struct map swarms;  /* struct key -> struct swarm_of * */
-	entry_array fresh;
-	ARRAY(struct swarm_of *) changed; /* due_ms is set */
-	uint64_t marks;
-	/* where tracker_next is: in which swarm's batch, at which entry */
-	struct swarm_of *telling;
-	size_t at;
-	uint64_t came[TRACKER_VIEW];
-	struct device_id left[TRACKER_VIEW];
-};
+/* Who takes part: connections, snapshots, and what is said of them. */
+#include "server/tracker_private.h"
 
 struct tracker *
 tracker_new(uint64_t seed)
@@ -166,9 +95,8 @@ entry_in(const struct link *l, const struct swarm_of *s)
 	return NULL;
 }
 
-/* Another connection of D that takes part in S. */
-static struct entry *
-entry_of_device(const struct device *d, const struct swarm_of *s)
+struct entry *
+tracker_entry_of(const struct device *d, const struct swarm_of *s)
 {
 	array_each (l, &d->links) {
 		struct entry *x = entry_in(*l, s);
@@ -212,8 +140,8 @@ swarm_changed(struct tracker *t, struct swarm_of *s, uint64_t now_ms)
 	array_push(&t->changed, s);
 }
 
-static void
-swarm_unchanged(struct tracker *t, struct swarm_of *s)
+void
+tracker_unchanged(struct tracker *t, struct swarm_of *s)
 {
 	for (size_t i = 0; i < t->changed.len; i++) {
 		if (t->changed.at[i] == s) {
@@ -251,15 +179,15 @@ entry_free(struct tracker *t, struct entry *x)
 	free(x);
 }
 
-static void
-free_gone(struct tracker *t, struct swarm_of *s)
+void
+tracker_free_gone(struct tracker *t, struct swarm_of *s)
 {
 	array_each (x, &s->gone)
 		entry_free(t, *x);
 	s->gone.len = 0;
 	if (s->wanting.len + s->whole.len > 0)
 		return;
-	swarm_unchanged(t, s);
+	tracker_unchanged(t, s);
 	map_del(&t->swarms, BYTES_OF(s->key));
 	array_clear(&s->wanting);
 	array_clear(&s->whole);
@@ -301,7 +229,7 @@ entry_leave(struct tracker *t, struct entry *x, uint64_t now_ms)
 	if (s->wanting.len > 0)
 		swarm_changed(t, s, now_ms);
 	else
-		free_gone(t, s);
+		tracker_free_gone(t, s);
 }
 
 static void
@@ -477,169 +405,6 @@ tracker_judge(struct tracker *t, const struct hash_id *share, const struct hash_
 	array_each (x, &out)
 		leave(t, *x, now_ms);
 	array_clear(&out);
-}
-
-/* -- views -- */
-
-static bool
-sees(const struct entry *viewer, const struct device *d)
-{
-	const struct want *w = viewer->want;
-
-	if (viewer->device == d)
-		return true;
-	for (uint32_t i = 0; i < w->n_view; i++) {
-		if (w->view[i]->device == d)
-			return true;
-	}
-	return false;
-}
-
-static void
-show(struct entry *viewer, struct entry *x)
-{
-	struct want *w = viewer->want;
-
-	if (w->n_view < TRACKER_VIEW && !sees(viewer, x->device))
-		w->view[w->n_view++] = x;
-}
-
-/* Adds to the view up to N of LIST: all, if there is room, else at random.  A view is small, so of
- * a long list a few tries are enough; of a short one those that it has already are met often. */
-static void
-show_some(struct tracker *t, struct entry *viewer, const entry_array *list, uint32_t n)
-{
-	const struct want *w = viewer->want;
-	uint32_t end = min_of(w->n_view + n, (uint32_t)TRACKER_VIEW);
-
-	if (list->len <= end - w->n_view) {
-		array_each (x, list)
-			show(viewer, *x);
-		return;
-	}
-	for (uint32_t tries = 4 * TRACKER_VIEW; w->n_view < end && tries > 0; tries--)
-		show(viewer, list->at[rng_below(&t->rng, list->len)]);
-}
-
-static void
-fill_view(struct tracker *t, struct entry *viewer)
-{
-	const struct swarm_of *s = viewer->swarm;
-	const struct want *w = viewer->want;
-	uint32_t seeds = 0;
-
-	for (uint32_t i = 0; i < w->n_view; i++)
-		seeds += w->view[i]->x.whole;
-	if (seeds < TRACKER_SEEDS)
-		show_some(t, viewer, &s->whole, TRACKER_SEEDS - seeds);
-	show_some(t, viewer, &s->wanting, TRACKER_VIEW);
-	show_some(t, viewer, &s->whole, TRACKER_VIEW);
-}
-
-/* Takes out of the view who has gone; gives how many devices are told to have left. */
-static size_t
-clean_view(struct tracker *t, struct entry *viewer)
-{
-	struct want *w = viewer->want;
-	uint32_t kept = 0;
-	size_t n_left = 0;
-
-	for (uint32_t i = 0; i < w->n_view; i++) {
-		const struct device *d = w->view[i]->device;
-		struct entry *x = w->view[i];
-		if (x->link == NULL) /* by another connection it may still be there */
-			x = entry_of_device(d, viewer->swarm);
-		if (x != NULL)
-			w->view[kept++] = x;
-		else
-			t->left[n_left++] = d->id;
-	}
-	w->n_view = kept;
-	return n_left;
-}
-
-/* -- whom to tell -- */
-
-/* What VIEWER is to be told now; false: nothing. */
-static bool
-tell(struct tracker *t, struct entry *viewer, bool whole, struct tracker_told *ret)
-{
-	const struct want *w = viewer->want;
-	size_t n_left = clean_view(t, viewer);
-	uint32_t had = w->n_view;
-
-	fill_view(t, viewer);
-	for (uint32_t i = had; i < w->n_view; i++)
-		t->came[i - had] = w->view[i]->x.link;
-	*ret = (struct tracker_told){
-		.link = viewer->x.link,
-		.share = viewer->x.share,
-		.snapshot = viewer->x.snapshot,
-		.whole = whole,
-		.came = t->came,
-		.left = t->left,
-		.n_came = w->n_view - had,
-		.n_left = n_left,
-	};
-	return whole || ret->n_came > 0 || n_left > 0;
-}
-
-static bool
-next_fresh(struct tracker *t, struct tracker_told *ret)
-{
-	while (t->fresh.len > 0) {
-		struct entry *x = array_pop(&t->fresh);
-		x->fresh = false;
-		if (!x->x.whole)
-			return tell(t, x, true, ret);
-	}
-	return false;
-}
-
-static struct swarm_of *
-next_due(struct tracker *t, uint64_t now_ms)
-{
-	array_each (s, &t->changed) {
-		if ((*s)->due_ms <= now_ms)
-			return *s;
-	}
-	return NULL;
-}
-
-bool
-tracker_next(struct tracker *t, uint64_t now_ms, struct tracker_told *ret)
-{
-	if (next_fresh(t, ret))
-		return true;
-	for (;;) {
-		if (t->telling == NULL) {
-			t->telling = next_due(t, now_ms);
-			t->at = 0;
-		}
-		struct swarm_of *s = t->telling;
-		if (s == NULL)
-			return false;
-		while (t->at < s->wanting.len) {
-			struct entry *x = s->wanting.at[t->at++];
-			if (tell(t, x, false, ret))
-				return true;
-		}
-		t->telling = NULL;
-		swarm_unchanged(t, s);
-		free_gone(t, s);
-	}
-}
-
-uint64_t
-tracker_wakes(const struct tracker *t)
-{
-	uint64_t at = UINT64_MAX;
-
-	if (t->fresh.len > 0)
-		return 0;
-	array_each (s, &t->changed)
-		at = min_of(at, (*s)->due_ms);
-	return at;
 }
 
 /* -- looking -- */
