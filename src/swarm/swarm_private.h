@@ -14,9 +14,10 @@ struct swarm_slot { /* a unit on its way out */
 struct swarm_flight { /* a unit on its way in */
 	uint32_t unit;
 	bool suspect;
-	bool silent;      /* for long: swarm_silent is to name it */
-	bool named;       /* and did */
-	uint64_t last_us; /* a byte of it, or its acceptance */
+	bool silent;       /* for long: swarm_silent is to name it */
+	bool named;        /* and did */
+	uint64_t last_us;  /* a byte of it, or its acceptance */
+	unsigned replaced; /* how often it was taken from somebody silent: patience doubles */
 	uint64_t bytes;
 };
 

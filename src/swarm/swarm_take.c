@@ -1,6 +1,8 @@
 /* The receiving side: is an offer taken, what is on its way, what has gone silent. */
 #include "swarm/swarm_private.h"
 
+enum { PATIENCE_MAX = 3 /* times that it is doubled: it stays below SWARM_SILENT_US */ };
+
 /* Nothing at all came of what was promised; three in a row are no accident. */
 static void
 break_promise(struct swarm_peer *p, uint64_t now_us)
@@ -26,10 +28,12 @@ find_flight(struct swarm_peer *p, uint32_t unit)
 	return NULL;
 }
 
+/* On a slow line a leaf takes longer than that, and what was cancelled is still under way there: so
+ * who replaces somebody silent is given twice the time. */
 static uint64_t
-suspect_after(const struct swarm_peer *p)
+suspect_after(const struct swarm_peer *p, const struct swarm_flight *f)
 {
-	return max_of(SWARM_SUSPECT_US, (uint64_t)8 * p->stats.rtt_us);
+	return max_of(SWARM_SUSPECT_US, (uint64_t)8 * p->stats.rtt_us) << f->replaced;
 }
 
 /* It is awaited no more: others may offer it. */
@@ -89,7 +93,7 @@ judge(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_u
 static void
 blame_silence(struct swarm_peer *p, const struct swarm_flight *f, uint64_t now_us)
 {
-	if (f->bytes > 0 || (p->blamed_us != 0 && now_us < p->blamed_us + suspect_after(p)))
+	if (f->bytes > 0 || (p->blamed_us != 0 && now_us < p->blamed_us + suspect_after(p, f)))
 		return;
 	p->blamed_us = max_of(now_us, (uint64_t)1);
 	break_promise(p, now_us);
@@ -112,14 +116,17 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 		swarm_peer_mark(s, p, unit, true, false);
 	if (answer.verdict != SWARM_ACCEPT)
 		return answer;
+	struct swarm_flight fresh = { .unit = unit, .last_us = now_us };
 	old = suspect_of(s, unit);
 	if (old != NULL) {
 		answer.replaces = true;
 		answer.old_peer = old->id;
-		blame_silence(old, find_flight(old, unit), now_us);
-		end_flight(s, old, find_flight(old, unit));
+		struct swarm_flight *silent = find_flight(old, unit);
+		fresh.replaced = min_of(silent->replaced + 1u, (unsigned)PATIENCE_MAX);
+		blame_silence(old, silent, now_us);
+		end_flight(s, old, silent);
 	}
-	array_push(&p->flights, ((struct swarm_flight){ .unit = unit, .last_us = now_us }));
+	array_push(&p->flights, fresh);
 	p->stats.accepted_in++;
 	bitset_set(&s->pend, unit);
 	s->inbound++;
@@ -177,7 +184,7 @@ suspect_silent(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 		/* Units come one after the other: while any brings bytes the others may wait. */
 		uint64_t heard = heard_us(p, f);
 		f->silent |= now_us >= heard + SWARM_SILENT_US;
-		if (f->suspect || now_us < heard + suspect_after(p))
+		if (f->suspect || now_us < heard + suspect_after(p, f))
 			continue;
 		f->suspect = true;
 		let_go(s, f->unit);
@@ -273,8 +280,8 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 
 	array_each (f, &p->flights) {
 		if (!f->silent && !s->paused)
-			at = min_of(
-			    at, heard_us(p, f) + (f->suspect ? SWARM_SILENT_US : suspect_after(p)));
+			at = min_of(at,
+			    heard_us(p, f) + (f->suspect ? SWARM_SILENT_US : suspect_after(p, f)));
 	}
 	array_each (slot, &p->slots) {
 		if (!slot->accepted)

@@ -396,6 +396,29 @@ what_is_silent_may_be_had_of_others(void **state)
 	swarm_free(s);
 }
 
+/* Or a line on which a leaf takes longer than that would carry nothing but what was cancelled. */
+static void
+who_replaces_somebody_silent_is_given_twice_the_time(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+	uint64_t now = 0, patience = SWARM_SUSPECT_US;
+
+	(void)state;
+	for (uint64_t p = 1; p < 12; p++) {
+		add_peer(s, p);
+		struct swarm_answer a = swarm_offered(s, p, 7, now);
+		assert_int_equal(a.verdict, SWARM_ACCEPT);
+		assert_int_equal(a.replaces, p > 1);
+		swarm_tick(s, now + patience - 1);
+		assert_int_equal(swarm_offered(s, 1, 7, now).verdict, SWARM_HELD);
+		assert_true(swarm_wakes(s, now) <= now + patience);
+		swarm_tick(s, now += patience);
+		assert_int_equal(swarm_awaited(s), 0);
+		patience = min_of(2 * patience, 8 * SWARM_SUSPECT_US); /* not for ever */
+	}
+	swarm_free(s);
+}
+
 static void
 a_pause_is_told_as_no_room_and_silence_in_it_is_no_fault(void **state)
 {
@@ -761,6 +784,7 @@ main(void)
 		cmocka_unit_test(what_is_here_awaited_or_unwanted_is_declined),
 		cmocka_unit_test(there_is_room_for_so_many_and_none_in_a_pause),
 		cmocka_unit_test(what_is_silent_may_be_had_of_others),
+		cmocka_unit_test(who_replaces_somebody_silent_is_given_twice_the_time),
 		cmocka_unit_test(what_was_silent_and_goes_on_is_awaited_again),
 		cmocka_unit_test(a_pause_is_told_as_no_room_and_silence_in_it_is_no_fault),
 		cmocka_unit_test(what_is_silent_for_long_is_named_once),
