@@ -104,7 +104,7 @@ free_closed(struct intake *k)
 			break;
 		}
 	}
-	server_sink_free(k->sink);
+	server_sink_unref(k->sink);
 	snapshot_map_free(k->map);
 	commit_clear(&k->commit);
 	array_clear(&k->readable);

@@ -212,14 +212,23 @@ struct server_sink;
 /* Blocking: looks up which chunks of MAP the store holds and the readers of SHARES may use. */
 enum err server_sink_open(struct server *s, int64_t share, const int64_t *shares, size_t n_shares,
     struct snapshot_map *map, struct server_sink **ret, struct error *e) must_check;
-void server_sink_free(struct server_sink *k);
+/* It is opened with one reference; members may still read from it when its intake has ended. */
+void server_sink_ref(struct server_sink *k);
+void server_sink_unref(struct server_sink *k); /* NULL is fine */
 struct sink server_sink_ops(struct server_sink *k);
+/* Blocking: leaves that are here, also of chunks that are not whole yet.  As source.get_leaves. */
+enum err server_sink_get_leaves(struct server_sink *k, const struct source_leaves *which,
+    uint8_t *to, uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e) must_check;
 uint64_t server_sink_held(struct server_sink *k); /* bytes */
 
 /* -- source -- */
 struct server_source *server_source_new(struct server *s);
 void server_source_free(struct server_source *x);
 const struct source *server_source_ops(struct server_source *x);
+/* Leaves of SNAPSHOT come from K, too, until it is removed. */
+void server_source_add_sink(
+    struct server_source *x, const struct hash_id *snapshot, struct server_sink *k);
+void server_source_remove_sink(struct server_source *x, struct server_sink *k);
 struct node_source server_source_nodes(
     struct server *s); /* of the store, unrestricted: for our own walks */
 

@@ -1,23 +1,28 @@
 /*
  * Where the chunks of an announced snapshot go: assembled from leaves, then into the store.
  *
- * Leaves of one chunk may come in two units, so in two jobs at once; the lock guards the table of
- * chunks being assembled and the bits.  It is held for look-ups and copies of 64 KiB, never across
- * the disk.  Assemblies are bounded by what is in flight: the download asks for at most 32 MiB at
- * once.
+ * The leaves of a chunk may come in several units, in any order, and units in any order too: many
+ * chunks may be half here at once.  So their bytes lie in a file without a name until they are
+ * whole, each chunk in a slot of its own.
+ *
+ * Jobs of different units run side by side, and members may read leaves that are here.  The lock
+ * guards the table of chunks being assembled and the bits; it is never held across the disk.  Who
+ * reads or writes a slot is counted, so that it is not given to another chunk meanwhile.
  */
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/bitset.h"
 #include "base/mem.h"
 #include "server/server_internal.h"
 
 struct assembly {
-	uint32_t chunk;
-	uint32_t len;
-	uint32_t mask; /* leaves here */
+	uint32_t chunk, len;
+	uint32_t slot;
+	uint32_t mask;           /* leaves here */
+	uint32_t users, writers; /* of the slot, now; writers are users too */
+	bool over;               /* out of the table: the last user frees it */
 	struct leaf_list list;
-	uint8_t bytes[];
 };
 
 struct server_sink {
@@ -25,8 +30,12 @@ struct server_sink {
 	int64_t share;
 	struct snapshot_map *map;
 	pthread_mutex_t lock;
+	uint32_t refs;
 	struct bitset have; /* chunks of the map in the store */
-	ARRAY(struct assembly *) open;
+	struct map open;    /* chunk -> struct assembly * */
+	int stage;          /* -1: none yet */
+	uint32_t n_slots;
+	ARRAY(uint32_t) free_slots;
 	ARRAY(uint32_t) fresh; /* stored, not yet flushed */
 	uint64_t held;
 };
@@ -79,11 +88,13 @@ server_sink_open(struct server *s, int64_t share, const int64_t *shares, size_t 
 	k->server = s;
 	k->share = share;
 	k->map = map;
+	k->refs = 1;
+	k->stage = -1;
 	pthread_mutex_init(&k->lock, NULL);
 	bitset_init(&k->have, (size_t)snapshot_map_chunks(map));
 	enum err r = look_up(k, shares, n_shares, e);
 	if (r != OK) {
-		server_sink_free(k);
+		server_sink_unref(k);
 		return r;
 	}
 	*ret = k;
@@ -91,70 +102,126 @@ server_sink_open(struct server *s, int64_t share, const int64_t *shares, size_t 
 }
 
 void
-server_sink_free(struct server_sink *k)
+server_sink_ref(struct server_sink *k)
+{
+	pthread_mutex_lock(&k->lock);
+	k->refs++;
+	pthread_mutex_unlock(&k->lock);
+}
+
+void
+server_sink_unref(struct server_sink *k)
 {
 	if (k == NULL)
 		return;
-	array_each (a, &k->open)
-		free(*a);
-	array_clear(&k->open);
+	pthread_mutex_lock(&k->lock);
+	bool is_last = --k->refs == 0;
+	pthread_mutex_unlock(&k->lock);
+	if (!is_last)
+		return;
+	map_each (slot, &k->open)
+		free(slot->ptr);
+	map_clear(&k->open);
+	if (k->stage >= 0)
+		(void)close(k->stage);
+	array_clear(&k->free_slots);
 	array_clear(&k->fresh);
 	bitset_clear(&k->have);
 	pthread_mutex_destroy(&k->lock);
 	free(k);
 }
 
-/* -- taking -- */
+/* -- the chunks that are not whole yet; with the lock held -- */
 
-static size_t
+static struct assembly *
 find_assembly(const struct server_sink *k, uint32_t chunk)
 {
-	for (size_t i = 0; i < k->open.len; i++) {
-		if (k->open.at[i]->chunk == chunk)
-			return i;
-	}
-	return k->open.len;
+	return map_ptr(&k->open, BYTES_OF(chunk));
+}
+
+static struct assembly *
+new_assembly(struct server_sink *k, uint32_t chunk, const struct leaf_list *list)
+{
+	struct assembly *a = mem_new(struct assembly);
+
+	a->chunk = chunk;
+	a->len = snapshot_map_chunk(k->map, chunk)->len;
+	a->list = *list;
+	a->slot = k->free_slots.len > 0 ? array_pop(&k->free_slots) : k->n_slots++;
+	map_put(&k->open, BYTES_OF(chunk), NULL)->ptr = a;
+	return a;
 }
 
 static void
-new_assembly(struct server_sink *k, uint32_t chunk, const struct leaf_list *list)
+end_use(struct server_sink *k, struct assembly *a)
 {
-	uint32_t len = snapshot_map_chunk(k->map, chunk)->len;
-	struct assembly *a = mem_alloc(sizeof *a + len);
-
-	*a = (struct assembly){ .chunk = chunk, .len = len, .list = *list };
-	array_push(&k->open, a);
+	if (--a->users > 0 || !a->over)
+		return;
+	array_push(&k->free_slots, a->slot);
+	free(a);
 }
 
-/* Adds a leaf; gives the assembly when that was the last one, else NULL. */
-static struct assembly *
-add_leaf(struct server_sink *k, const struct transfer_leaf *leaf)
+static void
+remove_assembly(struct server_sink *k, struct assembly *a)
 {
-	struct assembly *full = NULL;
+	map_del(&k->open, BYTES_OF(a->chunk));
+	a->over = true;
+}
+
+static uint64_t
+stage_at(const struct assembly *a, uint32_t leaf)
+{
+	return (uint64_t)a->slot * CHUNK_MAX + (uint64_t)leaf * CHUNK_LEAF;
+}
+
+/* -- taking -- */
+
+/* To be written to by the caller; NULL: that leaf is here. */
+static struct assembly *
+begin_leaf(struct server_sink *k, const struct transfer_leaf *leaf, enum err *r, struct error *e)
+{
+	struct assembly *a = NULL;
 
 	pthread_mutex_lock(&k->lock);
-	if (!bitset_has(&k->have, leaf->chunk)) {
-		size_t i = find_assembly(k, leaf->chunk);
-		if (i == k->open.len)
-			new_assembly(k, leaf->chunk, leaf->list);
-		struct assembly *a = k->open.at[i];
-		memcpy(a->bytes + (size_t)leaf->leaf * CHUNK_LEAF, leaf->bytes.at, leaf->bytes.len);
-		a->mask |= (uint32_t)1 << leaf->leaf;
-		if (a->mask == ((uint32_t)1 << leaf->n_leaves) - 1) {
-			full = a;
-			array_swap_out(&k->open, i);
-		}
+	if (k->stage < 0)
+		*r = fs_create_unnamed(k->server->maps_dir, &k->stage, e);
+	if (*r == OK && !bitset_has(&k->have, leaf->chunk)) {
+		a = find_assembly(k, leaf->chunk);
+		if (a == NULL)
+			a = new_assembly(k, leaf->chunk, leaf->list);
+		if (a->mask >> leaf->leaf & 1)
+			a = NULL;
+	}
+	if (a != NULL) {
+		a->users++;
+		a->writers++;
 	}
 	pthread_mutex_unlock(&k->lock);
-	return full;
+	return a;
+}
+
+/* The leaf was written, or not: true when the chunk is whole, and the caller's to store, who still
+ * uses it then.  Nobody begins to write to a whole chunk. */
+static bool
+end_leaf(struct server_sink *k, struct assembly *a, const struct transfer_leaf *leaf, bool written)
+{
+	pthread_mutex_lock(&k->lock);
+	if (written)
+		a->mask |= (uint32_t)1 << leaf->leaf;
+	a->writers--;
+	bool is_whole = a->writers == 0 && a->mask == ((uint32_t)1 << leaf->n_leaves) - 1;
+	if (!is_whole)
+		end_use(k, a);
+	pthread_mutex_unlock(&k->lock);
+	return is_whole;
 }
 
 static enum err
 put(struct server_sink *k, uint32_t chunk, struct bytes data, const struct leaf_list *list,
-    struct error *e)
+    bool checked, struct error *e)
 {
 	const struct snapshot_map_chunk *c = snapshot_map_chunk(k->map, chunk);
-	enum err r = chunk_store_put_chunk(k->server->store, &c->id, data, list, true, e);
+	enum err r = chunk_store_put_chunk(k->server->store, &c->id, data, list, checked, e);
 
 	if (r != OK)
 		return r;
@@ -167,15 +234,73 @@ put(struct server_sink *k, uint32_t chunk, struct bytes data, const struct leaf_
 	return OK;
 }
 
+/* What cannot be stored is missing again.  It is hashed once more, as disks lie. */
+static enum err
+store_whole(struct server_sink *k, struct assembly *a, struct error *e)
+{
+	auto_free uint8_t *bytes = mem_alloc(a->len);
+	enum err r = fs_read_exact(k->stage, stage_at(a, 0), bytes, a->len, e);
+
+	if (r == OK)
+		r = put(k, a->chunk, BYTES(bytes, a->len), &a->list, false, e);
+	if (r == ERR_CORRUPT)
+		r = error_wrap(e, ERR_IO, "the disk gave back other bytes than were written");
+	pthread_mutex_lock(&k->lock);
+	remove_assembly(k, a);
+	end_use(k, a);
+	pthread_mutex_unlock(&k->lock);
+	return r;
+}
+
 static enum err
 take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 {
 	struct server_sink *k = ctx;
+	enum err r = OK;
 
 	if (leaf->n_leaves == 1)
-		return put(k, leaf->chunk, leaf->bytes, NULL, e);
-	auto_free struct assembly *a = add_leaf(k, leaf);
-	return a != NULL ? put(k, a->chunk, BYTES(a->bytes, a->len), &a->list, e) : OK;
+		return put(k, leaf->chunk, leaf->bytes, NULL, true, e);
+	struct assembly *a = begin_leaf(k, leaf, &r, e);
+	if (a == NULL)
+		return r;
+	r = fs_write_at(k->stage, stage_at(a, leaf->leaf), leaf->bytes, e);
+	if (end_leaf(k, a, leaf, r == OK))
+		r = store_whole(k, a, e);
+	return r;
+}
+
+/* -- giving what is being assembled -- */
+
+enum err
+server_sink_get_leaves(struct server_sink *k, const struct source_leaves *w, uint8_t *to,
+    uint32_t *ret_len, struct leaf_list *ret_leaves, struct error *e)
+{
+	const uint32_t wanted = (((uint32_t)1 << w->n) - 1) << w->first;
+
+	pthread_mutex_lock(&k->lock);
+	struct assembly *a = find_assembly(k, w->chunk);
+	bool has_all = bitset_has(&k->have, w->chunk);
+	if (a != NULL && (a->mask & wanted) != wanted)
+		a = NULL;
+	if (a != NULL)
+		a->users++;
+	pthread_mutex_unlock(&k->lock);
+	if (a == NULL && !has_all)
+		return fail(e, ERR_NOTFOUND, "not here yet");
+	if (a == NULL)
+		return chunk_store_get_leaves(k->server->store,
+		    &snapshot_map_chunk(w->map, w->chunk)->id, w->first, w->n, to, ret_len,
+		    ret_leaves, e);
+	uint32_t last = w->first + w->n - 1;
+	uint32_t len = (w->n - 1) * CHUNK_LEAF + chunk_id_leaf_len(a->len, last);
+	enum err r = fs_read_exact(k->stage, stage_at(a, w->first), to, len, e);
+	if (ret_leaves != NULL)
+		*ret_leaves = a->list;
+	*ret_len = len;
+	pthread_mutex_lock(&k->lock);
+	end_use(k, a);
+	pthread_mutex_unlock(&k->lock);
+	return r;
 }
 
 /* Store first, rows second: a crash in between costs a second sending, never a right to bytes that
@@ -223,8 +348,8 @@ leaves_here(const struct server_sink *k, uint32_t chunk)
 {
 	if (bitset_has(&k->have, chunk))
 		return UINT32_MAX;
-	size_t i = find_assembly(k, chunk);
-	return i < k->open.len ? k->open.at[i]->mask : 0;
+	const struct assembly *a = find_assembly(k, chunk);
+	return a != NULL ? a->mask : 0;
 }
 
 static uint32_t

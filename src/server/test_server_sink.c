@@ -30,7 +30,7 @@ set_up(void **state)
 static void
 close_sink(struct fixture *f)
 {
-	server_sink_free(f->sink);
+	server_sink_unref(f->sink);
 	snapshot_map_free(f->map);
 	f->sink = NULL;
 	f->map = NULL;
@@ -193,6 +193,51 @@ leaves_of_a_big_chunk_may_come_in_any_order_and_twice(void **state)
 	assert_true(is_recorded(f, 7, BIG));
 }
 
+static enum err
+read_leaves(struct fixture *f, uint64_t n, uint32_t first, uint32_t count)
+{
+	struct hash_id share = f->mine->id, id = world_chunk_id(n, BIG);
+	auto_free uint8_t *want = mem_alloc(CHUNK_MAX), *got = mem_alloc(CHUNK_MAX);
+	struct leaf_list list, whole;
+	const struct source_leaves w = { &share, &f->sn->id, f->map, snapshot_map_find(f->map, &id),
+		first, count };
+	uint32_t len = 0;
+
+	world_bytes(n, BIG, want);
+	chunk_id_of(HASH_DEFAULT, BYTES(want, BIG), &whole, &id);
+	enum err r = server_sink_get_leaves(f->sink, &w, got, &len, &list, &unit_error);
+	if (r != OK)
+		return r;
+	assert_int_equal(len, min_of((first + count) * CHUNK_LEAF, (uint32_t)BIG) - first * CHUNK_LEAF);
+	assert_memory_equal(got, want + (size_t)first * CHUNK_LEAF, len);
+	assert_int_equal(list.n, whole.n);
+	assert_memory_equal(list.hash, whole.hash, (size_t)whole.n * HASH_BYTES);
+	return OK;
+}
+
+static void
+leaves_are_given_on_before_their_chunk_is_whole_and_after(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 7, 2, BIG, true, &f->sn, &unit_error));
+	open_sink(f, &f->mine->num, 1);
+	assert_err(ERR_NOTFOUND, read_leaves(f, 7, 0, 1));
+	for (uint32_t i = 1; i < 4; i++) /* two chunks side by side */
+		for (uint64_t n = 7; n <= 8; n++)
+			send(f, n, BIG, i);
+	assert_ok(read_leaves(f, 7, 1, 3));
+	assert_ok(read_leaves(f, 8, 2, 1));
+	assert_err(ERR_NOTFOUND, read_leaves(f, 7, 0, 2));
+	send(f, 7, BIG, 0);
+	assert_ok(read_leaves(f, 7, 0, 4));
+	assert_err(ERR_NOTFOUND, read_leaves(f, 8, 0, 4));
+	send(f, 8, BIG, 0);
+	assert_ok(read_leaves(f, 8, 0, 4));
+	flush(f);
+	assert_true(is_recorded(f, 7, BIG) && is_recorded(f, 8, BIG));
+}
+
 static void
 what_was_not_whole_when_it_ended_is_sent_again(void **state)
 {
@@ -242,6 +287,8 @@ main(void)
 		    a_row_without_the_bytes_is_no_chunk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    leaves_of_a_big_chunk_may_come_in_any_order_and_twice, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    leaves_are_given_on_before_their_chunk_is_whole_and_after, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    what_was_not_whole_when_it_ended_is_sent_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
