@@ -35,6 +35,15 @@ array_room(size_t room, size_t n)
 #define array_pop(a) ((a)->at[--(a)->len])
 /* Removes element I by moving the last one there: the order changes. */
 #define array_swap_out(a, i) ((a)->at[i] = (a)->at[--(a)->len])
+/* Takes out the element that equals X, if there is one, in the same way. */
+#define array_remove(a, x)                                                                         \
+	do {                                                                                       \
+		size_t i_ = 0;                                                                     \
+		while (i_ < (a)->len && (a)->at[i_] != (x))                                        \
+			i_++;                                                                      \
+		if (i_ < (a)->len)                                                                 \
+			array_swap_out((a), i_);                                                   \
+	} while (0)
 #define array_clear(a)                                                                             \
 	do {                                                                                       \
 		free((a)->at);                                                                     \

@@ -110,6 +110,14 @@ an_array_grows_and_swaps_out(void **state)
 	array_each (i, &a)
 		sum += *i;
 	assert_int_equal(sum, 999 * 1000 / 2 - 998);
+	array_remove(&a, 5);
+	assert_int_equal(a.len, 997);
+	assert_int_equal(a.at[5], 997); /* the last one */
+	array_remove(&a, 5);
+	assert_int_equal(a.len, 997);
+	array_remove(&a, 996);
+	assert_int_equal(a.len, 996);
+	assert_int_equal(a.at[995], 995);
 	array_reserve(&a, 5000);
 	assert_true(a.room >= 5000);
 	array_clear(&a);

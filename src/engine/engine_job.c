@@ -271,12 +271,7 @@ remove_job(struct engine_job *j)
 	int status = exit_status(j);
 
 	en->jobs_since_gc++;
-	for (size_t i = 0; i < en->jobs.len; i++) {
-		if (en->jobs.at[i] == j) {
-			array_swap_out(&en->jobs, i);
-			break;
-		}
-	}
+	array_remove(&en->jobs, j);
 	array_each (w, &j->watchers) {
 		answer_watcher(
 		    *w, j->why.code != OK ? &j->why : NULL, buf_bytes(&j->answer), status);

@@ -115,12 +115,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 	(void)p;
 	(void)why;
 
-	for (size_t i = 0; i < en->visitors.len; i++) {
-		if (en->visitors.at[i] == v) {
-			array_swap_out(&en->visitors, i);
-			break;
-		}
-	}
+	array_remove(&en->visitors, v);
 	free(v);
 	engine_part_closed(en);
 }

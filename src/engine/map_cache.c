@@ -36,17 +36,6 @@ find_open(struct map_cache *c, const struct hash_id *content, uint32_t unit_size
 	return NULL;
 }
 
-static void
-take_out(struct map_cache *c, const struct open_map *m)
-{
-	for (size_t i = 0; i < c->maps.len; i++) {
-		if (c->maps.at[i] == m) {
-			array_swap_out(&c->maps, i);
-			return;
-		}
-	}
-}
-
 /* The least recently used map that nobody uses, out of the table; NULL: all are in use. */
 static struct open_map *
 take_oldest(struct map_cache *c)
@@ -58,7 +47,7 @@ take_oldest(struct map_cache *c)
 			oldest = *m;
 	}
 	if (oldest != NULL)
-		take_out(c, oldest);
+		array_remove(&c->maps, oldest);
 	return oldest;
 }
 
@@ -83,7 +72,7 @@ remove_unopened(struct map_cache *c, struct open_map *m)
 {
 	if (--m->users > 0)
 		return;
-	take_out(c, m);
+	array_remove(&c->maps, m);
 	free(m);
 }
 

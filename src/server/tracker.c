@@ -63,12 +63,7 @@ link_free(struct tracker *t, struct link *l)
 {
 	struct device *d = l->device;
 
-	for (size_t i = 0; i < d->links.len; i++) {
-		if (d->links.at[i] == l) {
-			array_swap_out(&d->links, i);
-			break;
-		}
-	}
+	array_remove(&d->links, l);
 	map_del(&t->links, BYTES_OF(l->number));
 	array_clear(&l->entries);
 	free(l);
@@ -143,12 +138,7 @@ swarm_changed(struct tracker *t, struct swarm_of *s, uint64_t now_ms)
 void
 tracker_unchanged(struct tracker *t, struct swarm_of *s)
 {
-	for (size_t i = 0; i < t->changed.len; i++) {
-		if (t->changed.at[i] == s) {
-			array_swap_out(&t->changed, i);
-			break;
-		}
-	}
+	array_remove(&t->changed, s);
 	s->due_ms = 0;
 }
 
@@ -218,12 +208,8 @@ entry_leave(struct tracker *t, struct entry *x, uint64_t now_ms)
 	array_swap_out(&l->entries, x->in_link);
 	if (x->in_link < l->entries.len)
 		l->entries.at[x->in_link]->in_link = x->in_link;
-	for (size_t i = 0; x->fresh && i < t->fresh.len; i++) {
-		if (t->fresh.at[i] == x) {
-			array_swap_out(&t->fresh, i);
-			break;
-		}
-	}
+	if (x->fresh)
+		array_remove(&t->fresh, x);
 	x->link = NULL;
 	array_push(&s->gone, x);
 	if (s->wanting.len > 0)
