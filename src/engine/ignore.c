@@ -33,89 +33,42 @@ struct ignore_rules {
 
 /* -- one element of a pattern -- */
 
-/* ASCII only, whatever the locale says. */
 static bool
 is_between(uint8_t c, uint8_t from, uint8_t to)
 {
 	return c >= from && c <= to;
 }
-static bool
-is_upper(uint8_t c)
-{
-	return is_between(c, 'A', 'Z');
-}
-static bool
-is_lower(uint8_t c)
-{
-	return is_between(c, 'a', 'z');
-}
-static bool
-is_alpha(uint8_t c)
-{
-	return is_upper(c) || is_lower(c);
-}
-static bool
-is_digit(uint8_t c)
-{
-	return is_between(c, '0', '9');
-}
-static bool
-is_alnum(uint8_t c)
-{
-	return is_alpha(c) || is_digit(c);
-}
-static bool
-is_xdigit(uint8_t c)
-{
-	return is_digit(c) || is_between(c, 'a', 'f') || is_between(c, 'A', 'F');
-}
-static bool
-is_blank(uint8_t c)
-{
-	return c == ' ' || c == '\t';
-}
-static bool
-is_space(uint8_t c)
-{
-	return c == ' ' || is_between(c, '\t', '\r');
-}
-static bool
-is_cntrl(uint8_t c)
-{
-	return c < ' ' || c == 0x7f;
-}
-static bool
-is_print(uint8_t c)
-{
-	return is_between(c, ' ', '~');
-}
-static bool
-is_graph(uint8_t c)
-{
-	return is_between(c, '!', '~');
-}
-static bool
-is_punct(uint8_t c)
-{
-	return is_graph(c) && !is_alnum(c);
-}
+
+/* ASCII only, whatever the locale says. */
+#define CLASSES(X)                                                                                 \
+	X(upper, is_between(c, 'A', 'Z'))                                                          \
+	X(lower, is_between(c, 'a', 'z'))                                                          \
+	X(alpha, is_upper(c) || is_lower(c))                                                       \
+	X(digit, is_between(c, '0', '9'))                                                          \
+	X(alnum, is_alpha(c) || is_digit(c))                                                       \
+	X(xdigit, is_digit(c) || is_between(c, 'a', 'f') || is_between(c, 'A', 'F'))               \
+	X(blank, c == ' ' || c == '\t')                                                            \
+	X(space, c == ' ' || is_between(c, '\t', '\r'))                                            \
+	X(cntrl, c < ' ' || c == 0x7f)                                                             \
+	X(print, is_between(c, ' ', '~'))                                                          \
+	X(graph, is_between(c, '!', '~'))                                                          \
+	X(punct, is_graph(c) && !is_alnum(c))
+
+#define X(name, is)                                                                                \
+	static bool is_##name(uint8_t c)                                                           \
+	{                                                                                          \
+		return is;                                                                         \
+	}
+CLASSES(X)
+#undef X
 
 static const struct {
 	const char *name;
 	bool (*has)(uint8_t c);
 } classes[] = {
-	{ "alnum", is_alnum },
-	{ "alpha", is_alpha },
-	{ "blank", is_blank },
-	{ "cntrl", is_cntrl },
-	{ "digit", is_digit },
-	{ "graph", is_graph },
-	{ "lower", is_lower },
-	{ "print", is_print },
-	{ "punct", is_punct },
-	{ "space", is_space },
-	{ "upper", is_upper },
-	{ "xdigit", is_xdigit },
+#define X(name, is) { #name, is_##name },
+	CLASSES(X)
+#undef X
 };
 
 enum found { FOUND_NO, FOUND_YES, FOUND_BROKEN /* the pattern is none */ };
