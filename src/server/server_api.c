@@ -280,19 +280,23 @@ apply_access(struct change *c, struct server *s, enum err r, const struct error 
 	free(a);
 }
 
+/* Whose access to which share R is about. */
 static enum err
-access_subject(
-    struct server *s, const struct control_request *r, struct registry_access *a, struct error *e)
+find_access(struct server *s, const struct control_request *r, struct registry_share **sh,
+    struct registry_access *a, struct error *e)
 {
+	enum err err = find_share(s, control_arg(r, "share"), sh, e);
 	const char *device = control_arg(r, "device");
 	struct registry_device *d = NULL;
 
+	if (err != OK)
+		return err;
 	a->all = control_flag(r, "all");
 	if (a->all == (device != NULL))
 		return fail(e, ERR_USAGE, "name one device, or --all");
 	if (a->all)
 		return OK;
-	enum err err = registry_find_device(s->registry, device, &d, e);
+	err = registry_find_device(s->registry, device, &d, e);
 	if (err == OK)
 		a->device = d->id;
 	return err;
@@ -317,10 +321,8 @@ api_grant(
 {
 	struct registry_share *sh = NULL;
 	struct registry_access a = { 0 };
-	enum err err = find_share(s, control_arg(r, "share"), &sh, e);
+	enum err err = find_access(s, r, &sh, &a, e);
 
-	if (err == OK)
-		err = access_subject(s, r, &a, e);
 	if (err == OK)
 		err = parse_rights(control_arg(r, "rights"), &a.rights, e);
 	if (err == OK)
@@ -365,10 +367,8 @@ api_ungrant(
 {
 	struct registry_share *sh = NULL;
 	struct registry_access a = { 0 };
-	enum err err = find_share(s, control_arg(r, "share"), &sh, e);
+	enum err err = find_access(s, r, &sh, &a, e);
 
-	if (err == OK)
-		err = access_subject(s, r, &a, e);
 	if (err != OK)
 		return err;
 	if (!has_access(sh, &a))
