@@ -11,12 +11,9 @@ set_up(void **state)
 {
 	struct fixture *f = mem_new(struct fixture);
 
-	f->dir = check_dir_make_fast();
-	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
-	assert_ok(world_device(&f->w, f->w.anna, "anna", &unit_error));
-	assert_ok(world_device(&f->w, f->w.bert, "bert", &unit_error));
-	assert_ok(world_share(&f->w, "photos", f->w.anna, &f->photos, &unit_error));
-	assert_ok(world_share(&f->w, "plans", f->w.bert, &f->plans, &unit_error));
+	world_make(&f->w, &f->dir);
+	f->photos = world_make_share(&f->w, "photos", f->w.anna);
+	f->plans = world_make_share(&f->w, "plans", f->w.bert);
 	*state = f;
 	return 0;
 }
@@ -26,8 +23,7 @@ tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	world_close(&f->w);
-	check_dir_remove(&f->dir);
+	world_remove(&f->w, &f->dir);
 	free(f);
 	return 0;
 }
@@ -35,10 +31,9 @@ tear_down(void **state)
 static void
 reopen(struct fixture *f)
 {
-	world_close(&f->w);
-	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
-	f->photos = registry_share_named(f->w.server.registry, BYTES_LIT("photos"));
-	f->plans = registry_share_named(f->w.server.registry, BYTES_LIT("plans"));
+	world_reopen(&f->w);
+	f->photos = world_share_named(&f->w, "photos");
+	f->plans = world_share_named(&f->w, "plans");
 }
 
 static struct registry *
@@ -358,26 +353,18 @@ a_damaged_row_is_named(void **state)
 int
 main(void)
 {
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-		    everything_is_there_again_after_a_start, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    what_comes_too_late_for_a_share_leaves_no_row_and_the_server_starts, set_up,
-		    tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_share_that_is_dropped_takes_its_statements_along, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_name_is_taken_once, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_snapshot_is_named_by_number_id_or_label, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    the_head_is_the_highest_number_and_may_be_dropped, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_device_is_found_by_what_people_write, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    readers_are_those_with_an_entry_or_everybody, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    what_a_share_has_is_no_other_shares, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_damaged_row_is_named, set_up, tear_down),
+		T(everything_is_there_again_after_a_start),
+		T(what_comes_too_late_for_a_share_leaves_no_row_and_the_server_starts),
+		T(a_share_that_is_dropped_takes_its_statements_along),
+		T(a_name_is_taken_once),
+		T(a_snapshot_is_named_by_number_id_or_label),
+		T(the_head_is_the_highest_number_and_may_be_dropped),
+		T(a_device_is_found_by_what_people_write),
+		T(readers_are_those_with_an_entry_or_everybody),
+		T(what_a_share_has_is_no_other_shares),
+		T(a_damaged_row_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

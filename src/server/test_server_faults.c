@@ -5,7 +5,6 @@
 #include "server/test_server_world.h"
 
 #include "engine/mark.h"
-#include "tests/check_faults.h"
 
 static enum err
 every_kept_chunk_is_there(struct world *w, struct registry_share *sh, struct error *e)
@@ -68,18 +67,7 @@ static void
 a_failure_anywhere_loses_nothing_that_is_kept(void **state)
 {
 	(void)state;
-#ifdef WEFT_FAULTS
-	struct loop *first = NULL;
-
-	/* libuv keeps what it needs for signals open for good: opened here, no scenario leaves it
-	 * behind. */
-	assert_ok(loop_new(0, &first, &unit_error));
-	loop_free(first);
-	/* files: chunk/test_chunk_store_faults */
-	check_each_fault(publish_remove_collect, "src/db/", 3);
-#else
-	skip();
-#endif
+	world_each_fault(publish_remove_collect);
 }
 
 int

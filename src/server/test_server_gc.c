@@ -16,11 +16,8 @@ set_up(void **state)
 {
 	struct fixture *f = mem_new(struct fixture);
 
-	f->dir = check_dir_make_fast();
-	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
-	assert_ok(world_device(&f->w, f->w.anna, "anna", &unit_error));
-	assert_ok(world_device(&f->w, f->w.bert, "bert", &unit_error));
-	assert_ok(world_share(&f->w, "photos", f->w.anna, &f->photos, &unit_error));
+	world_make(&f->w, &f->dir);
+	f->photos = world_make_share(&f->w, "photos", f->w.anna);
 	*state = f;
 	return 0;
 }
@@ -30,8 +27,7 @@ tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	world_close(&f->w);
-	check_dir_remove(&f->dir);
+	world_remove(&f->w, &f->dir);
 	free(f);
 	return 0;
 }
@@ -57,9 +53,8 @@ collect(struct fixture *f)
 static void
 reopen(struct fixture *f)
 {
-	world_close(&f->w);
-	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
-	f->photos = registry_share_named(f->w.server.registry, BYTES_LIT("photos"));
+	world_reopen(&f->w);
+	f->photos = world_share_named(&f->w, "photos");
 }
 
 static size_t
@@ -265,23 +260,16 @@ expired_invites_are_forgotten(void **state)
 int
 main(void)
 {
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-		    what_is_removed_goes_with_its_rows_and_what_is_kept_stays, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_removal_is_collected_after_a_crash_too, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    what_has_arrived_of_an_announced_snapshot_is_not_collected, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    an_announced_manifest_that_is_not_whole_stops_nothing_and_hides_nothing, set_up,
-		    tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_kept_manifest_that_is_damaged_lets_nothing_be_swept, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    maps_of_what_is_gone_are_removed, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    withdrawn_snapshots_are_forgotten_when_they_are_old_or_many, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(expired_invites_are_forgotten, set_up, tear_down),
+		T(what_is_removed_goes_with_its_rows_and_what_is_kept_stays),
+		T(a_removal_is_collected_after_a_crash_too),
+		T(what_has_arrived_of_an_announced_snapshot_is_not_collected),
+		T(an_announced_manifest_that_is_not_whole_stops_nothing_and_hides_nothing),
+		T(a_kept_manifest_that_is_damaged_lets_nothing_be_swept),
+		T(maps_of_what_is_gone_are_removed),
+		T(withdrawn_snapshots_are_forgotten_when_they_are_old_or_many),
+		T(expired_invites_are_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

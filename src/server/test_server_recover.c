@@ -1,7 +1,5 @@
 #include "server/test_server_world.h"
 
-#include "tests/check_faults.h"
-
 /* A member as it is before the recovery: all it knows are statements, by the key that it trusts. */
 struct member {
 	struct authority *authority;
@@ -121,8 +119,7 @@ tear_down(void **state)
 	struct fixture *f = *state;
 
 	authority_free(f->anna.authority);
-	world_close(&f->w);
-	check_dir_remove(&f->dir);
+	world_remove(&f->w, &f->dir);
 	free(f);
 	return 0;
 }
@@ -133,7 +130,7 @@ recover(struct fixture *f)
 	world_close(&f->w);
 	assert_ok(server_recover(f->dir.path, f->recovery, &unit_error));
 	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
-	f->photos = registry_share_named(f->w.server.registry, BYTES_LIT("photos"));
+	f->photos = world_share_named(&f->w, "photos");
 }
 
 static void
@@ -249,11 +246,8 @@ a_lost_key_is_no_hindrance(void **state)
 {
 	struct fixture *f = *state;
 
-	world_close(&f->w);
 	assert_int_equal(unlinkat(f->dir.fd, "device.key", 0), 0);
-	assert_ok(server_recover(f->dir.path, f->recovery, &unit_error));
-	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
-	f->photos = registry_share_named(f->w.server.registry, BYTES_LIT("photos"));
+	recover(f);
 	meet(&f->anna, &f->w);
 	assert_member_goes_on(f);
 }
@@ -335,41 +329,25 @@ static void
 a_failure_anywhere_is_made_good_by_doing_it_again(void **state)
 {
 	(void)state;
-#ifdef WEFT_FAULTS
-	struct loop *first = NULL;
-
-	/* libuv keeps what it needs for signals open for good: opened here, no scenario leaves it
-	 * behind. */
-	assert_ok(loop_new(0, &first, &unit_error));
-	loop_free(first);
-	check_each_fault(recover_in, "src/db/", 3);
-#else
-	skip();
-#endif
+	world_each_fault(recover_in);
 }
 
 int
 main(void)
 {
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 		    /* first: faults are looked up once */
 		    a_failure_anywhere_is_made_good_by_doing_it_again),
-		cmocka_unit_test_setup_teardown(
-		    a_member_that_knows_the_old_key_follows_and_has_all_it_had, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_the_server_knows_stays, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    the_servers_own_device_inherits_what_it_had, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_stolen_key_can_be_replaced_again_and_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_device_whose_membership_has_ended_is_not_signed_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_lost_key_is_no_hindrance, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    only_the_recovery_key_recovers_and_nothing_changes_without_it, set_up,
-		    tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_home_with_another_key_says_what_to_do, set_up, tear_down),
+		T(a_member_that_knows_the_old_key_follows_and_has_all_it_had),
+		T(what_the_server_knows_stays),
+		T(the_servers_own_device_inherits_what_it_had),
+		T(a_stolen_key_can_be_replaced_again_and_again),
+		T(a_device_whose_membership_has_ended_is_not_signed_again),
+		T(a_lost_key_is_no_hindrance),
+		T(only_the_recovery_key_recovers_and_nothing_changes_without_it),
+		T(a_home_with_another_key_says_what_to_do),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

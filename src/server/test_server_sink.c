@@ -17,12 +17,9 @@ set_up(void **state)
 {
 	struct fixture *f = mem_new(struct fixture);
 
-	f->dir = check_dir_make_fast();
-	assert_ok(world_open(&f->w, f->dir.fd, &unit_error));
-	assert_ok(world_device(&f->w, f->w.anna, "anna", &unit_error));
-	assert_ok(world_device(&f->w, f->w.bert, "bert", &unit_error));
-	assert_ok(world_share(&f->w, "mine", f->w.anna, &f->mine, &unit_error));
-	assert_ok(world_share(&f->w, "theirs", f->w.bert, &f->theirs, &unit_error));
+	world_make(&f->w, &f->dir);
+	f->mine = world_make_share(&f->w, "mine", f->w.anna);
+	f->theirs = world_make_share(&f->w, "theirs", f->w.bert);
 	*state = f;
 	return 0;
 }
@@ -42,10 +39,27 @@ tear_down(void **state)
 	struct fixture *f = *state;
 
 	close_sink(f);
-	world_close(&f->w);
-	check_dir_remove(&f->dir);
+	world_remove(&f->w, &f->dir);
 	free(f);
 	return 0;
+}
+
+/* N files of LEN bytes each, chunks FIRST on, in mine. */
+static void
+announce(struct fixture *f, uint64_t first, size_t n, uint32_t len)
+{
+	assert_ok(
+	    world_snapshot(&f->w, f->mine, f->w.anna, first, n, len, true, &f->sn, &unit_error));
+}
+
+/* Chunks 1 to 3, in theirs. */
+static void
+publish_theirs(struct fixture *f)
+{
+	struct registry_snapshot *sn;
+
+	assert_ok(world_snapshot(
+	    &f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &sn, &unit_error));
 }
 
 static void
@@ -113,13 +127,10 @@ static void
 a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent(void **state)
 {
 	struct fixture *f = *state;
-	struct registry_snapshot *secret;
 	const int64_t readable[] = { f->mine->num };
 
-	assert_ok(world_snapshot(
-	    &f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &secret, &unit_error));
-	assert_ok(world_snapshot(
-	    &f->w, f->mine, f->w.anna, 1, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
+	publish_theirs(f);
+	announce(f, 1, 3, WORLD_CHUNK);
 	open_sink(f, readable, 1);
 	assert_int_equal(missing_bytes(f), 3 * WORLD_CHUNK);
 	assert_int_equal(server_sink_held(f->sink), 0);
@@ -140,13 +151,10 @@ static void
 a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again(void **state)
 {
 	struct fixture *f = *state;
-	struct registry_snapshot *other;
 	const int64_t readable[] = { f->mine->num, f->theirs->num };
 
-	assert_ok(world_snapshot(
-	    &f->w, f->theirs, f->w.bert, 1, 3, WORLD_CHUNK, false, &other, &unit_error));
-	assert_ok(world_snapshot(
-	    &f->w, f->mine, f->w.anna, 2, 3, WORLD_CHUNK, true, &f->sn, &unit_error));
+	publish_theirs(f);
+	announce(f, 2, 3, WORLD_CHUNK);
 	open_sink(f, readable, 2);
 	assert_int_equal(missing_bytes(f), WORLD_CHUNK);
 	assert_int_equal(server_sink_held(f->sink), 2 * WORLD_CHUNK);
@@ -163,8 +171,7 @@ a_row_without_the_bytes_is_no_chunk(void **state)
 	struct hash_id id = world_chunk_id(1, WORLD_CHUNK);
 	const int64_t readable[] = { f->mine->num };
 
-	assert_ok(world_snapshot(
-	    &f->w, f->mine, f->w.anna, 1, 1, WORLD_CHUNK, true, &f->sn, &unit_error));
+	announce(f, 1, 1, WORLD_CHUNK);
 	assert_ok(
 	    registry_store_share_chunk(f->w.server.registry->db, f->mine->num, &id, &unit_error));
 	open_sink(f, readable, 1);
@@ -177,7 +184,7 @@ leaves_of_a_big_chunk_may_come_in_any_order_and_twice(void **state)
 	struct fixture *f = *state;
 	const uint32_t order[] = { 2, 0, 2, 3, 0 };
 
-	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 7, 1, BIG, true, &f->sn, &unit_error));
+	announce(f, 7, 1, BIG);
 	open_sink(f, &f->mine->num, 1);
 	for (size_t i = 0; i < lengthof(order); i++)
 		send(f, 7, BIG, order[i]);
@@ -208,7 +215,8 @@ read_leaves(struct fixture *f, uint64_t n, uint32_t first, uint32_t count)
 	enum err r = server_sink_get_leaves(f->sink, &w, got, &len, &list, &unit_error);
 	if (r != OK)
 		return r;
-	assert_int_equal(len, min_of((first + count) * CHUNK_LEAF, (uint32_t)BIG) - first * CHUNK_LEAF);
+	assert_int_equal(
+	    len, min_of((first + count) * CHUNK_LEAF, (uint32_t)BIG) - first * CHUNK_LEAF);
 	assert_memory_equal(got, want + (size_t)first * CHUNK_LEAF, len);
 	assert_int_equal(list.n, whole.n);
 	assert_memory_equal(list.hash, whole.hash, (size_t)whole.n * HASH_BYTES);
@@ -220,7 +228,7 @@ leaves_are_given_on_before_their_chunk_is_whole_and_after(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 7, 2, BIG, true, &f->sn, &unit_error));
+	announce(f, 7, 2, BIG);
 	open_sink(f, &f->mine->num, 1);
 	assert_err(ERR_NOTFOUND, read_leaves(f, 7, 0, 1));
 	for (uint32_t i = 1; i < 4; i++) /* two chunks side by side */
@@ -243,7 +251,7 @@ what_was_not_whole_when_it_ended_is_sent_again(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_ok(world_snapshot(&f->w, f->mine, f->w.anna, 7, 2, BIG, true, &f->sn, &unit_error));
+	announce(f, 7, 2, BIG);
 	open_sink(f, &f->mine->num, 1);
 	for (uint32_t i = 0; i < 4; i++)
 		send(f, 7, BIG, i);
@@ -262,8 +270,7 @@ a_share_that_goes_meanwhile_takes_its_rows_along(void **state)
 	struct fixture *f = *state;
 	int64_t num = f->mine->num;
 
-	assert_ok(world_snapshot(
-	    &f->w, f->mine, f->w.anna, 1, 2, WORLD_CHUNK, true, &f->sn, &unit_error));
+	announce(f, 1, 2, WORLD_CHUNK);
 	open_sink(f, &num, 1);
 	send(f, 1, WORLD_CHUNK, 0);
 	assert_ok(registry_store_share_drop(
@@ -276,23 +283,15 @@ a_share_that_goes_meanwhile_takes_its_rows_along(void **state)
 int
 main(void)
 {
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-		    a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent, set_up,
-		    tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again, set_up,
-		    tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_row_without_the_bytes_is_no_chunk, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    leaves_of_a_big_chunk_may_come_in_any_order_and_twice, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    leaves_are_given_on_before_their_chunk_is_whole_and_after, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    what_was_not_whole_when_it_ended_is_sent_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_share_that_goes_meanwhile_takes_its_rows_along, set_up, tear_down),
+		T(a_chunk_of_a_share_that_the_author_may_not_read_is_to_be_sent),
+		T(a_chunk_of_a_share_that_the_author_may_read_is_not_sent_again),
+		T(a_row_without_the_bytes_is_no_chunk),
+		T(leaves_of_a_big_chunk_may_come_in_any_order_and_twice),
+		T(leaves_are_given_on_before_their_chunk_is_whole_and_after),
+		T(what_was_not_whole_when_it_ended_is_sent_again),
+		T(a_share_that_goes_meanwhile_takes_its_rows_along),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "crypto/random.h"
 #include "manifest/prolly.h"
 #include "server/server_internal.h"
+#include "tests/check_faults.h"
 
 struct world {
 	struct server server;
@@ -350,4 +351,66 @@ world_count(struct world *w, const char *sql, int64_t n)
 	assert_ok(db_query(w->server.registry->db, sql, &row, &unit_error, "i", n));
 	assert_ok(db_row_next(row, &unit_error));
 	return db_row_int(row, 0);
+}
+
+/* -- a test's own: in a directory that is made and removed with it -- */
+
+/* With anna and bert as devices. */
+static inline void
+world_make(struct world *w, struct check_dir *dir)
+{
+	*dir = check_dir_make_fast();
+	assert_ok(world_open(w, dir->fd, &unit_error));
+	assert_ok(world_device(w, w->anna, "anna", &unit_error));
+	assert_ok(world_device(w, w->bert, "bert", &unit_error));
+}
+
+static inline void
+world_remove(struct world *w, struct check_dir *dir)
+{
+	world_close(w);
+	check_dir_remove(dir);
+}
+
+static inline struct registry_share *
+world_make_share(struct world *w, const char *name, const struct device_key *key)
+{
+	struct registry_share *sh;
+
+	assert_ok(world_share(w, name, key, &sh, &unit_error));
+	return sh;
+}
+
+/* As if the server had ended and started again; shares are elsewhere then. */
+static inline void
+world_reopen(struct world *w)
+{
+	int dir = w->home.dir;
+
+	world_close(w);
+	assert_ok(world_open(w, dir, &unit_error));
+}
+
+static inline struct registry_share *
+world_share_named(const struct world *w, const char *name)
+{
+	return registry_share_named(w->server.registry, bytes_str(name));
+}
+
+/* Each call to the database failing once; to files: chunk/test_chunk_store_faults. */
+static inline void
+world_each_fault(check_scenario scenario)
+{
+#ifdef WEFT_FAULTS
+	struct loop *first = NULL;
+
+	/* libuv keeps what it needs for signals open for good: opened here, no scenario leaves it
+	 * behind. */
+	assert_ok(loop_new(0, &first, &unit_error));
+	loop_free(first);
+	check_each_fault(scenario, "src/db/", 3);
+#else
+	(void)scenario;
+	skip();
+#endif
 }
