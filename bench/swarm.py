@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """One tree to many machines: how long, from where, at what cost.  Part of `make bench`; also by itself.
 
-usage: bench/swarm.py WEFT [--agents N] [--mib N] [--rate RATE] [--runs N] [--only spread,memory,revoke] [--gib N]
+usage: bench/swarm.py WEFT [--agents N] [--mib N] [--rate RATE] [--runs N] [--only limits,spread,memory,revoke] [--gib N]
 
+limits   how near to its up-limit, and to its down-limit, one node comes
 spread   a server, a publisher and N agents, each with one line of RATE up and down (its own token bucket: up-limit and
          down-limit), fetch MIB as soon as it is announced; beside the fluid bound, once hybrid and once central
 memory   the highest memory of an agent that fetches GIB and passes it on to another
@@ -94,21 +95,21 @@ class Node:
 class Net:
     """A server and others; a context that ends them and removes their directory."""
 
-    def __init__(self, limits=()):
+    def __init__(self, limits=(), of_server=()):
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="weft-swarm-", dir=os.environ.get("WEFT_BENCH_DIR", "/var/tmp")))
         self.nodes = []
         self.limits = limits
-        self.server = self.add("server", "server", "--listen", f"127.0.0.1:{free_port()}", "--advertise", "127.0.0.1")
+        self.server = self.add("server", "server", "--listen", f"127.0.0.1:{free_port()}", "--advertise", "127.0.0.1", *of_server)
 
     def add(self, name, *arguments):
         node = Node(self.base, name)
         self.nodes.append(node.start(*arguments, *self.limits))
         return node
 
-    def agent(self, name):
+    def agent(self, name, *arguments):
         invite = self.server.json("invite")["invite"]
         Node(self.base, name).run("join", invite, "--name", name)
-        return self.add(name, "agent", "--listen", f"127.0.0.1:{free_port()}")
+        return self.add(name, "agent", "--listen", f"127.0.0.1:{free_port()}", *arguments)
 
     def __enter__(self):
         return self
@@ -226,6 +227,34 @@ def spread(say, agents, mib, rate, runs, policies):
         say(f"\nhybrid is {medians['central'] / medians['hybrid']:.1f} times as fast as central.")
 
 
+# -- limits ---------------------------------------------------------------------------------------------------------------
+
+def limits(say, rate):
+    """From the server's first byte of a long transfer to its last: the middle of it, as the reader's kernel saw it."""
+    size = 48 << 20
+    say(f"\n## A limit of {rate}/s, kept by one node\n")
+    say("| limited | bytes a second, from 1 to 5 s after the start | of the limit |")
+    say("|---|---|---|")
+    for what, of_server, of_reader in (("up-limit of the server", ("--up-limit", rate), ()),
+                                       ("down-limit of the reader", (), ("--down-limit", rate))):
+        with Net(of_server=of_server) as net:
+            publisher, reader = net.agent("publisher"), net.agent("reader", *of_reader)
+            src = net.base / "src"
+            src.mkdir()
+            write_file(src / "file", size)
+            publisher.json("publish", src, "--share", "tree", "--policy", "central")
+            net.server.run("grant", "tree", "--all", "read")
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                got = pool.submit(reader.json, "get", "tree", net.base / "dest")
+                seen = []
+                for after in (1, 4):
+                    time.sleep(after)
+                    seen.append((time.monotonic(), reader.json("status")["received"]))
+                got.result()
+            measured = (seen[1][1] - seen[0][1]) / (seen[1][0] - seen[0][0])
+            say(f"| {what} | {measured:.0f} | {measured / rate_bytes(rate):.3f} |")
+
+
 # -- memory ---------------------------------------------------------------------------------------------------------------
 
 def patterned(path, size):
@@ -309,7 +338,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--policies", default="hybrid,central")
     parser.add_argument("--gib", type=float, default=2, help="of the memory benchmark; the issue's figure is 10")
-    parser.add_argument("--only", default="spread,memory,revoke")
+    parser.add_argument("--only", default="limits,spread,memory,revoke")
     parser.add_argument("--out", help="append to this file too")
     args = parser.parse_args()
     WEFT = os.path.abspath(args.weft)
@@ -321,7 +350,9 @@ def main():
                 f.write(line + "\n")
 
     for name in args.only.split(","):
-        if name == "spread":
+        if name == "limits":
+            limits(say, args.rate)
+        elif name == "spread":
             spread(say, args.agents, args.mib, args.rate, args.runs, args.policies.split(","))
         elif name == "memory":
             memory(say, args.gib)

@@ -4,7 +4,7 @@
 #include "net/rate.h"
 
 enum {
-	STEP_MS = 3,
+	STEP_MS = 5,
 	STEP_MIN = 1024,
 	STEP_MAX = 64 * 1024,
 	BUFFER_MS = 100,
