@@ -11,12 +11,17 @@
  * Giving: the owner's responder answers GET_UNITS; it asks swarm_node_wanted whether the request
  * accepts an offer of ours, and tells how it went.  Only units that are held are answered for.
  *
- * Threads  the loop's; sink calls say where they run.
+ * Nothing but on_liar, on_lost and what a taker is told is told, and nothing from within a call.
+ * No timer runs while nothing waits for time.  Memory   2 bytes and 4 bits a unit, 2 or 3 bits more
+ * for each who takes part; some hundred bytes for each of the last SWARM_NODE_GONE_MAX who did;
+ * while taking what unit_fetch has. Threads  the loop's; sink calls say where they run.
  */
 #pragma once
 
 #include "engine/unit_fetch.h"
 #include "swarm/swarm.h"
+
+enum { SWARM_NODE_GONE_MAX = 64 };
 
 struct swarm_node;
 struct swarm_node_opts {
@@ -30,9 +35,11 @@ struct swarm_node_opts {
 	/* P sent wrong bytes SWARM_WRONG_MAX times, UNIT last: it is no longer listened to.  Report
 	 * it, and end the connection, from here or later. */
 	void (*on_liar)(void *ctx, struct peer *p, uint32_t unit);
-	/* A unit that was here cannot be read any more (swarm_node_lose was called, or a reader
-	 * found so), or P answered that it lost it: WHY names the file.  May be NULL. */
+	/* P, who offered UNIT, answered that it cannot read it any more: WHY names the file.  P is
+	 * NULL when it has left meanwhile.  May be NULL. */
 	void (*on_lost)(void *ctx, struct peer *p, uint32_t unit, const struct error *why);
+	/* What time it is.  NULL: the loop's; a test moves its own. */
+	uint64_t (*now_ms)(void *ctx);
 	void *ctx;
 };
 struct swarm_node *swarm_node_new(const struct swarm_node_opts *o);
@@ -50,8 +57,9 @@ struct swarm_node_taker {
 	 * neither wanted nor offered.  NULL: there are none. */
 	bool (*is_partial)(void *ctx, uint32_t unit);
 	void (*on_progress)(void *ctx); /* now and then; may be NULL */
-	/* OK: nothing is missing, and flushed.  Else the sink failed (ERR_NOSPACE, ERR_IO) and the
-	 * taker is gone: swarm_node_take again when there may be room.  Once; not after stop. */
+	/* OK: nothing is missing, and flushed.  Else the sink failed (ERR_NOSPACE, ERR_IO).  Either
+	 * way the sink is used no more and the taker is gone: swarm_node_take again when there may
+	 * be room.  Once; not after stop. */
 	void (*on_done)(void *ctx, enum err r, const struct error *e);
 	void *ctx; /* of these; the sink has its own */
 };

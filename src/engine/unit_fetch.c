@@ -235,7 +235,7 @@ void
 unit_fetch_cancel(struct unit_fetch *f, uint64_t source, uint32_t unit)
 {
 	for (struct unit_request *q = f->requests; q != NULL; q = q->next) {
-		if (q->unit != unit || q->source != source)
+		if (q->unit != unit || (source != UNIT_FETCH_ANYBODY && q->source != source))
 			continue;
 		cancel_stream(q);
 		task_start(&f->ends);

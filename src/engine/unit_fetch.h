@@ -63,7 +63,7 @@ void unit_fetch_stop(struct unit_fetch *f);
  * sink is used until then.  NULL is fine. */
 void unit_fetch_close(struct unit_fetch *f, void (*on_closed)(void *ctx), void *ctx);
 
-/* SOURCE is any number that the owner does not give twice. */
+/* SOURCE is any number that the owner does not give twice, but 0. */
 void unit_fetch_source_add(struct unit_fetch *f, uint64_t source, struct peer *p);
 /* Before P is freed.  What it still sends is for nobody; what has come and is not checked yet may
  * do, unless it LIED. */
@@ -71,6 +71,7 @@ void unit_fetch_source_gone(struct unit_fetch *f, uint64_t source, bool lied);
 /* Asks SOURCE for these leaves.  False: it takes no request now: its session ends, or is full. */
 bool unit_fetch_ask(struct unit_fetch *f, uint64_t source, uint32_t unit,
     const struct leaf_run *runs, uint32_t n_runs) must_check;
+#define UNIT_FETCH_ANYBODY ((uint64_t)0)
 void unit_fetch_cancel(struct unit_fetch *f, uint64_t source, uint32_t unit);
 void unit_fetch_flush(struct unit_fetch *f);           /* now; nothing when one is running */
 bool unit_fetch_is_idle(const struct unit_fetch *f);   /* nothing is asked for or being checked */

@@ -107,6 +107,12 @@ swarm_units(const struct swarm *s)
 }
 
 uint32_t
+swarm_units_skipped(const struct swarm *s)
+{
+	return (uint32_t)s->skip.count;
+}
+
+uint32_t
 swarm_units_held(const struct swarm *s)
 {
 	return (uint32_t)s->have.count;

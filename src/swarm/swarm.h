@@ -80,6 +80,7 @@ bool swarm_holds(const struct swarm *s, uint32_t unit);
 bool swarm_is_complete(const struct swarm *s); /* holds all that is wanted */
 uint32_t swarm_units(const struct swarm *s);   /* how many the snapshot has */
 uint32_t swarm_units_held(const struct swarm *s);
+uint32_t swarm_units_skipped(const struct swarm *s);
 /* Takes nothing for now (the disk is behind, the job pauses); gives on.  Peers are told that there
  * is no room, and their silence meanwhile is no fault. */
 void swarm_pause(struct swarm *s, bool paused);

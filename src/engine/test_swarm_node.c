@@ -1,0 +1,711 @@
+#include "engine/test_swarm_world.h"
+
+enum { UNIT = 64 * 1024 };
+
+static int
+setup(void **state)
+{
+	struct swarm_world *sw = mem_new(struct swarm_world);
+
+	swarm_world_init(sw);
+	*state = sw;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	swarm_world_clear(sw);
+	free(sw);
+	return 0;
+}
+
+/* Small files, a middle one, and big chunks that no unit holds whole. */
+static void
+some_files(struct swarm_world *sw)
+{
+	for (unsigned i = 0; i < 40; i++)
+		content_file(&sw->w.content, 1, 1 + i * 997, 0);
+	content_file(&sw->w.content, 3, 192 * 1024, 1234);
+	content_file(&sw->w.content, 9, 1024 * 1024, 77);
+	content_file(&sw->w.content, 1, 64 * 1024, 0);
+	world_content(&sw->w, UNIT);
+}
+
+static void
+run(struct swarm_world *sw)
+{
+	loop_run(sw->w.loop);
+}
+
+static void
+assert_whole(const struct member *m)
+{
+	assert_int_equal(m->dones, 1);
+	check_ok(m->result, m->why);
+	assert_true(member_has_all(m));
+	assert_true(m->flushes > 0);
+}
+
+static uint32_t
+units(const struct swarm_world *sw)
+{
+	return (uint32_t)snapshot_map_units(sw->w.map);
+}
+
+/* -- what should be -- */
+
+static void
+one_gets_all_from_the_origin(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, origin);
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(m->twice, 0);
+	assert_int_equal(origin->requests, units(sw)); /* each was accepted once */
+}
+
+static void
+note_who_gave(struct swarm_world *sw)
+{
+	struct swarm_node_summary sum;
+	uint64_t all = 0;
+
+	for (unsigned i = 1; i < sw->n; i++) {
+		swarm_node_summary(sw->members[i].node, &sum);
+		assert_int_equal(sum.held, units(sw));
+		all += sum.bytes_in;
+	}
+	assert_int_equal(all, (sw->n - 1) * snapshot_map_bytes(sw->w.map));
+	swarm_node_summary(sw->members[0].node, &sum);
+	assert_true(sum.bytes_out > snapshot_map_bytes(sw->w.map)); /* and headers */
+	assert_true(sum.bytes_out < 3 * snapshot_map_bytes(sw->w.map));
+	assert_int_equal(sum.peers, sw->n - 1);
+}
+
+/* Four receivers, two of them not connected with the origin. */
+static void
+what_is_incomplete_gives_on(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	member_seed(sw, HONEST, true);
+	for (unsigned i = 1; i < 5; i++)
+		member_receiver(sw);
+	for (unsigned i = 1; i < 5; i++) {
+		for (unsigned k = i + 1; k < 5; k++)
+			members_connect(&sw->members[i], &sw->members[k]);
+		if (i < 3)
+			members_connect(&sw->members[0], &sw->members[i]);
+	}
+	run(sw);
+	for (unsigned i = 1; i < 5; i++) {
+		assert_whole(&sw->members[i]);
+		assert_int_equal(sw->members[i].twice, 0);
+	}
+	assert_true(sw->members[1].relayed + sw->members[2].relayed > 0);
+}
+
+static void
+bytes_are_counted_by_who_gave_them(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	member_seed(sw, HONEST, true);
+	for (unsigned i = 1; i < 4; i++)
+		members_connect(member_receiver(sw), &sw->members[0]);
+	members_connect(&sw->members[1], &sw->members[2]);
+	members_connect(&sw->members[2], &sw->members[3]);
+	members_connect(&sw->members[3], &sw->members[1]);
+	sw->at_end = note_who_gave;
+	run(sw);
+	for (unsigned i = 1; i < 4; i++)
+		assert_whole(&sw->members[i]);
+}
+
+static void
+what_is_here_already_is_given_and_not_taken(void **state)
+{
+	struct swarm_world *sw = *state;
+	struct member *m[2];
+
+	some_files(sw);
+	uint32_t n = (uint32_t)snapshot_map_chunks(sw->w.map);
+	for (int i = 0; i < 2; i++) { /* each has every other chunk */
+		m[i] = member_new(sw, HONEST);
+		member_join(m[i], false);
+		for (uint32_t c = (uint32_t)i; c < n; c += 2)
+			m[i]->chunks[c].taken =
+			    (1u << chunk_id_leaf_count(snapshot_map_chunk(sw->w.map, c)->len)) - 1;
+	}
+	sw->takers = 2;
+	member_take(m[0]);
+	member_take(m[1]);
+	/* What shares a unit is whole with neither: a third one has it. */
+	struct member *seed = member_seed(sw, HONEST, false);
+	members_connect(m[0], m[1]);
+	members_connect(seed, m[0]);
+	members_connect(seed, m[1]);
+	run(sw);
+	assert_whole(m[0]);
+	assert_whole(m[1]);
+	assert_int_equal(m[0]->twice + m[1]->twice, 0);
+}
+
+static void
+nothing_missing_needs_nobody(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *m = member_new(sw, HONEST);
+	member_join(m, false);
+	for (uint32_t c = 0; c < snapshot_map_chunks(sw->w.map); c++)
+		m->chunks[c].taken =
+		    (1u << chunk_id_leaf_count(snapshot_map_chunk(sw->w.map, c)->len)) - 1;
+	sw->takers = 1;
+	member_take(m);
+	assert_int_equal(m->dones, 0); /* not from within the call */
+	run(sw);
+	assert_whole(m);
+}
+
+static void
+note_parts(struct swarm_world *sw)
+{
+	struct swarm_node_summary sum;
+
+	swarm_node_summary(sw->members[1].node, &sum);
+	assert_true(sum.skipped > 0);
+	assert_int_equal(sum.held + sum.skipped, sum.units);
+}
+
+static void
+what_is_not_wanted_is_not_taken(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_new(sw, HONEST);
+	m->only_first_half = true;
+	member_join(m, false);
+	sw->takers = 1;
+	member_take(m);
+	members_connect(m, origin);
+	sw->at_end = note_parts;
+	run(sw);
+	assert_whole(m);
+	uint32_t n = (uint32_t)snapshot_map_chunks(sw->w.map);
+	assert_int_equal(m->chunks[n - 1].taken, 0);
+}
+
+/* -- time -- */
+
+static void
+expect_no_look(void *ctx)
+{
+	struct swarm_world *sw = ctx;
+
+	if (sw->step == 0) { /* news go out in batches */
+		sw->step = 1;
+		sw->looks = 0;
+		timer_start(sw->look, 300);
+		return;
+	}
+	assert_int_equal(sw->looks, 0);
+	swarm_world_stop(sw);
+}
+
+static void
+wait_for_quiet(struct member *m)
+{
+	timer_start(m->sw->look, 500);
+}
+
+static void
+nothing_runs_when_all_is_there(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, origin);
+	sw->look = timer_new(sw->w.loop, expect_no_look, sw);
+	sw->on_done = wait_for_quiet;
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(sw->step, 1);
+}
+
+/* -- those who do not keep their word -- */
+
+static void
+cut_liar(struct member *m, struct peer *p)
+{
+	(void)m;
+	peer_close(p, NULL);
+}
+
+static void
+note_banned(struct swarm_world *sw)
+{
+	struct swarm_node_peer row = member_knows(&sw->members[2], &sw->members[0]);
+
+	assert_true(row.banned);
+	assert_int_equal(row.bytes_in, 0);
+	assert_true(row.stats.wrong >= SWARM_WRONG_MAX);
+	assert_false(member_knows(&sw->members[2], &sw->members[1]).banned);
+}
+
+static void
+connect_honest_too(struct member *m, struct peer *p)
+{
+	peer_close(p, NULL);
+	members_connect(m, &m->sw->members[1]);
+}
+
+static void
+a_liar_is_cut_off_and_named_and_another_finishes(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *liar = member_seed(sw, WRONG_BYTES, false);
+	member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, liar);
+	sw->on_liar = connect_honest_too;
+	sw->at_end = note_banned;
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(m->liars, 1);
+	assert_ptr_equal(m->liar, liar);
+}
+
+/* The liar is back; then comes who is honest. */
+static void
+look_for_return(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[2];
+
+	if (sw->step == 0 && m->liars == 1 && m->links[0].peer == NULL) {
+		sw->step = 1;
+		sw->members[0].requests = 0;
+		members_connect(m, &sw->members[0]);
+	} else if (sw->step == 1 && m->n_links == 2 && m->links[1].responder != NULL) {
+		sw->step = 2;
+		assert_false(swarm_node_has(m->node, m->links[1].peer));
+		members_connect(m, &sw->members[1]);
+	}
+}
+
+static void
+a_liar_that_comes_back_is_not_let_in(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *liar = member_seed(sw, WRONG_BYTES, false);
+	member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, liar);
+	sw->on_liar = cut_liar;
+	sw->on_event = look_for_return;
+	sw->at_end = note_banned;
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(sw->step, 2);
+	assert_int_equal(m->liars, 1);
+	assert_int_equal(liar->requests, 0);
+}
+
+/* First the mute one's offers are accepted; then another one gives all but these; then time passes
+ * and these are replaced. */
+static void
+look_for_mute(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[2], *mute = &sw->members[0];
+	struct swarm_node_summary sum;
+
+	swarm_node_summary(m->node, &sum);
+	if (sw->step == 0 && mute->requests == SWARM_SLOTS_MIN) {
+		sw->step = 1;
+		members_connect(m, &sw->members[1]);
+	} else if (sw->step == 1 && sum.held == sum.units - SWARM_SLOTS_MIN) {
+		sw->step = 2;
+		sw->ahead_ms += SWARM_SUSPECT_US / 1000;
+		swarm_node_blocked(m->node, m->links[0].peer, false); /* anything wakes it */
+	}
+}
+
+static void
+note_broken(struct swarm_world *sw)
+{
+	assert_int_equal(member_knows(&sw->members[2], &sw->members[0]).stats.broken, 1);
+}
+
+static void
+what_a_mute_one_promised_is_had_of_another(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *mute = member_seed(sw, SILENT, false);
+	member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, mute);
+	sw->on_event = look_for_mute;
+	sw->at_end = note_broken;
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(sw->step, 2);
+	assert_int_equal(m->twice, 0);
+}
+
+static void
+look_for_cancels(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[1], *mute = &sw->members[0];
+
+	if (sw->step == 0 && mute->requests == SWARM_SLOTS_MIN) {
+		sw->step = 1;
+		sw->ahead_ms += SWARM_SILENT_US / 1000;
+		swarm_node_blocked(m->node, m->links[0].peer, false);
+	} else if (sw->step == 1 && mute->cancels == SWARM_SLOTS_MIN) {
+		swarm_world_stop(sw);
+	}
+}
+
+static void
+note_distrust(struct swarm_world *sw)
+{
+	struct swarm_node_peer row = member_knows(&sw->members[1], &sw->members[0]);
+
+	assert_int_equal(row.stats.broken, SWARM_SLOTS_MIN);
+	assert_true(row.stats.distrusted);
+}
+
+static void
+what_nobody_else_has_is_cancelled_at_last(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *mute = member_seed(sw, SILENT, false);
+	members_connect(member_receiver(sw), mute);
+	sw->on_event = look_for_cancels;
+	sw->at_end = note_distrust;
+	run(sw);
+	assert_int_equal(mute->cancels, SWARM_SLOTS_MIN);
+}
+
+/* -- those who go -- */
+
+static void
+cut_and_come_back(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[1];
+	struct swarm_node_summary sum;
+	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
+
+	swarm_node_summary(m->node, &sum);
+	if (sw->step == 0 && sum.held >= 20) {
+		sw->step = 1;
+		conn_close(peer_conn(m->links[0].peer), &why);
+	} else if (sw->step == 1 && m->links[0].peer == NULL) {
+		sw->step = 2;
+		assert_int_equal(sum.awaited, 0);
+		assert_int_equal(sum.peers, 0);
+		members_connect(m, &sw->members[0]);
+	}
+}
+
+static void
+note_one_row(struct swarm_world *sw)
+{
+	struct swarm_node_peer rows[MEMBERS_MAX];
+	struct swarm_node_summary sum;
+
+	swarm_node_summary(sw->members[1].node, &sum);
+	assert_true(sum.bytes_in >= snapshot_map_bytes(sw->w.map));
+	assert_int_equal(swarm_node_peers(sw->members[1].node, rows, MEMBERS_MAX), 1);
+	/* What was checked after it had gone is nobody's. */
+	assert_in_range(rows[0].bytes_in, snapshot_map_bytes(sw->w.map) / 2, sum.bytes_in);
+}
+
+static void
+one_that_goes_and_comes_back_finishes(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, origin);
+	sw->on_event = cut_and_come_back;
+	sw->at_end = note_one_row;
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(sw->step, 2);
+}
+
+/* The origin goes for good when the two others together have all. */
+static void
+let_origin_go(struct swarm_world *sw)
+{
+	uint32_t n = units(sw), together = 0;
+
+	for (uint32_t u = 0; u < n; u++)
+		together += swarm_node_holds(sw->members[1].node, u) ||
+			    swarm_node_holds(sw->members[2].node, u);
+	if (sw->step == 0 && together == n) {
+		sw->step = 1;
+		for (unsigned i = 0; i < sw->members[0].n_links; i++)
+			peer_close(sw->members[0].links[i].peer, NULL);
+	}
+}
+
+static void
+what_the_rest_have_together_finishes_without_the_origin(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *a = member_receiver(sw), *b = member_receiver(sw);
+	members_connect(a, origin);
+	members_connect(b, origin);
+	members_connect(a, b);
+	sw->on_event = let_origin_go;
+	run(sw);
+	assert_whole(a);
+	assert_whole(b);
+	assert_int_equal(sw->step, 1);
+}
+
+/* -- what is lost -- */
+
+static void
+bring_another(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[2];
+	struct swarm_node_summary sum;
+
+	swarm_node_summary(m->node, &sum);
+	/* Before there is news, all is nowhere. */
+	if (sw->step > 0 || m->lost == 0 || sum.held == 0 || sum.held + sum.nowhere < sum.units)
+		return;
+	sw->step = 1;
+	check_says(m->loss.text, "the file has changed");
+	assert_false(m->dones);
+	members_connect(m, &sw->members[1]);
+}
+
+static void
+what_is_lost_at_one_is_told_and_had_of_another(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *changed = member_seed(sw, HONEST, true);
+	member_seed(sw, HONEST, false);
+	struct member *m = member_receiver(sw);
+	changed->absent = &snapshot_map_chunk(sw->w.map, 42)->id;
+	members_connect(m, changed);
+	sw->on_event = bring_another;
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(sw->step, 1);
+}
+
+/* -- the sink, and stopping -- */
+
+static void
+try_again(struct member *m)
+{
+	if (m->dones == 1) {
+		check_err(m->result, ERR_NOSPACE, m->why);
+		assert_false(swarm_node_is_taking(m->node));
+		m->result = OK;
+		m->refuses = OK;
+		member_take(m);
+	} else {
+		swarm_world_stop(m->sw);
+	}
+}
+
+static void
+a_full_disk_ends_the_taker_and_it_goes_on_when_there_is_room(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	m->refuses = ERR_NOSPACE;
+	members_connect(m, origin);
+	sw->on_done = try_again;
+	run(sw);
+	assert_int_equal(m->dones, 2);
+	check_ok(m->result, m->why);
+	assert_true(member_has_all(m));
+	assert_int_equal(m->liars, 0);
+}
+
+static void
+note_stopped(void *ctx)
+{
+	struct member *m = ctx;
+
+	m->stopped++;
+	if (m->sw->step == 1) { /* it goes on with what it has */
+		m->sw->step = 2;
+		assert_true(swarm_node_holds(m->node, 0) || !member_has_all(m));
+		member_take(m);
+	} else {
+		swarm_world_stop(m->sw);
+	}
+}
+
+static void
+stop_in_the_middle(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[1];
+	struct swarm_node_summary sum, after;
+
+	swarm_node_summary(m->node, &sum);
+	if (sw->step > 0 || sum.held < 20)
+		return;
+	sw->step = 1;
+	swarm_node_stop(m->node, false, note_stopped, m);
+	assert_int_equal(m->stopped, 0);
+	assert_false(swarm_node_is_taking(m->node));
+	swarm_node_summary(m->node, &after);
+	assert_int_equal(after.held, sum.held);
+	assert_int_equal(after.awaited, 0);
+}
+
+static void
+it_stops_in_the_middle_and_goes_on(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, origin);
+	sw->on_event = stop_in_the_middle;
+	run(sw);
+	assert_whole(m);
+	assert_int_equal(m->stopped, 1);
+}
+
+static void
+forget_in_the_middle(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[1];
+	struct swarm_node_summary sum;
+
+	swarm_node_summary(m->node, &sum);
+	if (sw->step > 0 || sum.held < 20)
+		return;
+	sw->step = 3;
+	swarm_node_stop(m->node, true, note_stopped, m);
+	swarm_node_summary(m->node, &sum);
+	assert_int_equal(sum.held, 0);
+}
+
+static void
+what_is_forgotten_is_held_no_more(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, origin);
+	sw->on_event = forget_in_the_middle;
+	run(sw);
+	assert_int_equal(m->stopped, 1);
+	assert_int_equal(m->dones, 0);
+}
+
+static void
+stop_when_closed(void *ctx)
+{
+	struct swarm_world *sw = ctx;
+
+	sw->step = 2;
+	swarm_world_stop(sw);
+}
+
+static void
+close_in_the_middle(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[1];
+	struct swarm_node_summary sum;
+
+	if (sw->step > 0)
+		return;
+	swarm_node_summary(m->node, &sum);
+	if (sum.held < 20)
+		return;
+	sw->step = 1;
+	swarm_node_close(m->node, stop_when_closed, sw);
+	m->node = NULL;
+	assert_int_equal(sw->step, 1);
+}
+
+static void
+closed_in_the_middle_it_leaves_nothing(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *origin = member_seed(sw, HONEST, true);
+	struct member *m = member_receiver(sw);
+	members_connect(m, origin);
+	sw->on_event = close_in_the_middle;
+	run(sw);
+	assert_int_equal(sw->step, 2);
+	assert_int_equal(m->dones, 0);
+}
+
+int
+main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(one_gets_all_from_the_origin),
+		T(what_is_incomplete_gives_on),
+		T(bytes_are_counted_by_who_gave_them),
+		T(what_is_here_already_is_given_and_not_taken),
+		T(nothing_missing_needs_nobody),
+		T(what_is_not_wanted_is_not_taken),
+		T(nothing_runs_when_all_is_there),
+		T(a_liar_is_cut_off_and_named_and_another_finishes),
+		T(a_liar_that_comes_back_is_not_let_in),
+		T(what_a_mute_one_promised_is_had_of_another),
+		T(what_nobody_else_has_is_cancelled_at_last),
+		T(one_that_goes_and_comes_back_finishes),
+		T(what_the_rest_have_together_finishes_without_the_origin),
+		T(what_is_lost_at_one_is_told_and_had_of_another),
+		T(a_full_disk_ends_the_taker_and_it_goes_on_when_there_is_room),
+		T(it_stops_in_the_middle_and_goes_on),
+		T(what_is_forgotten_is_held_no_more),
+		T(closed_in_the_middle_it_leaves_nothing),
+	};
+	alarm(200);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
