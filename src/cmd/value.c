@@ -45,7 +45,7 @@ check_rate(const char *value, struct error *e)
 
 	return text_parse_rate(value, &n) && n >= RATE_MIN && n <= RATE_MAX
 		   ? OK
-		   : bad(value, "a rate from 8kbit, such as 50Mbit or 6.25MB", e);
+		   : bad(value, "a rate from 128kbit, such as 50Mbit or 6.25MB", e);
 }
 
 static enum err

@@ -14,7 +14,9 @@
 #include <stdint.h>
 
 enum { RATE_BURST_MS = 50 };
-#define RATE_MIN UINT64_C(1000)          /* bytes a second: less moves no frame in its time */
+/* Bytes a second that make sense: with less, a frame to each of a few would take so long that they
+ * give up waiting for the next. */
+#define RATE_MIN UINT64_C(16000)
 #define RATE_MAX UINT64_C(1000000000000) /* so that no product below overflows */
 
 struct rate {

@@ -68,8 +68,7 @@ fixture(uint64_t up)
 	assert_ok(loop_new(0, &f->loop, &unit_error));
 	f->limit = timer_new(f->loop, is_late, NULL);
 	timer_start(f->limit, TIME_MS);
-	/* Last: it is empty for as long as the loop's time stands still, so all wait before anything
-	 * moves. */
+	/* Last: it is empty while the loop's time stands still, so all wait before any moves. */
 	f->throttle = throttle_new(f->loop, up, 0);
 	return f;
 }

@@ -58,6 +58,6 @@ def test_a_downlink_is_not_exceeded_and_a_line_of_the_configuration_says_so(net,
 
 def test_a_limit_that_is_none_is_refused(tmp_path):
     node = Node(tmp_path, "n")
-    for value in ("50", "fast", "0Mbit", "1kbit"):
+    for value in ("50", "fast", "0Mbit", "100kbit"):
         assert "RATE" not in node.fails(USAGE, "agent", "--up-limit", value)
         assert value in node.fails(USAGE, "agent", "--down-limit", value)
