@@ -34,6 +34,7 @@ struct swarm_peer {
 	ARRAY(struct swarm_slot) slots;
 	ARRAY(struct swarm_flight) flights;
 	uint64_t last_in_us; /* a byte of any unit */
+	uint64_t gap_us;     /* between the bytes that it brings, smoothed */
 	/* trust */
 	uint32_t broken;     /* in a row */
 	uint64_t blamed_us;  /* when silence last counted as a broken promise; 0: never */

@@ -1,7 +1,8 @@
 /* The receiving side: is an offer taken, what is on its way, what has gone silent. */
 #include "swarm/swarm_private.h"
 
-enum { PATIENCE_MAX = 3 /* times that it is doubled: it stays below SWARM_SILENT_US */ };
+enum { PATIENCE_DOUBLED_MAX = 3 /* times */, PATIENCE_GAPS = 4 };
+#define PATIENCE_MAX_US (SWARM_SILENT_US / 2)
 
 /* Nothing at all came of what was promised; three in a row are no accident. */
 static void
@@ -28,12 +29,18 @@ find_flight(struct swarm_peer *p, uint32_t unit)
 	return NULL;
 }
 
-/* On a slow line a leaf takes longer than that, and what was cancelled is still under way there: so
- * who replaces somebody silent is given twice the time. */
+/*
+ * On a slow line a leaf takes longer than SWARM_SUSPECT_US: what counts is how long this peer's
+ * take.  As long as none has come nobody knows; and what was cancelled is still under way there: so
+ * who replaces somebody silent is given twice the time.
+ */
 static uint64_t
 suspect_after(const struct swarm_peer *p, const struct swarm_flight *f)
 {
-	return max_of(SWARM_SUSPECT_US, (uint64_t)8 * p->stats.rtt_us) << f->replaced;
+	uint64_t us = max_of(SWARM_SUSPECT_US, (uint64_t)8 * p->stats.rtt_us);
+
+	us = max_of(us, PATIENCE_GAPS * p->gap_us);
+	return min_of(us << f->replaced, PATIENCE_MAX_US);
 }
 
 /* It is awaited no more: others may offer it. */
@@ -122,7 +129,7 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 		answer.replaces = true;
 		answer.old_peer = old->id;
 		struct swarm_flight *silent = find_flight(old, unit);
-		fresh.replaced = min_of(silent->replaced + 1u, (unsigned)PATIENCE_MAX);
+		fresh.replaced = min_of(silent->replaced + 1u, (unsigned)PATIENCE_DOUBLED_MAX);
 		blame_silence(old, silent, now_us);
 		end_flight(s, old, silent);
 	}
@@ -142,6 +149,8 @@ swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_
 
 	if (f == NULL)
 		return;
+	uint64_t gap_us = now_us - heard_us(p, f);
+	p->gap_us = p->gap_us == 0 ? gap_us : (p->gap_us * 3 + gap_us) / 4;
 	p->stats.bytes_in += bytes;
 	p->last_in_us = now_us;
 	if (!p->last_resort)

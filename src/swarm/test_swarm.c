@@ -414,8 +414,30 @@ who_replaces_somebody_silent_is_given_twice_the_time(void **state)
 		assert_true(swarm_wakes(s, now) <= now + patience);
 		swarm_tick(s, now += patience);
 		assert_int_equal(swarm_awaited(s), 0);
-		patience = min_of(2 * patience, 8 * SWARM_SUSPECT_US); /* not for ever */
+		patience = min_of(2 * patience, SWARM_SILENT_US / 2); /* not for ever */
 	}
+	swarm_free(s);
+}
+
+static void
+who_takes_long_for_each_leaf_is_given_that_time(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+	const uint64_t gap = SWARM_SUSPECT_US - 1;
+	uint64_t now = 0;
+
+	(void)state;
+	add_peer(s, 1);
+	assert_int_equal(swarm_offered(s, 1, 7, now).verdict, SWARM_ACCEPT);
+	swarm_got(s, 1, 7, 1, now += gap);
+	swarm_tick(s, now + 4 * gap - 1);
+	assert_int_equal(swarm_awaited(s), 1);
+	swarm_tick(s, now + 4 * gap);
+	assert_int_equal(swarm_awaited(s), 0);
+	for (int i = 0; i < 40; i++) /* it has become quick */
+		swarm_got(s, 1, 7, 1, now += 1000);
+	swarm_tick(s, now + SWARM_SUSPECT_US);
+	assert_int_equal(swarm_awaited(s), 0);
 	swarm_free(s);
 }
 
@@ -786,6 +808,7 @@ main(void)
 		cmocka_unit_test(what_is_silent_may_be_had_of_others),
 		cmocka_unit_test(who_replaces_somebody_silent_is_given_twice_the_time),
 		cmocka_unit_test(what_was_silent_and_goes_on_is_awaited_again),
+		cmocka_unit_test(who_takes_long_for_each_leaf_is_given_that_time),
 		cmocka_unit_test(a_pause_is_told_as_no_room_and_silence_in_it_is_no_fault),
 		cmocka_unit_test(what_is_silent_for_long_is_named_once),
 		cmocka_unit_test(who_is_replaced_again_and_again_is_not_listened_to_for_a_while),
