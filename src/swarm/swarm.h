@@ -21,8 +21,10 @@
  *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all
  *               receivers would be stuck at saturated senders.
  *             - What has brought no byte for a while is suspect: it no longer counts as awaited, so
- *               that others may offer it; the first offer replaces it, and is given twice that while.
- *               To be replaced again and again without a byte is to break promises, too.
+ *               that others may offer it; the first offer replaces it, and is given twice that
+ *               while. A while is four times what this peer took lately, at least
+ *               SWARM_SUSPECT_US.  To be replaced again and again without a byte is to break
+ *               promises, too.
  *             - Three wrong leaves, or SWARM_BROKEN_MAX accepted units in a row of which nothing
  *               came, and a peer is not listened to any more (the first for good).
  *

@@ -28,8 +28,28 @@ schedule_tick(struct shell *sh)
 }
 
 static void
+drip(struct shell *sh)
+{
+	struct bytes b = session_output(sh->session);
+	uint64_t next_us = sh->dripped_us + SIM_S;
+
+	if (b.len == 0)
+		return;
+	if (sh->sim->now_us >= next_us) {
+		session_sent(sh->session, wire_write(sh->wire, sh->side, bytes_slice(b, 0, 1)));
+		sh->dripped_us = sh->sim->now_us;
+		next_us = sh->dripped_us + SIM_S;
+	}
+	sim_at(sh->sim, &sh->work, next_us);
+}
+
+static void
 send_out(struct shell *sh)
 {
+	if (sh->drips) {
+		drip(sh);
+		return;
+	}
 	for (;;) {
 		struct bytes b = session_output(sh->session);
 		size_t n = b.len > 0 ? wire_write(sh->wire, sh->side, b) : 0;

@@ -24,6 +24,8 @@ struct shell {
 	const struct shell_events *ev;
 	void *owner;
 	bool told_closed;
+	bool drips; /* one byte a second goes out */
+	uint64_t dripped_us;
 	struct error why;
 	size_t most_queued; /* ever */
 };
