@@ -4,22 +4,19 @@
 
 /* Of everything something. */
 static struct snap
-some_tree(void)
+some_tree(struct world *w)
 {
 	struct snap s = { 0 };
 
-	snap_text(&s, "readme", "hello");
-	snap_text(&s, "empty", "");
-	snap_dir(&s, "nothing in it");
-	snap_text(&s, "src/main.c", "int main(void);");
+	snap_put(&s, "readme=hello", "empty=", "nothing in it/", "src/main.c=int main(void);");
 	snap_random(&s, "src/big", 1, 3 << 20, 0);
 	snap_random(&s, "src/deep/er/still/small", 2, 70000, 0);
-	snap_link(&s, "src/link", "../readme");
-	snap_link(&s, "dangling", "/nowhere/at all");
+	snap_put(&s, "src/link->../readme", "dangling->/nowhere/at all");
 	snap_text(&s, "src/run.sh", "#!/bin/sh\n")->mode = 0755;
 	snap_text(&s, "secret", "key")->mode = 0600;
 	snap_random(&s, "sparse", 3, 4 << 20, 6);
 	snap_random(&s, "all zero", 4, 300000, 8);
+	snap_build(w, &s);
 	return s;
 }
 
@@ -27,9 +24,8 @@ static void
 a_fresh_get_is_the_snapshot(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 
-	snap_build(w, &s);
 	world_get(w, &s);
 	world_assert_is(w, &s, 0);
 	assert_string_equal(w->notes, "");
@@ -46,18 +42,15 @@ static void
 a_second_get_fetches_and_changes_nothing(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
-	struct stat a, b;
+	auto_snap struct snap s = some_tree(w);
 
-	snap_build(w, &s);
 	world_get(w, &s);
-	auto_free char *path = world_path(w, "src/big");
-	assert_int_equal(lstat(path, &a), 0);
+	struct stat a = world_stat(w, "src/big");
 	world_get(w, &s);
 	assert_int_equal(w->fed, 0);
 	assert_int_equal(w->sum.files_same, 11);
 	assert_int_equal(w->sum.files_new + w->sum.files_changed + w->sum.files_adopted, 0);
-	assert_int_equal(lstat(path, &b), 0);
+	struct stat b = world_stat(w, "src/big");
 	assert_int_equal(a.st_ino, b.st_ino);
 	assert_int_equal(a.st_ctim.tv_nsec, b.st_ctim.tv_nsec);
 	world_assert_is(w, &s, 0);
@@ -81,16 +74,13 @@ holes_stay_holes(void **state)
 {
 	struct world *w = *state;
 	auto_snap struct snap s = { 0 };
-	struct stat st;
 
 	snap_random(&s, "d/sparse", 9, 16 << 20, 7);
 	snap_random(&s, "zero", 9, 8 << 20, 8);
 	snap_build(w, &s);
 	world_get(w, &s);
 	world_assert_is(w, &s, 0);
-	auto_free char *zero = world_path(w, "zero");
-	assert_int_equal(stat(zero, &st), 0);
-	assert_true(st.st_blocks < 64);
+	assert_true(world_stat(w, "zero").st_blocks < 64);
 }
 
 /* The same chunk in many files, more than once in one, and small files that are alike, one of them
@@ -168,9 +158,7 @@ deep_paths_arrive(void **state)
 	world_get(w, &s);
 	assert_int_equal(w->sum.files_same, 1);
 	snap_remove(&s, "readme");
-	auto_snap struct snap gone = { 0 };
-	snap_text(&gone, "other", "x");
-	snap_build(w, &gone);
+	auto_snap struct snap gone = snap_of(w, "other=x");
 	world_get(w, &gone);
 	world_assert_is(w, &gone, 0);
 	(void)close(dest);
@@ -189,8 +177,7 @@ modes_are_restored_and_never_more(void **state)
 		snprintf(name, sizeof name, "d%o", m);
 		snap_dir(&s, name)->mode = m;
 	}
-	snap_text(&s, "d111/in", "x");
-	snap_text(&s, "d0/deep/in", "x");
+	snap_put(&s, "d111/in=x", "d0/deep/in=x");
 	snap_dir(&s, "d0/deep")->mode = 0;
 	snap_random(&s, "d444/big", 1, 200000, 0)->mode = 0444;
 	/* Directories that are restored after what is in them: a file in one without write
@@ -203,8 +190,7 @@ modes_are_restored_and_never_more(void **state)
 		world_assert_is(w, &s, 0);
 	/* Another snapshot goes into closed directories, and takes out of them. */
 	auto_snap struct snap t = snap_copy(&s);
-	snap_text(&t, "d0/deep/in", "y");
-	snap_text(&t, "d0/deep/more", "z");
+	snap_put(&t, "d0/deep/in=y", "d0/deep/more=z");
 	snap_remove(&t, "d111/in");
 	snap_remove(&t, "d0/d");
 	snap_build(w, &t);
@@ -221,10 +207,9 @@ static void
 an_update_changes_what_changed(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap a = some_tree();
+	auto_snap struct snap a = some_tree(w);
 	auto_snap struct snap b = snap_copy(&a);
 
-	snap_build(w, &a);
 	world_get(w, &a);
 	snap_text(&b, "readme", "hello again");
 	snap_remove(&b, "src/deep");
@@ -305,12 +290,10 @@ static void
 what_is_announced_adopts_nothing(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = { 0 };
+	auto_snap struct snap s = snap_of(w, "small=hello");
 	uint8_t to[8];
 	uint32_t len;
 
-	snap_text(&s, "small", "hello");
-	snap_build(w, &s);
 	assert_int_equal(mkdir(w->dest, 0755), 0);
 	user_put(w, "small", "hello");
 	w->share_only = true;
@@ -375,10 +358,9 @@ static void
 a_path_of_a_directory_brings_its_entries(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_snap struct snap part = { 0 };
 
-	snap_build(w, &s);
 	w->subpath = "src";
 	world_get(w, &s);
 	array_each (it, &s.items) {
@@ -401,10 +383,9 @@ static void
 a_path_of_a_file_brings_only_that(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_snap struct snap part = { 0 };
 
-	snap_build(w, &s);
 	w->subpath = "src/main.c";
 	world_get(w, &s);
 	snap_text(&part, "main.c", "int main(void);")->mtime_ns =
@@ -425,9 +406,7 @@ parts_after_each_other_do_not_mix(void **state)
 	auto_snap struct snap s = { 0 };
 	auto_snap struct snap t = { 0 };
 
-	snap_text(&s, "name", "at the top");
-	snap_text(&s, "dir/name", "in the dir");
-	snap_text(&s, "dir/other", "other");
+	snap_put(&s, "name=at the top", "dir/name=in the dir", "dir/other=other");
 	snap_find(&s, "dir/name")->mtime_ns = snap_find(&s, "name")->mtime_ns;
 	snap_build(w, &s);
 	t = snap_copy(&s);
@@ -456,9 +435,8 @@ static void
 what_is_no_directory_is_no_destination(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 
-	snap_build(w, &s);
 	check_put(&w->dir, "file", "x", 1);
 	assert_int_equal(symlinkat("home", w->dir.fd, "link"), 0);
 	check_err(plan_into(w, &s, "file"), ERR_EXISTS, w->e);
@@ -483,8 +461,7 @@ a_destination_that_is_closed_says_so(void **state)
 	struct world *w = *state;
 	if (geteuid() == 0)
 		skip();
-	auto_snap struct snap s = some_tree();
-	snap_build(w, &s);
+	auto_snap struct snap s = some_tree(w);
 	assert_int_equal(mkdir(w->dest, 0555), 0);
 	check_err(world_plan(w, &s), ERR_IO, w->e);
 	check_says(w->e.text, "cannot be written to");

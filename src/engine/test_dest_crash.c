@@ -21,19 +21,11 @@ static const char *self_path;
 static void
 make_first(struct world *w, struct snap *s)
 {
-	snap_text(s, "same", "same");
-	snap_text(s, "changed", "before");
-	snap_text(s, "users", "before");
+	snap_put(s, "same=same", "changed=before", "users=before");
 	snap_text(s, "set", "set")->mode = 0640;
 	snap_random(s, "big", 1, 400000, 0);
-	snap_text(s, "gone/file", "x");
-	snap_link(s, "gone/link", "y");
-	snap_text(s, "gone/users", "x");
-	snap_text(s, "to dir", "file");
-	snap_text(s, "to file/in", "dir");
-	snap_link(s, "link", "before");
-	snap_text(s, "dir/kept", "kept");
-	snap_text(s, "dir/closed/kept", "kept");
+	snap_put(s, "gone/file=x", "gone/link->y", "gone/users=x", "to dir=file", "to file/in=dir",
+	    "link->before", "dir/kept=kept", "dir/closed/kept=kept");
 	snap_find(s, "dir/closed")->mode = 0555;
 	snap_build(w, s);
 }
@@ -41,34 +33,22 @@ make_first(struct world *w, struct snap *s)
 static void
 make_second(struct world *w, struct snap *s)
 {
-	snap_text(s, "same", "same");
-	snap_text(s, "changed", "after, and longer");
-	snap_text(s, "users", "after");
-	snap_text(s, "set", "set");
+	snap_put(s, "same=same", "changed=after, and longer", "users=after", "set=set");
 	snap_random(s, "big", 2, 500000, 0);
-	snap_text(s, "to dir/a/b", "dir");
-	snap_text(s, "to file", "file");
-	snap_link(s, "link", "after");
-	snap_text(s, "dir/kept", "kept");
-	snap_text(s, "dir/closed/kept", "kept");
-	snap_text(s, "dir/closed/new", "new");
+	snap_put(s, "to dir/a/b=dir", "to file=file", "link->after", "dir/kept=kept",
+	    "dir/closed/kept=kept", "dir/closed/new=new");
 	snap_find(s, "dir/closed")->mode = 0555;
-	snap_text(s, "new/small", "new");
-	snap_text(s, "new/copy of it", "new");
+	snap_put(s, "new/small=new", "new/copy of it=new");
 	snap_random(s, "new/deep/big", 3, 300000, 4);
 	snap_random(s, "new/deep/copy", 2, 500000, 0);
-	snap_link(s, "new/link", "deep");
-	snap_dir(s, "new/empty");
-	snap_text(s, "new/nothing", "");
+	snap_put(s, "new/link->deep", "new/empty/", "new/nothing=");
 	snap_build(w, s);
 }
 
 static void
 users_changes(const struct world *w)
 {
-	user_put(w, "users", "mine");
-	user_put(w, "gone/users", "mine");
-	user_put(w, "dir/users", "mine");
+	user_makes(w, "users=mine", "gone/users=mine", "dir/users=mine");
 }
 
 static void
@@ -221,9 +201,7 @@ assert_whole(const struct world *w, struct snap *a, struct snap *b)
 		assert_old_or_new(w, a, b, it->path);
 	array_each (it, &b->items)
 		assert_old_or_new(w, a, b, it->path);
-	assert_true(world_holds(w, "users", "mine"));
-	assert_true(world_holds(w, "gone/users", "mine"));
-	assert_true(world_holds(w, "dir/users", "mine"));
+	world_assert_holds(w, "users=mine", "gone/users=mine", "dir/users=mine");
 }
 
 /* What the second snapshot takes from the network: two contents of random bytes, and a few small

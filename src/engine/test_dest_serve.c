@@ -10,7 +10,7 @@
 /* Something of everything that is staged differently: beneath a new directory and not, of one leaf,
  * of many, twice, and with holes. */
 static struct snap
-some_tree(void)
+some_tree(struct world *w)
 {
 	struct snap s = { 0 };
 
@@ -20,6 +20,7 @@ some_tree(void)
 	snap_random(&s, "new/copy", 1, 3 << 20, 0);
 	snap_text(&s, "new/small", "hello there");
 	snap_random(&s, "sparse", 3, 4 << 20, 4);
+	snap_build(w, &s);
 	return s;
 }
 
@@ -101,11 +102,10 @@ static void
 what_was_taken_is_served_before_it_is_flushed(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_free uint8_t *to = mem_alloc(CHUNK_MAX);
 	struct sink sink;
 
-	snap_build(w, &s);
 	check_ok(world_plan(w, &s), w->e);
 	sink = dest_sink(w->d);
 	for (uint32_t i = 0; i < snapshot_map_chunks(w->map); i++) {
@@ -125,12 +125,10 @@ static void
 what_was_put_into_place_is_served_from_there(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_snap struct snap next = snap_copy(&s);
 
-	snap_build(w, &s);
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	check_ok(world_switch(w), w->e);
 	assert_all_served(w);
 	world_end(w);
@@ -138,8 +136,7 @@ what_was_put_into_place_is_served_from_there(void **state)
 	snap_random(&next, "big", 11, 3 << 20, 0);
 	snap_random(&next, "new/more", 12, 1 << 20, 0);
 	snap_build(w, &next);
-	check_ok(world_plan(w, &next), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &next);
 	check_ok(world_switch(w), w->e);
 	auto_free uint8_t *to = mem_alloc(CHUNK_MAX);
 	uint64_t offset;
@@ -151,10 +148,9 @@ static void
 what_was_copied_here_is_served_too(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_snap struct snap moved = { 0 };
 
-	snap_build(w, &s);
 	world_get(w, &s);
 	snap_random(&moved, "elsewhere", 1, 3 << 20, 0);
 	snap_build(w, &moved);
@@ -167,13 +163,11 @@ static void
 a_flipped_byte_is_noticed_and_fetched_again(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_free uint8_t *to = mem_alloc(CHUNK_MAX);
 	uint64_t offset;
 
-	snap_build(w, &s);
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	uint32_t chunk = chunk_of(w, "big", &offset);
 	auto_free char *path = staged(w, chunk);
 	flip(path, offset + CHUNK_LEAF + 5);
@@ -193,13 +187,11 @@ static void
 a_damaged_list_serves_nothing(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_free uint8_t *to = mem_alloc(CHUNK_MAX);
 	uint64_t offset;
 
-	snap_build(w, &s);
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	uint32_t chunk = chunk_of(w, "big", &offset);
 	uint8_t *list = big_array_at(&w->d->plan.lists, dest_chunk(w->d, chunk)->list);
 	list[HASH_BYTES] ^= 1;
@@ -214,13 +206,11 @@ static void
 a_removed_file_serves_nothing(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_free uint8_t *to = mem_alloc(CHUNK_MAX);
 	uint64_t offset;
 
-	snap_build(w, &s);
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	uint32_t chunk = chunk_of(w, "big", &offset);
 	auto_free char *path = staged(w, chunk);
 	assert_int_equal(unlink(path), 0);
@@ -231,13 +221,11 @@ static void
 what_is_asked_wrongly_is_refused(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	uint8_t to[16];
 	uint32_t len;
 
-	snap_build(w, &s);
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	uint32_t n = (uint32_t)snapshot_map_chunks(w->map);
 	uint32_t leaves = chunk_id_leaf_count(snapshot_map_chunk(w->map, 0)->len);
 	check_err(dest_get_leaves(w->d, n, 0, 1, to, &len, NULL, &w->e), ERR_LIMIT, w->e);
@@ -252,11 +240,9 @@ static void
 a_restart_serves_on(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 
-	snap_build(w, &s);
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	world_restart(w);
 	check_ok(world_plan(w, &s), w->e);
 	assert_all_served(w);
@@ -354,13 +340,12 @@ it_is_served_beside_taking_and_switching(void **state)
 {
 	enum { READERS = 3 };
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_snap struct snap next = snap_copy(&s);
 	struct guest readers[READERS];
 	pthread_t threads[READERS];
 	atomic_bool stop = false;
 
-	snap_build(w, &s);
 	world_get(w, &s);
 	snap_random(&next, "big", 11, 3 << 20, 0);
 	snap_random(&next, "new/deep/big", 12, 2 << 20, 0);
@@ -402,15 +387,13 @@ static void
 the_table_gives_under_its_share_and_snapshot_only(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	auto_free uint8_t *to = mem_alloc(CHUNK_LEAF);
 	struct dest_table *t = dest_table_new();
 	struct hash_id share = w->root.share, other = share;
 
 	other.bytes[0] ^= 1;
-	snap_build(w, &s);
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	check_err(ask_table(w, t, &share, &s.id, 0, to), ERR_NOTFOUND, w->e);
 	dest_table_add(t, &share, &s.id, w->d);
 	check_ok(ask_table(w, t, &share, &s.id, 0, to), w->e);
@@ -449,14 +432,12 @@ static void
 removing_waits_for_who_reads(void **state)
 {
 	struct world *w = *state;
-	auto_snap struct snap s = some_tree();
+	auto_snap struct snap s = some_tree(w);
 	struct asker a = { .w = w, .t = dest_table_new(), .s = &s };
 	pthread_t thread;
 
-	snap_build(w, &s);
 	for (int i = 0; i < 20; i++) {
-		check_ok(world_plan(w, &s), w->e);
-		check_ok(world_bring(w), w->e);
+		world_receive(w, &s);
 		dest_table_add(a.t, &w->root.share, &s.id, w->d);
 		a.served = 0;
 		assert_int_equal(pthread_create(&thread, NULL, ask_on, &a), 0);

@@ -15,28 +15,14 @@ make_dest(const struct world *w)
 static struct snap
 first(struct world *w)
 {
-	struct snap s = { 0 };
-
-	snap_text(&s, "a", "one");
-	snap_text(&s, "d/b", "two");
-	snap_text(&s, "d/e/c", "three");
-	snap_link(&s, "d/link", "b");
-	snap_build(w, &s);
-	return s;
+	return snap_of(w, "a=one", "d/b=two", "d/e/c=three", "d/link->b");
 }
 
 /* All contents and names of it changed, and something gone. */
 static struct snap
 second(struct world *w)
 {
-	struct snap s = { 0 };
-
-	snap_text(&s, "a", "ONE");
-	snap_text(&s, "d/b", "TWO");
-	snap_link(&s, "d/link", "e");
-	snap_text(&s, "f/new", "four");
-	snap_build(w, &s);
-	return s;
+	return snap_of(w, "a=ONE", "d/b=TWO", "d/link->e", "f/new=four");
 }
 
 /* The file PATH somewhere in the trash. */
@@ -68,11 +54,9 @@ what_is_in_the_way_stays_and_is_named(void **state)
 	auto_snap struct snap s = first(w);
 
 	make_dest(w);
-	user_put(w, "a", "mine");
-	user_put(w, "d", "a file");
+	user_makes(w, "a=mine", "d=a file");
 	world_get(w, &s);
-	assert_true(world_holds(w, "a", "mine"));
-	assert_true(world_holds(w, "d", "a file"));
+	world_assert_holds(w, "a=mine", "d=a file");
 	world_assert_says(w, "a: a file is in the way");
 	world_assert_says(w, "d: a file is in the way");
 	assert_null(strstr(w->notes, "d/"));
@@ -81,8 +65,7 @@ what_is_in_the_way_stays_and_is_named(void **state)
 	/* Nothing of it has become ours. */
 	user_remove(w, "d");
 	world_get(w, &s);
-	assert_true(world_holds(w, "a", "mine"));
-	assert_true(world_holds(w, "d/e/c", "three"));
+	world_assert_holds(w, "a=mine", "d/e/c=three");
 	assert_int_equal(w->sum.in_way, 1);
 }
 
@@ -118,9 +101,7 @@ every_type_in_the_way_of_every_other_stays(void **state)
 	for (size_t has = 0; has < 3; has++) {
 		for (size_t wants = 0; wants < 3; wants++) {
 			snprintf(name, sizeof name, "%s-%s", types[has], types[wants]);
-			auto_free char *path = world_path(w, name);
-			struct stat st;
-			assert_int_equal(lstat(path, &st), 0);
+			struct stat st = world_stat(w, name);
 			assert_true(has == 0   ? S_ISREG(st.st_mode)
 				    : has == 1 ? S_ISDIR(st.st_mode)
 					       : S_ISLNK(st.st_mode));
@@ -142,10 +123,7 @@ what_is_as_wanted_already_is_adopted(void **state)
 	auto_snap struct snap t = second(w);
 
 	make_dest(w);
-	user_put(w, "a", "one");
-	user_mkdir(w, "d");
-	user_put(w, "d/b", "two");
-	user_link(w, "d/link", "b");
+	user_makes(w, "a=one", "d/", "d/b=two", "d/link->b");
 	world_get(w, &s);
 	assert_string_equal(w->notes, "");
 	assert_int_equal(w->sum.files_adopted, 2);
@@ -165,14 +143,10 @@ other_files_of_the_user_are_left_alone(void **state)
 	auto_snap struct snap t = second(w);
 
 	world_get(w, &s);
-	user_put(w, "mine", "x");
-	user_put(w, "d/mine", "y");
-	user_put(w, "d/e/mine", "z");
+	user_makes(w, "mine=x", "d/mine=y", "d/e/mine=z");
 	world_get(w, &t);
 	assert_string_equal(w->notes, "");
-	assert_true(world_holds(w, "mine", "x"));
-	assert_true(world_holds(w, "d/mine", "y"));
-	assert_true(world_holds(w, "d/e/mine", "z"));
+	world_assert_holds(w, "mine=x", "d/mine=y", "d/e/mine=z");
 	assert_false(world_has(w, "d/e/c"));
 	world_assert_is(w, &t, 4);
 }
@@ -192,9 +166,7 @@ what_the_user_changed_stays(void **state)
 	user_remove(w, "d/link");
 	user_link(w, "d/link", "mine");
 	world_get(w, &t);
-	assert_true(world_holds(w, "a", "eno"));
-	assert_true(world_holds(w, "d/b", "TWO"));
-	assert_true(world_holds(w, "d/e/c", "changed"));
+	world_assert_holds(w, "a=eno", "d/b=TWO", "d/e/c=changed");
 	world_assert_says(w, "a: was changed since it was received");
 	world_assert_says(w, "d/e/c: is no longer in the share, but was changed here");
 	world_assert_says(w, "d/link: a symlink is in the way");
@@ -202,7 +174,7 @@ what_the_user_changed_stays(void **state)
 	/* It is the user's from now on: nothing is said of it again. */
 	world_get(w, &t);
 	assert_int_equal(w->sum.in_way, 2);
-	assert_true(world_holds(w, "d/e/c", "changed"));
+	world_assert_holds(w, "d/e/c=changed");
 }
 
 /* Even if it has the size and the time of what it was. */
@@ -212,16 +184,11 @@ a_change_that_hides_is_found(void **state)
 	struct world *w = *state;
 	auto_snap struct snap s = first(w);
 	auto_snap struct snap t = second(w);
-	struct stat st;
 
 	world_get(w, &s);
-	auto_free char *path = world_path(w, "a");
-	assert_int_equal(stat(path, &st), 0);
-	user_put(w, "a", "eno");
-	assert_int_equal(
-	    utimensat(AT_FDCWD, path, (struct timespec[2]){ st.st_atim, st.st_mtim }, 0), 0);
+	user_puts_secretly(w, "a", "eno");
 	world_get(w, &t);
-	assert_true(world_holds(w, "a", "eno"));
+	world_assert_holds(w, "a=eno");
 	world_assert_says(w, "a: was changed");
 }
 
@@ -234,15 +201,14 @@ a_touched_file_is_updated(void **state)
 	auto_snap struct snap t = second(w);
 
 	world_get(w, &s);
-	auto_free char *a = world_path(w, "a"), *b = world_path(w, "d/b");
-	assert_int_equal(chmod(a, 0600), 0);
-	assert_int_equal(utimensat(AT_FDCWD, b, NULL, 0), 0);
+	user_chmod(w, "a", 0600);
+	user_touch(w, "d/b", NULL);
 	/* The same snapshot: mode and time come back. */
 	world_get(w, &s);
 	world_assert_is(w, &s, 0);
 	assert_int_equal(w->fed, 0);
-	assert_int_equal(chmod(a, 0600), 0);
-	assert_int_equal(utimensat(AT_FDCWD, b, NULL, 0), 0);
+	user_chmod(w, "a", 0600);
+	user_touch(w, "d/b", NULL);
 	world_get(w, &t);
 	assert_string_equal(w->notes, "");
 	world_assert_is(w, &t, 0);
@@ -270,11 +236,7 @@ overwrite_moves_to_the_trash(void **state)
 	auto_snap struct snap t = second(w);
 
 	world_get(w, &s);
-	user_put(w, "a", "mine");
-	user_put(w, "d/b", "mine too");
-	user_mkdir(w, "f");
-	user_put(w, "f/new", "mine as well");
-	user_put(w, "f/other", "stays");
+	user_makes(w, "a=mine", "d/b=mine too", "f/", "f/new=mine as well", "f/other=stays");
 	w->overwrite = true;
 	world_get(w, &t);
 	assert_string_equal(w->notes, "");
@@ -298,8 +260,7 @@ trash_is_kept_for_thirty_days(void **state)
 	const int64_t day = (int64_t)24 * 3600, now = day * 20000;
 
 	make_dest(w);
-	user_mkdir(w, ".weft");
-	user_mkdir(w, ".weft/trash");
+	user_makes(w, ".weft/", ".weft/trash/");
 	for (int64_t age = -1; age <= 40; age++) {
 		char name[64];
 		snprintf(name, sizeof name, ".weft/trash/%lld", (long long)(now - age * day));
@@ -331,24 +292,18 @@ what_changes_while_we_receive_stays(void **state)
 	auto_snap struct snap t = second(w);
 
 	world_get(w, &s);
-	check_ok(world_plan(w, &t), w->e);
-	check_ok(world_bring(w), w->e);
-	user_put(w, "a", "late");         /* to be replaced */
-	user_put(w, "d/e/c", "late too"); /* to be removed */
-	user_put(w, "f", "in the way");   /* where a directory is to be */
+	world_receive(w, &t);
+	/* To be replaced, to be removed, and where a directory is to be. */
+	user_makes(w, "a=late", "d/e/c=late too", "f=in the way");
 	world_switch(w);
 	world_end(w);
-	assert_true(world_holds(w, "a", "late"));
-	assert_true(world_holds(w, "d/b", "TWO"));
-	assert_true(world_holds(w, "d/e/c", "late too"));
-	assert_true(world_holds(w, "f", "in the way"));
+	world_assert_holds(w, "a=late", "d/b=TWO", "d/e/c=late too", "f=in the way");
 	assert_int_equal(w->sum.in_way, 3);
 	world_assert_says(w, "a: appeared or changed");
 	world_assert_says(w, "f: appeared or changed");
 	/* And all of it is the user's. */
 	world_get(w, &t);
-	assert_true(world_holds(w, "a", "late"));
-	assert_true(world_holds(w, "f", "in the way"));
+	world_assert_holds(w, "a=late", "f=in the way");
 	w->overwrite = true;
 	world_get(w, &t);
 	world_assert_is(w, &t, 2); /* d/e/c and what it is in */
@@ -360,18 +315,11 @@ what_appears_while_we_receive_stays(void **state)
 	struct world *w = *state;
 	auto_snap struct snap s = first(w);
 
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
-	user_put(w, "a", "late");
-	user_mkdir(w, "d");
-	user_put(w, "d/b", "late too");
-	user_put(w, "d/more", "mine");
-	user_link(w, "d/e", "/etc");
+	world_receive(w, &s);
+	user_makes(w, "a=late", "d/", "d/b=late too", "d/more=mine", "d/e->/etc");
 	world_switch(w);
 	world_end(w);
-	assert_true(world_holds(w, "a", "late"));
-	assert_true(world_holds(w, "d/b", "late too"));
-	assert_true(world_holds(w, "d/more", "mine"));
+	world_assert_holds(w, "a=late", "d/b=late too", "d/more=mine");
 	assert_int_equal(w->sum.in_way, 3);
 	world_assert_says(w, "d/e: appeared or changed");
 	auto_free char *link = world_path(w, "d/link");
@@ -437,8 +385,7 @@ what_comes_in_the_last_moment_stays(void **state)
 		w->overwrite = true;
 		world_get(w, &s);
 		w->overwrite = round >= 4;
-		check_ok(world_plan(w, &t), w->e);
-		check_ok(world_bring(w), w->e);
+		world_receive(w, &t);
 		struct racer x = { .w = w, .seed = round, .back = round % 2 == 1 };
 		pthread_t user;
 		assert_int_equal(pthread_create(&user, NULL, race, &x), 0);
@@ -467,12 +414,10 @@ directories_that_go_while_we_receive_are_made_again(void **state)
 	snap_text(&t, "d/e/more", "x");
 	snap_find(&t, "d/e/c")->mode = 0600;
 	snap_build(w, &t);
-	check_ok(world_plan(w, &t), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &t);
 	user_remove(w, "d");
-	check_ok(world_switch(w), w->e);
-	world_end(w);
-	assert_true(world_holds(w, "d/e/more", "x"));
+	world_finish(w);
+	world_assert_holds(w, "d/e/more=x");
 	world_assert_says(w, "d/e/c: appeared or changed");
 	world_get(w, &t);
 	world_assert_is(w, &t, 0);
@@ -492,25 +437,21 @@ nothing_is_set_on_what_the_user_changed(void **state)
 	snap_find(&t, "d/b")->mode = 0755;
 	snap_find(&t, "d/e")->mode = 0700;
 	snap_build(w, &t);
-	check_ok(world_plan(w, &t), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &t);
 	user_put(w, "a", "eno");
 	user_remove(w, "d/b");
 	user_link(w, "d/b", "/etc/passwd");
 	user_remove(w, "d/e");
 	user_link(w, "d/e", "/etc");
-	check_ok(world_switch(w), w->e);
-	world_end(w);
+	world_finish(w);
 	assert_int_equal(w->sum.in_way, 3);
-	struct stat st;
-	auto_free char *path = world_path(w, "a");
-	assert_int_equal(stat(path, &st), 0);
+	struct stat st = world_stat(w, "a");
 	assert_int_equal(st.st_mode & 0777, 0644);
 	assert_true(world_mtime(&st) != snap_find(&t, "a")->mtime_ns);
 	/* It is not taken for ours later. */
 	auto_snap struct snap u = second(w);
 	world_get(w, &u);
-	assert_true(world_holds(w, "a", "eno"));
+	world_assert_holds(w, "a=eno");
 }
 
 static void
@@ -520,21 +461,17 @@ a_stage_that_is_removed_is_not_believed(void **state)
 	auto_snap struct snap s = first(w);
 
 	/* While we receive. */
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	user_remove(w, ".weft");
 	assert_int_not_equal(world_switch(w), OK);
 	world_end(w);
 	/* While we are not running. */
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	world_restart(w);
 	user_remove(w, ".weft/stage-7");
-	check_ok(world_plan(w, &s), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &s);
 	assert_true(w->fed > 0);
-	check_ok(world_switch(w), w->e);
-	world_end(w);
+	world_finish(w);
 	world_assert_is(w, &s, 0);
 }
 
@@ -558,20 +495,17 @@ a_symlink_is_never_followed(void **state)
 	/* One that comes later, above what is to be replaced and removed. */
 	user_remove(w, "d");
 	world_get(w, &s);
-	check_ok(world_plan(w, &t), w->e);
-	check_ok(world_bring(w), w->e);
+	world_receive(w, &t);
 	auto_free char *d = world_path(w, "d"), *moved = world_path(w, "moved");
 	assert_int_equal(rename(d, moved), 0);
 	user_link(w, "d", "../out");
-	check_ok(world_switch(w), w->e);
-	world_end(w);
+	world_finish(w);
 	struct stat st;
 	assert_int_equal(stat(out, &st), 0);
 	assert_int_equal(st.st_nlink, 3);
 	assert_int_equal(rmdir(in), 0);
 	assert_int_equal(rmdir(out), 0); /* empty: nothing got there */
-	assert_true(world_holds(w, "moved/b", "two"));
-	assert_true(world_holds(w, "f/new", "four"));
+	world_assert_holds(w, "moved/b=two", "f/new=four");
 }
 
 /* -- what a name or a place does not allow -- */
@@ -631,9 +565,7 @@ a_mount_inside_the_destination_is_written_into(void **state)
 		skip();
 	snap_text(&s, "m/a", "one");
 	snap_random(&s, "m/d/big", 1, 3 << 20, 3);
-	snap_link(&s, "m/d/link", "big");
-	snap_link(&s, "m/l", "a");
-	snap_text(&s, "outside", "x");
+	snap_put(&s, "m/d/link->big", "m/l->a", "outside=x");
 	snap_build(w, &s);
 	world_get(w, &s);
 	world_assert_is(w, &s, 0);
@@ -652,7 +584,7 @@ a_mount_inside_the_destination_is_written_into(void **state)
 	user_put(w, "m/a", "mine");
 	w->overwrite = true;
 	world_get(w, &s);
-	assert_true(world_holds(w, "m/a", "mine"));
+	world_assert_holds(w, "m/a=mine");
 	world_assert_says(w, "m/a: cannot be made");
 	assert_int_equal(umount(m), 0);
 }
@@ -698,8 +630,7 @@ a_full_disk_is_told_before_and_waited_for_later(void **state)
 	close(fd);
 	check_ok(world_bring(w), w->e);
 	assert_true(fed > 0 && w->fed + fed <= (15 << 20) + (2 << 16) + 1);
-	check_ok(world_switch(w), w->e);
-	world_end(w);
+	world_finish(w);
 	world_assert_is(w, &s, 0);
 	assert_int_equal(umount(w->dest), 0);
 }

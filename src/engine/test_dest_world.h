@@ -1,6 +1,6 @@
 /*
- * test_dest_world: snapshots made in memory, a node's home and a destination on the disk, for the
- * tests of dest beside it and for bench_dest.
+ * test_dest_world: snapshots as nodes and chunks, a node's home and a destination on the disk, for
+ * the tests of dest beside it and for bench_dest.
  */
 #pragma once
 
@@ -12,23 +12,9 @@
 
 #include "engine/dest.h"
 #include "engine/scan_private.h"
+#include "engine/test_snap.h"
 #include "manifest/commit.h"
 #include "platform/fs.h"
-
-/* -- snapshots -- */
-
-struct item {
-	char *path;
-	enum tree_type type;
-	uint32_t mode;
-	int64_t mtime_ns;
-	uint8_t *bytes; /* or a symlink's target */
-	size_t len;
-};
-struct snap {
-	ARRAY(struct item) items;
-	struct hash_id content, id;
-};
 
 struct world {
 	struct check_dir dir;
@@ -55,130 +41,6 @@ struct world {
 	char notes[16384];
 	struct error e;
 };
-
-static inline void
-snap_clear(struct snap *s)
-{
-	array_each (it, &s->items) {
-		free(it->path);
-		free(it->bytes);
-	}
-	array_clear(&s->items);
-}
-
-#define auto_snap auto_(snap_clear)
-
-static inline struct item *
-snap_find(struct snap *s, const char *path)
-{
-	array_each (it, &s->items) {
-		if (strcmp(it->path, path) == 0)
-			return it;
-	}
-	return NULL;
-}
-
-/* BYTES are copied.  What is above it is made too. */
-static inline struct item *
-snap_add(struct snap *s, const char *path, enum tree_type type, const void *bytes, size_t len)
-{
-	struct item it = {
-		.path = str_dup(path), .type = type, .mode = type == TREE_FILE ? 0644 : 0755
-	};
-	char *slash = strrchr(it.path, '/');
-
-	if (slash != NULL) {
-		*slash = '\0';
-		if (snap_find(s, it.path) == NULL)
-			snap_add(s, it.path, TREE_DIR, NULL, 0);
-		*slash = '/';
-	}
-	it.bytes = mem_alloc(len + 1);
-	if (len > 0)
-		memcpy(it.bytes, bytes, len);
-	it.bytes[len] = '\0';
-	it.len = len;
-	it.mtime_ns = 1600000000123456789 + (int64_t)strlen(path) * 1000000007;
-	struct item *old = snap_find(s, path);
-	if (old != NULL) {
-		free(old->path);
-		free(old->bytes);
-		*old = it;
-		return old;
-	}
-	array_push(&s->items, it);
-	return &s->items.at[s->items.len - 1];
-}
-
-static inline struct item *
-snap_text(struct snap *s, const char *path, const char *text)
-{
-	struct item *it = snap_add(s, path, TREE_FILE, text, strlen(text));
-
-	/* Another content has another time, as it would. */
-	for (const char *c = text; *c != '\0'; c++)
-		it->mtime_ns += *c * 1009;
-	return it;
-}
-
-static inline struct item *
-snap_dir(struct snap *s, const char *path)
-{
-	return snap_add(s, path, TREE_DIR, NULL, 0);
-}
-
-static inline struct item *
-snap_link(struct snap *s, const char *path, const char *target)
-{
-	return snap_add(s, path, TREE_SYMLINK, target, strlen(target));
-}
-
-/* N bytes of SEED; each block of 64 KiB zero with a chance of ZEROES in 8. */
-static inline struct item *
-snap_random(struct snap *s, const char *path, uint64_t seed, size_t n, unsigned zeroes)
-{
-	auto_free uint8_t *bytes = mem_alloc(n + 1);
-	struct rng g;
-
-	rng_seed(&g, seed);
-	rng_fill(&g, bytes, n);
-	for (size_t at = 0; at < n; at += TREE_HOLE_BLOCK)
-		if (rng_below(&g, 8) < zeroes)
-			memset(bytes + at, 0, min_of(n - at, (size_t)TREE_HOLE_BLOCK));
-	struct item *it = snap_add(s, path, TREE_FILE, bytes, n);
-	it->mtime_ns += (int64_t)seed * 1000003;
-	return it;
-}
-
-static inline void
-snap_remove(struct snap *s, const char *path)
-{
-	size_t n = strlen(path);
-
-	for (size_t i = s->items.len; i-- > 0;) {
-		struct item *it = &s->items.at[i];
-		if (strncmp(it->path, path, n) != 0 || (it->path[n] != '\0' && it->path[n] != '/'))
-			continue;
-		free(it->path);
-		free(it->bytes);
-		array_swap_out(&s->items, i);
-	}
-}
-
-/* The same entries, to be changed. */
-static inline struct snap
-snap_copy(const struct snap *of)
-{
-	struct snap s = { 0 };
-
-	array_each (it, &of->items) {
-		struct item c = *it;
-		c.path = str_dup(it->path);
-		c.bytes = mem_dup(it->bytes, it->len + 1);
-		array_push(&s.items, c);
-	}
-	return s;
-}
 
 /* -- into nodes and chunks -- */
 
@@ -285,6 +147,19 @@ snap_build(struct world *w, struct snap *s)
 	assert_int_equal(at, s->items.len);
 	hash_object(HASH_DEFAULT, HASH_COMMIT, hash_id_bytes(&s->content), &s->id);
 }
+
+static inline struct snap
+snap_built(struct world *w, const char *const *entries)
+{
+	struct snap s = { 0 };
+
+	snap_add_texts(&s, entries);
+	snap_build(w, &s);
+	return s;
+}
+
+/* snap_of(w, "dir/file=text", "link->target", "dir/"): of these, built. */
+#define snap_of(w, ...) snap_built((w), ENTRIES(__VA_ARGS__))
 
 /* -- the node -- */
 
@@ -518,6 +393,14 @@ world_switch(struct world *w)
 	return r;
 }
 
+/* All but the last step. */
+static inline void
+world_receive(struct world *w, const struct snap *s)
+{
+	check_ok(world_plan(w, s), w->e);
+	check_ok(world_bring(w), w->e);
+}
+
 static inline void
 world_end(struct world *w)
 {
@@ -527,12 +410,17 @@ world_end(struct world *w)
 }
 
 static inline void
-world_get(struct world *w, const struct snap *s)
+world_finish(struct world *w)
 {
-	check_ok(world_plan(w, s), w->e);
-	check_ok(world_bring(w), w->e);
 	check_ok(world_switch(w), w->e);
 	world_end(w);
+}
+
+static inline void
+world_get(struct world *w, const struct snap *s)
+{
+	world_receive(w, s);
+	world_finish(w);
 }
 
 /* -- looking -- */
@@ -573,6 +461,36 @@ world_file_is(const struct world *w, const char *name, const void *bytes, size_t
 		return false;
 	auto_free uint8_t *b = world_read(path, &n);
 	return n == len && memcmp(b, bytes, n) == 0;
+}
+
+static inline bool
+world_holds(const struct world *w, const char *name, const char *text)
+{
+	return world_file_is(w, name, text, strlen(text));
+}
+
+static inline void
+world_assert_files(const struct world *w, const char *const *entries)
+{
+	for (; *entries != NULL; entries++) {
+		struct entry_text en = entry_text(*entries);
+		if (!world_holds(w, en.path, en.text))
+			unit_fail("%s is not \"%s\"", en.path, en.text);
+	}
+}
+
+/* world_assert_holds(w, "a=text", "d/b=more") */
+#define world_assert_holds(w, ...) world_assert_files((w), ENTRIES(__VA_ARGS__))
+
+static inline struct stat
+world_stat(const struct world *w, const char *name)
+{
+	auto_free char *path = world_path(w, name);
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		unit_fail("%s: %s", name, strerror(errno));
+	return st;
 }
 
 static inline bool
@@ -681,18 +599,56 @@ user_link(const struct world *w, const char *name, const char *target)
 }
 
 static inline void
+user_make_all(const struct world *w, const char *const *entries)
+{
+	for (; *entries != NULL; entries++) {
+		struct entry_text en = entry_text(*entries);
+		if (en.type == TREE_FILE)
+			user_put(w, en.path, en.text);
+		else if (en.type == TREE_SYMLINK)
+			user_link(w, en.path, en.text);
+		else
+			user_mkdir(w, en.path);
+	}
+}
+
+/* user_makes(w, "dir/", "dir/file=text", "link->target") */
+#define user_makes(w, ...) user_make_all((w), ENTRIES(__VA_ARGS__))
+
+static inline void
+user_chmod(const struct world *w, const char *name, mode_t mode)
+{
+	auto_free char *path = world_path(w, name);
+
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+/* TIMES as of utimensat; NULL: now. */
+static inline void
+user_touch(const struct world *w, const char *name, const struct timespec *times)
+{
+	auto_free char *path = world_path(w, name);
+
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+/* Another text, under the old time. */
+static inline void
+user_puts_secretly(const struct world *w, const char *name, const char *text)
+{
+	struct stat st = world_stat(w, name);
+
+	user_put(w, name, text);
+	user_touch(w, name, (const struct timespec[2]){ st.st_atim, st.st_mtim });
+}
+
+static inline void
 user_remove(const struct world *w, const char *name)
 {
 	auto_free char *path = world_path(w, name);
 
 	if (nftw(path, check_remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
 		unit_fail("remove %s: %s", path, strerror(errno));
-}
-
-static inline bool
-world_holds(const struct world *w, const char *name, const char *text)
-{
-	return world_file_is(w, name, text, strlen(text));
 }
 
 static inline void
