@@ -176,7 +176,7 @@ read_word(struct command_arg *a, const char *w, size_t n)
 		copy_name(a->name, sizeof a->name, name, strlen(name));
 		return;
 	}
-	if (bar != NULL)
+	if (bar != NULL && bar[1] == '-')
 		copy_name(a->unless, sizeof a->unless, bar + 3, n - (size_t)(bar + 3 - w));
 	if (at != NULL)
 		copy_name(a->second, sizeof a->second, at + 2, n - (size_t)(at + 3 - w));

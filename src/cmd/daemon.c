@@ -138,7 +138,7 @@ static enum err
 open_engine(struct daemon *d, struct error *e)
 {
 	auto_free char *own = d->server != NULL ? own_address(d) : NULL;
-	const char *upstream[] = { own };
+	const char *upstream[] = { own }, *advertise[CONFIG_MANY_MAX];
 	struct engine_opts o = {
 		.loop = d->loop,
 		.home = d->home,
@@ -150,6 +150,8 @@ open_engine(struct daemon *d, struct error *e)
 		.is_server = d->server != NULL,
 		.upstream = upstream,
 		.n_upstream = d->server != NULL,
+		.advertise = advertise,
+		.n_advertise = config_get_all(&d->config, "advertise", advertise),
 		.describe = describe,
 		.describe_ctx = d,
 	};

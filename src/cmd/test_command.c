@@ -87,7 +87,8 @@ keys_are_options_of_their_daemons_only(void **state)
 {
 	(void)state;
 	assert_non_null(command_option_find(command_find("server"), "advertise"));
-	assert_null(command_option_find(command_find("agent"), "advertise"));
+	assert_non_null(command_option_find(command_find("agent"), "advertise"));
+	assert_null(command_option_find(command_find("publish"), "advertise"));
 	assert_non_null(command_option_find(command_find("agent"), "listen"));
 	assert_null(command_option_find(command_find("publish"), "listen"));
 	assert_non_null(command_option_find(command_find("publish"), "json"));

@@ -74,20 +74,6 @@ an_error_names_file_and_line(void **state)
 }
 
 static void
-a_key_of_the_other_daemon_is_an_error(void **state)
-{
-	struct config c = { 0 };
-	struct error e = { 0 };
-
-	(void)state;
-	check_err(
-	    config_parse(&c, "weft.conf", BYTES_LIT("advertise = a\n"), COMMAND_FOR_AGENT, &e),
-	    ERR_USAGE, e);
-	check_says(e.text, "weft.conf:1: advertise is a key of `weft server`");
-	config_clear(&c);
-}
-
-static void
 the_command_line_counts_more_than_the_file(void **state)
 {
 	struct config c = { 0 };
@@ -154,7 +140,6 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_become_values),
 		cmocka_unit_test(an_error_names_file_and_line),
-		cmocka_unit_test(a_key_of_the_other_daemon_is_an_error),
 		cmocka_unit_test(the_command_line_counts_more_than_the_file),
 		cmocka_unit_test(too_many_values_of_one_key_are_refused),
 		cmocka_unit_test(a_file_that_is_not_there_is_empty_and_a_huge_one_is_refused),

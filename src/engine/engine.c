@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "engine/engine_swarm.h"
 #include "net/listener.h"
 
 static void on_tick(void *ctx);
@@ -99,7 +100,8 @@ free_parts(struct engine *en)
 {
 	array_clear(&en->jobs);
 	engine_ended_clear(en);
-	array_clear(&en->visitors);
+	array_clear(&en->known);
+	engine_swarm_free(en);
 	authority_free(en->authority);
 	map_cache_free(en->maps);
 	dest_table_free(en->dests);
@@ -134,13 +136,15 @@ engine_open(const struct engine_opts *o, struct engine **ret, struct error *e)
 	set_names(en);
 	enum err r = open_parts(en, e);
 	if (r == OK)
-		r = engine_listen(en, e);
+		r = engine_mesh_listen(en, e);
 	if (r != OK) {
 		free_parts(en);
 		return r;
 	}
 	en->writes = job_queue_new(en->loop);
 	en->source = engine_source(en);
+	engine_swarm_open(en);
+	engine_mesh_open(en);
 	en->tick = timer_new(en->loop, on_tick, en);
 	timer_start(en->tick, ENGINE_TICK_MS);
 	en->gc_ms = loop_now_ms(en->loop);
@@ -159,6 +163,7 @@ on_tick(void *ctx)
 	struct engine *en = ctx;
 
 	engine_job_tick(en);
+	engine_swarm_tick(en);
 	engine_gc_tick(en);
 	places_trim(en->places);
 	timer_start(en->tick, ENGINE_TICK_MS);
@@ -170,7 +175,7 @@ void
 engine_part_closed(struct engine *en)
 {
 	if (!en->closing || en->pending > 0 || en->jobs.len > 0 || en->link.peer != NULL ||
-	    en->visitors.len > 0)
+	    en->mesh != NULL)
 		return;
 	void (*on_closed)(void *ctx) = en->on_closed;
 	void *ctx = en->on_closed_ctx;
@@ -198,7 +203,8 @@ engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx)
 	en->on_closed = on_closed;
 	en->on_closed_ctx = ctx;
 	timer_close(en->tick);
-	engine_listen_close(en);
+	engine_swarm_close(en);
+	engine_mesh_close(en);
 	engine_job_stop_all(en);
 	engine_link_close(en);
 	en->pending++; /* whatever closes before that, this comes last */

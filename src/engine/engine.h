@@ -20,6 +20,9 @@ struct engine_opts {
 	const char *name, *site; /* NULL: the host's name; none */
 	/* NULL: 7470 or any free port; "none": no listening (a server listens itself) */
 	const char *listen;
+	/* HOST[:PORT] at which others reach it; none: this machine's addresses */
+	const char *const *advertise;
+	size_t n_advertise;
 	struct throttle *throttle;   /* kept; NULL: neither limited nor counted */
 	bool is_server;              /* our upstream is ourselves, through loopback */
 	const char *const *upstream; /* is_server: addresses; else from the joined state */
@@ -32,7 +35,8 @@ struct engine_opts {
 enum err engine_open(const struct engine_opts *o, struct engine **ret, struct error *e) must_check;
 /* Stops: jobs keep their place.  ON_CLOSED from the loop when everything is closed. */
 void engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx);
-/* Verbs: leave publish get pause resume cancel shares snapshots devices jobs status verify. */
+/* Verbs: leave publish get pause resume cancel shares snapshots devices jobs status verify
+ * peers why. */
 bool engine_has_verb(const char *verb);
 void engine_call(struct engine *en, struct control_call *call, const struct control_request *r);
 /* Enrols with the server of an invite; also without listening or a daemon (weft join).  ON_DONE

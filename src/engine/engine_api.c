@@ -311,7 +311,7 @@ send_status(struct engine *en, struct control_call *call)
 /* -- the table -- */
 
 static const char *const verbs[] = { "leave", "publish", "get", "pause", "resume", "cancel",
-	"shares", "snapshots", "devices", "jobs", "status", "verify" };
+	"shares", "snapshots", "devices", "jobs", "status", "verify", "peers", "why" };
 
 bool
 engine_has_verb(const char *verb)
@@ -348,6 +348,10 @@ engine_call(struct engine *en, struct control_call *call, const struct control_r
 		control_call_done(call, NULL, -1);
 	} else if (strcmp(verb, "status") == 0) {
 		send_status(en, call);
+	} else if (strcmp(verb, "peers") == 0) {
+		engine_peers(en, call);
+	} else if (strcmp(verb, "why") == 0) {
+		engine_why(en, call, r);
 	} else if (strcmp(verb, "verify") == 0) {
 		engine_verify(en, call, r);
 	} else if (strcmp(verb, "leave") == 0 && control_arg(r, "device") != NULL) {

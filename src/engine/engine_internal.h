@@ -4,7 +4,8 @@
  *
  *   engine.c           opening, closing, the tick
  *   engine_link.c      the connection to the server: dial, greet, ask, come back
- *   engine_listen.c    other nodes that come to us
+ *   engine_mesh.c      other members: greeting them, what they say of the authority, where they are
+ *   engine_swarm.h     which snapshots we take part in, and with whom
  *   engine_join.c      enrolling and leaving
  *   engine_source.c    what the server may fetch from here
  *   engine_trust.c     whose word counts: the authority, and the server that has its key
@@ -13,6 +14,8 @@
  *   engine_publish.c   one kind of job
  *   engine_get.c       the other (engine_get_private.h)
  *   engine_api.c       commands that ask and list
+ *   engine_peers.c     with whom it is connected
+ *   engine_why.c       where bytes come from, and what is in the way
  *   engine_verify.c    re-hashing what is on disk
  *   engine_gc.c        forgetting old manifests
  */
@@ -21,10 +24,12 @@
 #include <stdatomic.h>
 
 #include "crypto/authority.h"
+#include "engine/advertise.h"
 #include "engine/dest_table.h"
 #include "engine/engine.h"
 #include "engine/fetch_nodes.h"
 #include "engine/map_cache.h"
+#include "engine/mesh.h"
 #include "engine/responder.h"
 #include "engine/scan.h"
 
@@ -55,7 +60,12 @@ struct engine_link {
 };
 
 struct engine_job;
-struct engine_visitor;
+struct engine_swarm;
+struct engine_known { /* a member that took part in swarms of a share */
+	struct device_id device;
+	struct hash_id share;
+	uint64_t kept_ms; /* monotonic: when it was written down in this run; 0: not yet */
+};
 struct trust_probe;
 
 struct engine {
@@ -82,7 +92,11 @@ struct engine {
 	ARRAY(struct engine_job *) jobs;
 	ARRAY(struct job_row) ended; /* the last that are done or have failed, oldest first */
 	struct listener *listener;   /* NULL: a server listens itself */
-	ARRAY(struct engine_visitor *) visitors;
+	advertise_text advertise[LIMIT_ADDRESSES];
+	size_t n_advertise;
+	struct mesh *mesh; /* NULL: a server's, or one that only joins */
+	ARRAY(struct engine_known) known;
+	struct engine_swarm *swarm;
 	struct job_queue *writes; /* of state, one after the other */
 	struct timer *tick;
 	bool gc_running;
@@ -128,9 +142,27 @@ enum err engine_link_hello(
     struct engine *en, bool joining, struct buf *out, struct error *e) must_check;
 enum err engine_link_clock(uint64_t theirs_ms, struct error *e) must_check;
 
-/* -- listen -- */
-enum err engine_listen(struct engine *en, struct error *e) must_check;
-void engine_listen_close(struct engine *en);
+/* -- mesh -- */
+enum err engine_mesh_listen(struct engine *en, struct error *e) must_check;
+void engine_mesh_open(struct engine *en); /* blocking: at start */
+void engine_mesh_close(struct engine *en);
+/* A member's HELLO to somebody who is seen at OBSERVED. */
+enum err engine_mesh_hello(
+    struct engine *en, const char *observed, struct buf *out, struct error *e) must_check;
+/* The authority ended the membership of DEVICE. */
+void engine_mesh_revoked(struct engine *en, const struct device_id *device);
+/* The next statement goes to all members that we are connected to. */
+void engine_mesh_pass_on(struct engine *en, struct bytes statement);
+void engine_mesh_cut_all(struct engine *en, const char *why); /* our own membership is over */
+void engine_mesh_called(struct engine *en, const struct msg_call *m);
+/* The server says that ROW takes part in a swarm of SHARE: known from now on, also after a restart.
+ * NULL: we or it. */
+struct mesh_device *engine_mesh_member(
+    struct engine *en, const struct row_member *row, const struct hash_id *share);
+/* "": not known. */
+const char *engine_mesh_name(struct engine *en, const struct device_id *device);
+bool engine_mesh_knows(
+    struct engine *en, const struct device_id *device, const struct hash_id *share);
 
 #define ENGINE_KEY_SERVER "server.id" /* settings: the server's device id, */
 #define ENGINE_KEY_AUTHORITY                                                                       \
@@ -260,6 +292,8 @@ struct engine_job *engine_publish_load(struct engine *en, const struct job_row *
 void engine_publish_progress(struct engine *en, const struct msg_progress *p);
 void engine_get(struct engine *en, struct control_call *call, const struct control_request *r);
 struct engine_job *engine_get_load(struct engine *en, const struct job_row *row);
+void engine_peers(struct engine *en, struct control_call *call);
+void engine_why(struct engine *en, struct control_call *call, const struct control_request *r);
 void engine_verify(struct engine *en, struct control_call *call, const struct control_request *r);
 
 /* -- collection -- */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_internal.h"
+#include "engine/engine_swarm.h"
 #include "engine/upstream.h"
 #include "proto/invite.h"
 
@@ -71,6 +72,9 @@ void
 engine_join_forget(struct engine *en)
 {
 	en->joined = false;
+	engine_mesh_cut_all(en, "this machine belongs to another server, or to none, now");
+	engine_swarm_forget(en);
+	array_clear(&en->known);
 	authority_free(en->authority);
 	en->authority = NULL;
 	en->n_addresses = 0;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "crypto/random.h"
 #include "engine/engine_internal.h"
+#include "engine/engine_swarm.h"
 #include "platform/clock.h"
 
 static void on_event(void *owner, struct peer *p, struct session_event *ev);
@@ -28,17 +29,14 @@ engine_link_hello(struct engine *en, bool joining, struct buf *out, struct error
 {
 	struct message m = { .type = FRAME_HELLO };
 
+	if (!joining)
+		return engine_mesh_hello(en, "", out, e);
 	m.hello = (struct msg_hello){
 		.version_min = LIMIT_VERSION_MIN,
 		.version_max = LIMIT_VERSION_MAX,
 		.software = BYTES_LIT("weft " WEFT_VERSION),
 		.wall_ms = (uint64_t)(clock_wall_ns() / 1000000),
 	};
-	if (!joining && en->authority != NULL) {
-		m.hello.epoch = authority_epoch(en->authority);
-		m.hello.authority = authority_statement(en->authority);
-		m.hello.member = authority_member(en->authority, device_key_id(en->home->key));
-	}
 	return message_encode(&m, out, e);
 }
 
@@ -124,21 +122,10 @@ engine_link_clock(uint64_t theirs_ms, struct error *e)
 	return OK;
 }
 
-static enum err
-allow(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e)
-{
-	struct engine *en = ctx;
-	(void)e;
-
-	/* The server decides about its shares; that we have published the snapshot there is what
-	 * the source checks. */
-	return expect(p == en->link.peer) && !hash_id_is_none(&ask->share) ? OK : ERR_DENIED;
-}
-
 static void
 on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
 {
-	const struct responder_policy policy = { .allow = allow, .ctx = en };
+	struct responder_policy policy = engine_swarm_policy(en);
 	struct engine_link *l = &en->link;
 	struct error e;
 
@@ -160,6 +147,7 @@ on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
 	snprintf(l->address, sizeof l->address, "%s", conn_peer_address(peer_conn(p)));
 	log_info("connected to %s at %s", en->server_name, l->address);
 	peer_flush(p);
+	engine_swarm_ready(en, p, NULL);
 	engine_job_all_next(en);
 }
 
@@ -213,11 +201,8 @@ engine_link_ended(struct engine *en)
 /* A revocation of ours ends the membership; one of a share of ours ends what is under way with it.
  */
 static void
-act_on(struct engine *en, const struct statement *st)
+act_on_own_end(struct engine *en, const struct statement *st)
 {
-	if (st->kind != STATEMENT_REVOKE ||
-	    !device_id_equal(&st->device, device_key_id(en->home->key)))
-		return;
 	if (!hash_id_is_none(&st->share)) {
 		engine_job_share_lost(
 		    en, &st->share, "the server took this device's access to the share away");
@@ -227,6 +212,27 @@ act_on(struct engine *en, const struct statement *st)
 		 "it again");
 	engine_link_ended(en);
 	engine_job_share_lost(en, NULL, en->link.why);
+	engine_mesh_cut_all(en, "the membership of this device has ended");
+	engine_swarm_forget(en);
+}
+
+/* Whoever said it first: all who are connected to us hear of it, and then it holds here. */
+static void
+act_on(struct engine *en, struct bytes b, const struct statement *st)
+{
+	bool is_own = device_id_equal(&st->device, device_key_id(en->home->key));
+
+	if (st->kind == STATEMENT_REVOKE) {
+		engine_mesh_pass_on(en, b);
+		if (is_own)
+			act_on_own_end(en, st);
+		else if (hash_id_is_none(&st->share))
+			engine_mesh_revoked(en, &st->device);
+	}
+	if (st->kind == STATEMENT_REVOKE || st->kind == STATEMENT_POLICY)
+		engine_swarm_judge(en);
+	if (st->kind == STATEMENT_GRANT && is_own)
+		engine_swarm_granted(en, &st->share);
 }
 
 enum err
@@ -242,7 +248,7 @@ engine_link_statement(struct engine *en, struct bytes b, struct error *e)
 	if (r != OK || !news)
 		return r;
 	keep(en, b, &st.id);
-	act_on(en, &st);
+	act_on(en, b, &st);
 	return OK;
 }
 
@@ -312,6 +318,8 @@ on_push(struct engine *en, const struct message *m)
 		engine_link_statements(en, m->statements.statements);
 	else if (m->type == FRAME_PROGRESS)
 		engine_publish_progress(en, &m->progress);
+	else
+		engine_swarm_push(en, en->link.peer, m);
 }
 
 static void
@@ -380,6 +388,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 
 	l->peer = NULL;
 	l->ready = false;
+	engine_swarm_gone(en, p);
 	if (l->responder != NULL) {
 		en->pending++;
 		responder_close(l->responder, on_responder_closed, en);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_publish.h"
+#include "engine/engine_swarm.h"
 
 enum { TRIES_MAX = 4 };
 
@@ -268,6 +269,7 @@ done_commit(struct engine_work *w, enum err r, const struct error *e)
 
 	if (r == OK) {
 		p->job.row.snapshot = p->commit.id;
+		p->unit_size = 0;
 		p->job.row.bytes_total = p->commit.chunk_bytes;
 		p->held_known = false;
 		p->phase = PUBLISH_ANNOUNCE;
@@ -310,6 +312,7 @@ on_announced(struct engine_ask *a, const struct message *m, const struct error *
 
 	if (m != NULL && p->phase == PUBLISH_ANNOUNCE) {
 		p->phase = PUBLISH_SERVE;
+		engine_publish_give(p);
 		result_row(p, &row, false, false);
 		engine_job_no_wait(&p->job, buf_bytes(&row));
 	} else if (m == NULL && e->code == ERR_CONFLICT) {
@@ -336,6 +339,7 @@ finish(struct publish *p)
 	auto_buf struct buf row = BUF(RECORD_MAX);
 
 	p->phase = PUBLISH_END;
+	engine_swarm_roots(p->job.engine); /* the path stands for it from now on */
 	result_row(p, &row, false, true);
 	engine_job_begin(&p->job);
 	engine_job_finish(&p->job, OK, NULL, buf_bytes(&row));
@@ -347,6 +351,7 @@ on_withdrawn(struct publish *p, struct bytes why)
 {
 	struct error e;
 
+	engine_swarm_withdrawn(p->job.engine, &p->commit.id);
 	(void)fail(&e, ERR_CONFLICT, "the snapshot was withdrawn: %.*s", (int)why.len,
 	    (const char *)why.at);
 	p->job.row.snapshot = (struct hash_id){ 0 };
@@ -368,6 +373,9 @@ engine_publish_progress(struct engine *en, const struct msg_progress *m)
 			p->held_known = true;
 			p->held_first = m->state == SNAPSHOT_HEAD ? 0 : m->held_bytes;
 		}
+		if (m->state == SNAPSHOT_ANNOUNCED && p->phase == PUBLISH_SERVE &&
+		    p->unit_size == 0)
+			engine_publish_give(p);
 		if (m->state == SNAPSHOT_HEAD) {
 			p->number = m->number;
 			if (p->phase == PUBLISH_ANNOUNCE || p->phase == PUBLISH_SERVE)

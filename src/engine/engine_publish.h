@@ -3,6 +3,7 @@
  *
  *   engine_publish.c       the steps, on the loop
  *   engine_publish_work.c  scanning and committing, in jobs
+ *   engine_publish_give.c  giving what is announced to whoever takes part
  */
 #pragma once
 
@@ -24,6 +25,9 @@ enum {
 struct publish {
 	struct engine_job job; /* first */
 	struct engine_ask ask;
+	struct engine_ask size_ask; /* how large the units of what was announced are */
+	bool asks_size;
+	uint32_t unit_size; /* 0: not known */
 	struct engine_work work;
 	enum publish_phase phase;
 	char *path, *share, *label;
@@ -51,5 +55,8 @@ engine_publish_has_base(const struct publish *p)
 
 /* What lies at the path, as trees; or, where that is what the base says, stands for the base. */
 enum err engine_publish_work_scan(struct engine_work *w, struct error *e) must_check;
+/* It is announced: is given from here, once the server has said how large its units are.  Again:
+ * asks again, if it has to. */
+void engine_publish_give(struct publish *p);
 /* The commit of it, signed, kept, and what the directory stands for from now on. */
 enum err engine_publish_work_commit(struct engine_work *w, struct error *e) must_check;

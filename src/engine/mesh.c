@@ -167,14 +167,10 @@ mesh_device_data(struct mesh_device *d)
 	return &d->data;
 }
 
-size_t
-mesh_device_addresses(const struct mesh_device *d, const char **out, size_t max)
+uint64_t
+mesh_device_epoch(const struct mesh_device *d)
 {
-	size_t n = min_of(max, (size_t)d->n_addresses);
-
-	for (size_t i = 0; i < n; i++)
-		out[i] = d->addresses[i];
-	return n;
+	return d->epoch;
 }
 
 void
@@ -239,7 +235,8 @@ look(struct mesh *m, uint64_t now)
 		if (!(*l)->ready || (*l)->closing)
 			continue;
 		measure(*l, now - m->looked_ms);
-		if ((*l)->device->line == *l && now - (*l)->device->used_ms > MESH_IDLE_MS)
+		if ((*l)->device->line == *l && !(*l)->device->plan.wanted &&
+		    now - (*l)->device->used_ms > MESH_IDLE_MS)
 			array_push(&idle, *l);
 	}
 	m->looked_ms = now;

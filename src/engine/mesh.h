@@ -34,6 +34,7 @@ struct mesh_opts {
 	struct loop *loop;
 	struct tls_ctx *tls; /* kept */
 	struct device_id self;
+	struct throttle *throttle;   /* kept; NULL: no limit */
 	const struct source *source; /* kept: what responders answer from */
 	struct responder_policy policy;
 	/* Our HELLO to somebody who is seen at OBSERVED (""; not known), appended to OUT. */
@@ -81,6 +82,7 @@ void mesh_cut_all(struct mesh *m, const struct error *why);
 const struct device_id *mesh_device_id(const struct mesh_device *d);
 const char *mesh_device_name(const struct mesh_device *d); /* "": not known */
 const char *mesh_device_site(const struct mesh_device *d);
+uint64_t mesh_device_epoch(const struct mesh_device *d);    /* of its last HELLO */
 struct peer *mesh_device_peer(const struct mesh_device *d); /* NULL: not connected */
 /* What the owner keeps with it; it must be NULL again before the device can be forgotten. */
 void **mesh_device_data(struct mesh_device *d);
@@ -103,5 +105,3 @@ struct mesh_info {
 	uint32_t rtt_ms;
 };
 void mesh_info(const struct mesh *m, const struct mesh_device *d, struct mesh_info *ret);
-/* Strings for mesh_know and the like: its addresses as of MEMBERS or HELLO. */
-size_t mesh_device_addresses(const struct mesh_device *d, const char **out, size_t max);

@@ -35,6 +35,7 @@ line_new(struct mesh *m, struct conn *c, bool dialed, struct bytes hello)
 	l->dialed = dialed;
 	array_push(&m->lines, l);
 	l->peer = peer_new(m->o.loop, c, dialed, hello, &events, l);
+	peer_throttle(l->peer, m->o.throttle);
 	return l;
 }
 
@@ -191,6 +192,7 @@ on_hello(struct line *l, const struct msg_hello *h)
 		return;
 	}
 	l->device = d;
+	d->epoch = h->epoch;
 	take_addresses(m, id, h);
 	session_admit(peer_session(l->peer));
 	l->responder = responder_new(m->o.loop, l->peer, m->o.source, &m->o.policy);

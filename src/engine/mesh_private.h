@@ -30,6 +30,7 @@ struct mesh_device {
 	struct line *line;                    /* the current one */
 	struct line *dial;                    /* ours that is under way */
 	char group[24];
+	uint64_t epoch;
 	uint64_t used_ms, seen_ms;
 	char why[ERROR_TEXT];
 	void *data;

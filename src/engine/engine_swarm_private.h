@@ -1,0 +1,103 @@
+/*
+ * engine_swarm_private: what the files of engine_swarm share with each other and nobody else.
+ *
+ *   engine_swarm.c        entries: snapshots that we take part in, from a job's or a root's wish to
+ *                         the last who needs them
+ *   engine_swarm_party.c  parties: connections, and what is said on them
+ *   engine_swarm_give.c   what responders ask: who may have what
+ */
+#pragma once
+
+#include "engine/engine_swarm.h"
+
+enum {
+	SWARM_IDLE_MS = 60 * 1000,
+	SWARM_SAID_MAX = 1024,  /* snapshots that one connection names to us */
+	SWARM_WHOLE_MAX = 256,  /* that we tell the server of: the newest */
+	SWARM_LIARS_MAX = 64,   /* that are remembered */
+	SWARM_PEERS_SEEN = 512, /* of one node, at a look */
+	SWARM_LISTED_MAX = 4 * LIMIT_MEMBERS,
+	SWARM_JUDGE_MS = 30 * 1000, /* grants end by time, too */
+	SWARM_REPAIR_MS = 3 * 1000, /* the server is listened to again after wrong bytes */
+};
+
+struct swarm_said { /* what somebody's job stands for */
+	uint32_t job;
+	struct hash_id share, snapshot;
+	uint32_t unit_size, units;
+	bool last_resort;
+};
+struct swarm_entry;
+struct swarm_told { /* what we have said there */
+	struct swarm_entry *entry;
+	uint32_t job, units;
+};
+struct swarm_party {
+	struct peer *peer;
+	struct mesh_device *device; /* NULL: the server */
+	ARRAY(struct swarm_said) said;
+	ARRAY(struct swarm_told) told;
+};
+
+struct swarm_entry {
+	struct engine *engine;
+	struct engine_swarm_who
+	    who;             /* unit_size 0: not known yet (published, before the server says) */
+	uint32_t job, units; /* units 0: not known yet */
+	struct snapshot_map *map; /* while there is a node */
+	struct swarm_node *node;
+	bool opening, closing; /* a job of the pool, or the node, has yet to end */
+	bool dropped;          /* freed when that has happened */
+	bool origin, whole;    /* published here; held whole, as far as we know */
+	unsigned wants;        /* gets that are at it */
+	bool has_taker, takes; /* there is one; the node has it */
+	struct swarm_node_taker taker;
+	bool asked;                     /* somebody wants what is held whole */
+	uint64_t used_ms;               /* somebody needed the node */
+	uint64_t repair_ms;             /* the server sent wrong bytes then; 0: it did not */
+	ARRAY(struct device_id) listed; /* by MEMBERS */
+};
+
+struct swarm_root { /* held whole */
+	struct engine_swarm_who who;
+	int64_t time_ns;
+};
+struct engine_swarm_liar {
+	struct device_id device;
+	struct hash_id share;
+	uint32_t unit;
+	int64_t time_ns;
+};
+struct engine_swarm {
+	struct engine *engine;
+	ARRAY(struct swarm_entry *) entries;
+	ARRAY(struct swarm_party *) parties;
+	ARRAY(struct swarm_root) roots;
+	ARRAY(struct engine_swarm_liar) liars;
+	uint32_t next_job;
+	bool loading, load_again; /* of roots */
+	struct task rewant;
+	uint64_t judged_ms, looked_ms;
+};
+
+/* -- entries -- */
+struct swarm_entry *engine_swarm_find(struct engine *en, const struct hash_id *snapshot);
+/* Somebody asks: a node for what is held, if it is. NULL: it is not. */
+struct swarm_entry *engine_swarm_asked(struct engine *en, const struct hash_id *snapshot);
+void engine_swarm_open_node(struct swarm_entry *x); /* nothing when it is open or being opened */
+void engine_swarm_drop(struct swarm_entry *x);
+bool engine_swarm_lacks(const struct swarm_entry *x); /* something is wanted and not here */
+void engine_swarm_roots_look(struct engine *en);      /* policies may have changed */
+
+/* -- parties -- */
+struct swarm_party *engine_swarm_party(struct engine *en, const struct peer *p);
+/* Who should hear of X hears of it, and those who have entered take part in its node. */
+void engine_swarm_party_tell(struct swarm_entry *x);
+void engine_swarm_party_exit(struct swarm_entry *x); /* everybody who heard of it */
+void engine_swarm_party_rewant(struct engine *en);   /* soon: whom to dial is looked at anew */
+/* Will P's ENTER for SHARE be taken as good? */
+bool engine_swarm_party_may(
+    struct engine *en, const struct device_id *device, const struct hash_id *share);
+void engine_swarm_party_open(struct engine_swarm *s);
+void engine_swarm_party_close(struct engine_swarm *s);
+void engine_swarm_party_look(struct engine *en); /* once a second: which connections are of use */
