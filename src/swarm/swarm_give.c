@@ -316,34 +316,34 @@ swarm_declined(
 	swarm_peer_mark(s, p, unit, false, false);
 }
 
-/* UNIT no longer has a slot at PEER, which is given; NULL: it had none. */
-static struct swarm_peer *
-end_service(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us)
+/* UNIT no longer has a slot at PEER.  LACKED: it does not have it from us. */
+static void
+end_service(
+    struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, bool lacked, uint64_t now_us)
 {
 	struct swarm_peer *p = swarm_peer_find(s, peer);
 	struct swarm_slot *slot = p != NULL ? find_slot(p, unit) : NULL;
 
 	if (slot == NULL)
-		return NULL;
+		return;
+	lacked |= slot->dropped;
 	p->stats.bytes_out += bytes;
 	measure_rate(s, slot, bytes, now_us);
 	end_slot(s, p, slot);
 	p->inbound -= p->inbound > 0; /* its next news count right */
-	return p;
+	if (lacked && !bitset_has(&p->have, unit))
+		swarm_peer_mark(s, p, unit, false, false);
 }
 
 /* It is as good as there. */
 void
 swarm_sent(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us)
 {
-	(void)end_service(s, peer, unit, bytes, now_us);
+	end_service(s, peer, unit, bytes, false, now_us);
 }
 
 void
 swarm_withdrawn(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us)
 {
-	struct swarm_peer *p = end_service(s, peer, unit, bytes, now_us);
-
-	if (p != NULL && !bitset_has(&p->have, unit))
-		swarm_peer_mark(s, p, unit, false, false);
+	end_service(s, peer, unit, bytes, true, now_us);
 }

@@ -186,14 +186,26 @@ in_range(const struct swarm *s, const struct swarm_run *runs, uint32_t n)
 	return true;
 }
 
-static bool
-is_slot(const struct swarm_peer *p, uint32_t unit)
+static struct swarm_slot *
+slot_of(struct swarm_peer *p, uint32_t unit)
 {
 	array_each (slot, &p->slots) {
 		if (slot->unit == unit)
-			return true;
+			return slot;
 	}
-	return false;
+	return NULL;
+}
+
+/* It neither holds nor awaits UNIT, it says.  True: not now. What it is being offered crosses its
+ * news on the way; what it has accepted it has given up since, which counts when our slot ends. */
+static bool
+is_drop_late(struct swarm_peer *p, uint32_t unit)
+{
+	struct swarm_slot *slot = slot_of(p, unit);
+
+	if (slot != NULL)
+		slot->dropped = slot->accepted;
+	return slot != NULL;
 }
 
 static void
@@ -202,8 +214,7 @@ mark_runs(struct swarm *s, struct swarm_peer *p, const struct swarm_run *runs, u
 {
 	for (uint32_t i = 0; i < n; i++) {
 		for (uint32_t u = runs[i].first; u < runs[i].first + runs[i].n; u++) {
-			/* What it is being offered crosses its news on the way. */
-			if (!have && !pend && is_slot(p, u))
+			if (!have && !pend && is_drop_late(p, u))
 				continue;
 			swarm_peer_mark(s, p, u, have, pend);
 		}

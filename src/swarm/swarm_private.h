@@ -9,6 +9,7 @@
 struct swarm_slot { /* a unit on its way out */
 	uint32_t unit;
 	bool accepted;
+	bool dropped;      /* it has said since that it does not await it: it will cancel */
 	uint64_t since_us; /* offered, then accepted */
 };
 struct swarm_flight { /* a unit on its way in */

@@ -75,6 +75,36 @@ nothing_is_offered_to_who_has_not_said_what_it_holds(void **state)
 }
 
 static void
+say_drops(struct swarm *s, uint64_t peer, uint32_t unit)
+{
+	const struct swarm_run run = { .first = unit, .n = 1 };
+
+	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .drop = &run, .n_drop = 1 }));
+}
+
+/* It has given it up, and the answer was too far gone to be cancelled. */
+static void
+what_was_accepted_and_dropped_is_offered_again(void **state)
+{
+	struct swarm *s = open_holding((struct swarm_opts){ .n_units = 1 }, 1);
+	struct swarm_offer o;
+
+	(void)state;
+	add_peer(s, 1);
+	assert_true(swarm_offer(s, 0, &o));
+	say_drops(s, 1, o.unit); /* said before the offer came */
+	assert_false(swarm_offer(s, 0, &o));
+	assert_true(swarm_accepted(s, 1, 0, 0));
+	say_drops(s, 1, 0);
+	assert_false(swarm_offer(s, 0, &o));
+	swarm_sent(s, 1, 0, UNIT, 1);
+	assert_true(swarm_offer(s, 1, &o));
+	serve(s, o, 1);
+	assert_false(swarm_offer(s, 1, &o));
+	swarm_free(s);
+}
+
+static void
 as_many_are_offered_as_there_are_slots(void **state)
 {
 	struct swarm *s = open_holding((struct swarm_opts){ 0 }, N);
@@ -790,6 +820,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_offered_to_who_has_not_said_what_it_holds),
+		cmocka_unit_test(what_was_accepted_and_dropped_is_offered_again),
 		cmocka_unit_test(as_many_are_offered_as_there_are_slots),
 		cmocka_unit_test(a_unit_is_offered_once_to_each),
 		cmocka_unit_test(what_nobody_else_has_goes_first),
