@@ -2,6 +2,7 @@
 
 #include "base/bitset.h"
 #include "engine/download.h"
+#include "tests/gate.h"
 
 /* -- a sink in memory -- */
 
@@ -13,18 +14,12 @@ struct fixture {
 	struct world w;
 	struct sunk *chunks;
 	atomic_uint *working; /* jobs of each unit */
-	/* a gate in take */
-	pthread_mutex_t lock;
-	pthread_cond_t opened;
-	uint32_t open_below; /* chunks that pass */
-	atomic_uint takes, at_gate, twice, overlaps, flushes, sunk_bytes;
+	struct gate gate;     /* of chunks in take */
+	atomic_uint takes, twice, overlaps, flushes, sunk_bytes;
 	enum err refusal; /* of take */
 	/* the download */
 	struct download *d;
 	uint64_t ahead_ms; /* of the loop's clock */
-	bool done, closed;
-	enum err result;
-	struct error why;
 	void (*on_liar)(void *ctx, struct peer *p, uint32_t unit);
 	struct node *liar;
 	uint32_t liar_unit;
@@ -51,26 +46,6 @@ unit_of(const struct snapshot_map *map, uint32_t chunk, uint32_t leaf)
 	return 0;
 }
 
-static void
-wait_at_gate(struct fixture *f, uint32_t chunk)
-{
-	pthread_mutex_lock(&f->lock);
-	atomic_fetch_add(&f->at_gate, 1);
-	while (chunk >= f->open_below)
-		pthread_cond_wait(&f->opened, &f->lock);
-	atomic_fetch_sub(&f->at_gate, 1);
-	pthread_mutex_unlock(&f->lock);
-}
-
-static void
-open_gate(struct fixture *f, uint32_t below)
-{
-	pthread_mutex_lock(&f->lock);
-	f->open_below = below;
-	pthread_cond_broadcast(&f->opened);
-	pthread_mutex_unlock(&f->lock);
-}
-
 static enum err
 take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 {
@@ -79,11 +54,11 @@ take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 	const struct kept_chunk *k = content_find(&f->w.content, &c->id);
 	uint32_t unit = unit_of(f->w.map, leaf->chunk, leaf->leaf);
 
-	assert_false(f->closed);
+	assert_false(f->w.closed);
 	atomic_fetch_add(&f->takes, 1);
 	if (atomic_fetch_add(&f->working[unit], 1) > 0)
 		atomic_fetch_add(&f->overlaps, 1);
-	wait_at_gate(f, leaf->chunk);
+	gate_pass(&f->gate, leaf->chunk);
 	atomic_fetch_sub(&f->working[unit], 1);
 	if (f->refusal != OK)
 		return fail(e, f->refusal, "the sink is full");
@@ -103,7 +78,7 @@ flush(void *ctx, struct error *e)
 	struct fixture *f = ctx;
 	(void)e;
 
-	assert_false(f->closed);
+	assert_false(f->w.closed);
 	atomic_fetch_add(&f->flushes, 1);
 	return OK;
 }
@@ -136,25 +111,12 @@ missing(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes)
 /* -- the download -- */
 
 static void
-on_closed(void *ctx)
-{
-	struct fixture *f = ctx;
-
-	f->closed = true;
-	world_stop(&f->w);
-}
-
-static void
 on_done(void *ctx, enum err r, const struct error *e)
 {
 	struct fixture *f = ctx;
 
-	assert_false(f->done);
-	f->done = true;
-	f->result = r;
-	if (r != OK)
-		f->why = *e;
-	download_close(f->d, on_closed, f);
+	world_done(&f->w, r, e);
+	download_close(f->d, world_closed, &f->w);
 }
 
 static void
@@ -200,7 +162,7 @@ add_source(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	if (!f->done)
+	if (!f->w.done)
 		download_peer_add(f->d, n->line);
 }
 
@@ -209,7 +171,7 @@ source_gone(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	if (!f->done)
+	if (!f->w.done)
 		download_peer_gone(f->d, n->line);
 }
 
@@ -222,9 +184,7 @@ setup(void **state)
 	f->w.ctx = f;
 	f->w.on_ready = add_source;
 	f->w.on_gone = source_gone;
-	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->opened, NULL);
-	f->open_below = UINT32_MAX;
+	gate_init(&f->gate);
 	f->on_liar = on_liar;
 	*state = f;
 	return 0;
@@ -236,8 +196,7 @@ teardown(void **state)
 	struct fixture *f = *state;
 
 	world_clear(&f->w);
-	pthread_cond_destroy(&f->opened);
-	pthread_mutex_destroy(&f->lock);
+	gate_clear(&f->gate);
 	free(f->chunks);
 	free(f->working);
 	free(f);
@@ -258,12 +217,12 @@ some_files(struct fixture *f)
 static void
 assert_whole(struct fixture *f)
 {
-	assert_true(f->done);
-	check_ok(f->result, f->why);
+	assert_true(f->w.done);
+	check_ok(f->w.result, f->w.why);
 	assert_int_equal(f->sunk_bytes, snapshot_map_bytes(f->w.map));
 	assert_int_equal(f->overlaps, 0);
 	assert_true(f->flushes > 0);
-	assert_true(f->closed);
+	assert_true(f->w.closed);
 }
 
 /* -- what should be -- */
@@ -315,8 +274,8 @@ nothing_missing_needs_no_source(void **state)
 
 	begin(f, 64 * 1024);
 	loop_run(f->w.loop);
-	assert_int_equal(f->result, OK);
-	assert_true(f->done && f->closed);
+	assert_int_equal(f->w.result, OK);
+	assert_true(f->w.done && f->w.closed);
 }
 
 static void
@@ -381,7 +340,7 @@ cut_first_when_at_gate(struct node *n)
 		node_connect(&f->w.nodes[1]);
 		conn_close(peer_conn(n->line), &why);
 	} else if (n->number == 1 && n->came >= f->mark) {
-		open_gate(f, UINT32_MAX);
+		gate_set(&f->gate, GATE_OPEN);
 	}
 }
 
@@ -394,7 +353,7 @@ a_unit_has_one_job_also_when_its_source_has_gone(void **state)
 	world_node(&f->w, HONEST);
 	content_file(&f->w.content, 1, 1024 * 1024, 0);
 	f->mark = 1024 * 1024; /* all of it, as nothing was taken */
-	f->open_below = 0;
+	gate_set(&f->gate, GATE_SHUT);
 	f->w.on_came = cut_first_when_at_gate;
 	begin(f, 1024 * 1024);
 	node_connect(first);
@@ -482,8 +441,8 @@ a_liar_alone_ends_it(void **state)
 	begin(f, 64 * 1024);
 	node_connect(world_node(&f->w, WRONG_BYTES));
 	loop_run(f->w.loop);
-	assert_true(f->done && f->closed);
-	check_err(f->result, ERR_CORRUPT, f->why);
+	assert_true(f->w.done && f->w.closed);
+	check_err(f->w.result, ERR_CORRUPT, f->w.why);
 	assert_int_equal(f->sunk_bytes, 0);
 	assert_int_equal(f->liars, 1);
 }
@@ -506,7 +465,7 @@ let_honest_go_on(struct node *n)
 	add_source(n);
 	if (n->number == 0 && n->connections == 2) {
 		f->mark = n->requests;
-		open_gate(f, UINT32_MAX);
+		gate_set(&f->gate, GATE_OPEN);
 	}
 }
 
@@ -517,7 +476,7 @@ a_liar_that_comes_back_is_not_asked_again(void **state)
 	struct node *liar = world_node(&f->w, WRONG_BYTES);
 
 	some_files(f);
-	f->open_below = 0;
+	gate_set(&f->gate, GATE_SHUT);
 	f->w.on_ready = let_honest_go_on;
 	f->w.on_gone_after = connect_again;
 	f->on_liar = cut_liar;
@@ -546,7 +505,7 @@ on_liars_answer(struct requester *r, struct peer *p, struct session_event *ev)
 
 	assert_int_equal(ev->kind, SESSION_EV_ANSWER);
 	f->answered = true;
-	open_gate(f, UINT32_MAX);
+	gate_set(&f->gate, GATE_OPEN);
 }
 
 /* Somebody else asks on the same connection. */
@@ -576,7 +535,7 @@ count_until_paused(struct node *n)
 			node_connect(&f->w.nodes[i]);
 	} else if (f->mark == 1 && all > DOWNLOAD_BACKLOG) {
 		f->mark = 2;
-		open_gate(f, 4); /* the liar's */
+		gate_set(&f->gate, 4); /* the liar's */
 	}
 }
 
@@ -590,7 +549,7 @@ a_liar_found_out_during_a_pause_can_be_read_from_again(void **state)
 	content_file(&f->w.content, 64, PAUSE_UNIT, 0);
 	for (unsigned i = 0; i < PAUSE_HONEST; i++)
 		world_node(&f->w, HONEST);
-	f->open_below = 0;
+	gate_set(&f->gate, GATE_SHUT);
 	f->w.on_came = count_until_paused;
 	f->on_liar = ask_the_liar;
 	begin(f, PAUSE_UNIT);
@@ -632,8 +591,8 @@ what_the_last_source_says_ends_it(void **state)
 	n->absent = &snapshot_map_chunk(f->w.map, 41)->id;
 	node_connect(n);
 	loop_run(f->w.loop);
-	check_err(f->result, ERR_NOTFOUND, f->why);
-	check_says(f->why.text, "the file has changed");
+	check_err(f->w.result, ERR_NOTFOUND, f->w.why);
+	check_says(f->w.why.text, "the file has changed");
 	assert_int_equal(f->liars, 0);
 }
 
@@ -649,7 +608,7 @@ two_who_both_refuse_end_it(void **state)
 	node_connect(&f->w.nodes[0]);
 	node_connect(&f->w.nodes[1]);
 	loop_run(f->w.loop);
-	check_err(f->result, ERR_DENIED, f->why);
+	check_err(f->w.result, ERR_DENIED, f->w.why);
 }
 
 static void
@@ -662,7 +621,7 @@ a_full_disk_over_there_is_not_ours(void **state)
 	begin(f, 64 * 1024);
 	node_connect(&f->w.nodes[0]);
 	loop_run(f->w.loop);
-	check_err(f->result, ERR_IO, f->why);
+	check_err(f->w.result, ERR_IO, f->w.why);
 }
 
 static void
@@ -675,7 +634,7 @@ a_full_disk_here_ends_it(void **state)
 	begin(f, 64 * 1024);
 	node_connect(world_node(&f->w, HONEST));
 	loop_run(f->w.loop);
-	check_err(f->result, ERR_NOSPACE, f->why);
+	check_err(f->w.result, ERR_NOSPACE, f->w.why);
 	assert_int_equal(f->liars, 0);
 }
 
@@ -701,7 +660,7 @@ a_right_taken_away_ends_it_at_once(void **state)
 	begin(f, 64 * 1024);
 	node_connect(n);
 	loop_run(f->w.loop);
-	check_err(f->result, ERR_DENIED, f->why);
+	check_err(f->w.result, ERR_DENIED, f->w.why);
 	assert_int_equal(n->sent, f->mark);
 }
 
@@ -712,11 +671,11 @@ close_in_the_middle(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	if (f->sunk_bytes < 1024 * 1024 || f->done)
+	if (f->sunk_bytes < 1024 * 1024 || f->w.done)
 		return;
-	f->done = true; /* no more of it */
-	download_close(f->d, on_closed, f);
-	assert_int_equal(f->closed, false);
+	f->w.done = true; /* no more of it */
+	download_close(f->d, world_closed, &f->w);
+	assert_int_equal(f->w.closed, false);
 }
 
 static void
@@ -730,7 +689,7 @@ closed_in_the_middle_it_leaves_nothing(void **state)
 	begin(f, 64 * 1024);
 	node_connect(n);
 	loop_run(f->w.loop);
-	assert_true(f->closed);
+	assert_true(f->w.closed);
 	assert_true(f->sunk_bytes < snapshot_map_bytes(f->w.map));
 	assert_false(n->has_why);
 }

@@ -12,9 +12,6 @@ struct fixture {
 	struct fetch_nodes *fetch;
 	struct map told; /* nodes that on_node was told */
 	uint64_t nodes, most_waiting;
-	bool done, closed;
-	enum err result;
-	struct error why;
 	/* for one test or the other */
 	unsigned step;
 	struct timer *look;
@@ -82,7 +79,7 @@ on_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct error *
 	(void)kind;
 	(void)e;
 
-	assert_false(f->closed);
+	assert_false(f->w.closed);
 	map_put(&f->told, hash_id_bytes(id), NULL);
 	return OK;
 }
@@ -98,25 +95,12 @@ on_progress(void *ctx, uint64_t nodes, uint64_t bytes)
 }
 
 static void
-on_closed(void *ctx)
-{
-	struct fixture *f = ctx;
-
-	f->closed = true;
-	world_stop(&f->w);
-}
-
-static void
 on_done(void *ctx, enum err r, const struct error *e)
 {
 	struct fixture *f = ctx;
 
-	assert_false(f->done);
-	f->done = true;
-	f->result = r;
-	if (r != OK)
-		f->why = *e;
-	fetch_nodes_close(f->fetch, on_closed, f);
+	world_done(&f->w, r, e);
+	fetch_nodes_close(f->fetch, world_closed, &f->w);
 }
 
 static void
@@ -141,7 +125,7 @@ start_or_go_on(struct node *n)
 
 	if (f->fetch == NULL)
 		start(f, n->line);
-	else if (!f->done)
+	else if (!f->w.done)
 		fetch_nodes_peer(f->fetch, n->line);
 }
 
@@ -150,7 +134,7 @@ peer_gone(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	if (f->fetch != NULL && !f->done)
+	if (f->fetch != NULL && !f->w.done)
 		fetch_nodes_peer_gone(f->fetch, n->line);
 }
 
@@ -197,7 +181,7 @@ run(struct fixture *f, enum manner manner)
 
 	node_connect(n);
 	loop_run(f->w.loop);
-	assert_true(f->closed);
+	assert_true(f->w.closed);
 	return n;
 }
 
@@ -214,7 +198,7 @@ run_again(struct fixture *f, enum manner manner)
 	f->w.on_gone = peer_gone;
 	f->w.on_came = NULL;
 	f->fetch = NULL;
-	f->done = f->closed = false;
+	f->w.done = f->w.closed = false;
 	f->nodes = 0;
 	run(f, manner);
 }
@@ -222,8 +206,8 @@ run_again(struct fixture *f, enum manner manner)
 static void
 assert_whole(struct fixture *f)
 {
-	assert_true(f->done && f->closed);
-	check_ok(f->result, f->why);
+	assert_true(f->w.done && f->w.closed);
+	check_ok(f->w.result, f->w.why);
 	assert_true(store_has_all(f));
 	assert_int_equal(f->told.len, f->w.content.nodes.kept.len);
 	assert_true(f->most_waiting < 256 * 1024);
@@ -367,7 +351,7 @@ a_wrong_node_ends_it(void **state)
 
 	make_manifest(f, DIRS, FILES);
 	run(f, WRONG_BYTES);
-	check_err(f->result, ERR_CORRUPT, f->why);
+	check_err(f->w.result, ERR_CORRUPT, f->w.why);
 	assert_int_equal(f->told.len, 0);
 }
 
@@ -389,7 +373,7 @@ a_node_that_is_not_there_ends_it(void **state)
 	n->absent = &lost;
 	node_connect(n);
 	loop_run(f->w.loop);
-	check_err(f->result, ERR_CORRUPT, f->why);
+	check_err(f->w.result, ERR_CORRUPT, f->w.why);
 	assert_int_equal(n->failed, 0);
 }
 
@@ -403,7 +387,7 @@ a_refusal_ends_it(void **state)
 	n->forbids = true;
 	node_connect(n);
 	loop_run(f->w.loop);
-	check_err(f->result, ERR_DENIED, f->why);
+	check_err(f->w.result, ERR_DENIED, f->w.why);
 	assert_int_equal(n->sent, 0);
 }
 
@@ -415,7 +399,7 @@ other_totals_than_declared_end_it(void **state)
 	make_manifest(f, 3, 10);
 	f->commit.bytes++;
 	run(f, HONEST);
-	check_err(f->result, ERR_PROTO, f->why);
+	check_err(f->w.result, ERR_PROTO, f->w.why);
 }
 
 static void
@@ -426,8 +410,8 @@ more_nodes_than_the_entries_can_need_end_it(void **state)
 	make_manifest(f, 2000, 1);
 	f->commit.entries = f->commit.bytes = 1;
 	struct node *n = run(f, HONEST);
-	check_err(f->result, ERR_PROTO, f->why);
-	check_says(f->why.text, "more nodes");
+	check_err(f->w.result, ERR_PROTO, f->w.why);
+	check_says(f->w.why.text, "more nodes");
 	assert_true(n->ids < 1500);
 }
 
@@ -446,8 +430,8 @@ look_at_asked(void *ctx)
 	}
 	timer_close(f->look);
 	assert_true(n->ids - f->nodes <= 64);
-	f->done = true;
-	fetch_nodes_close(f->fetch, on_closed, f);
+	f->w.done = true;
+	fetch_nodes_close(f->fetch, world_closed, &f->w);
 }
 
 static void
@@ -462,7 +446,7 @@ no_more_is_asked_than_there_is_room_for(void **state)
 	timer_start(f->look, 5);
 	node_connect(n);
 	loop_run(f->w.loop);
-	assert_true(f->closed);
+	assert_true(f->w.closed);
 }
 
 static void
@@ -470,11 +454,11 @@ close_after_some(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	if (f->done || f->nodes < f->w.content.nodes.kept.len * 3 / 4)
+	if (f->w.done || f->nodes < f->w.content.nodes.kept.len * 3 / 4)
 		return;
-	f->done = true;
-	fetch_nodes_close(f->fetch, on_closed, f);
-	assert_false(f->closed);
+	f->w.done = true;
+	fetch_nodes_close(f->fetch, world_closed, &f->w);
+	assert_false(f->w.closed);
 }
 
 static void

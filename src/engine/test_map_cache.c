@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "engine/map_cache.h"
+#include "tests/gate.h"
 
 enum { CHUNKS = 20000, MAPS = 40, KEPT = 16 };
 
@@ -116,11 +117,8 @@ struct fixture {
 	struct check_dir dir;
 	struct nodes nodes;
 	struct map_cache *cache;
-	/* a gate in reading nodes */
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool shut, missing;
-	unsigned at_gate;
+	struct gate gate; /* in reading nodes */
+	bool missing;
 };
 
 static enum err
@@ -128,35 +126,12 @@ get_node(void *ctx, enum hash_kind kind, const struct hash_id *id, struct buf *o
 {
 	struct fixture *f = ctx;
 
-	pthread_mutex_lock(&f->lock);
-	f->at_gate++;
-	pthread_cond_broadcast(&f->changed);
-	while (f->shut)
-		pthread_cond_wait(&f->changed, &f->lock);
-	f->at_gate--;
+	gate_enter(&f->gate, 0);
 	/* Maps of nodes in memory are for one thread. */
 	enum err r = f->missing ? fail(e, ERR_NOTFOUND, "no such node")
 				: nodes_get(&f->nodes, kind, id, out, e);
-	pthread_mutex_unlock(&f->lock);
+	gate_leave(&f->gate);
 	return r;
-}
-
-static void
-set_gate(struct fixture *f, bool shut)
-{
-	pthread_mutex_lock(&f->lock);
-	f->shut = shut;
-	pthread_cond_broadcast(&f->changed);
-	pthread_mutex_unlock(&f->lock);
-}
-
-static void
-wait_until_somebody_builds(struct fixture *f)
-{
-	pthread_mutex_lock(&f->lock);
-	while (f->at_gate == 0)
-		pthread_cond_wait(&f->changed, &f->lock);
-	pthread_mutex_unlock(&f->lock);
 }
 
 static struct hash_id
@@ -171,8 +146,7 @@ setup(void **state)
 	struct fixture *f = mem_new(struct fixture);
 
 	f->dir = check_dir_make_fast();
-	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->changed, NULL);
+	gate_init(&f->gate);
 	f->cache = map_cache_new(f->dir.fd, (struct node_source){ .get = get_node, .ctx = f });
 	*state = f;
 	return 0;
@@ -186,8 +160,7 @@ teardown(void **state)
 	map_cache_free(f->cache);
 	nodes_clear(&f->nodes);
 	check_dir_remove(&f->dir);
-	pthread_cond_destroy(&f->changed);
-	pthread_mutex_destroy(&f->lock);
+	gate_clear(&f->gate);
 	free(f);
 	return 0;
 }
@@ -225,11 +198,11 @@ all_who_want_a_map_get_the_same(void **state)
 	struct hash_id content = gated_tree(f, 1, 100);
 	struct wish wishes[4];
 
-	f->shut = true;
+	gate_set(&f->gate, GATE_SHUT);
 	for (size_t i = 0; i < lengthof(wishes); i++)
 		begin(&wishes[i], f, content);
-	wait_until_somebody_builds(f);
-	set_gate(f, false);
+	gate_await(&f->gate);
+	gate_set(&f->gate, GATE_OPEN);
 	for (size_t i = 0; i < lengthof(wishes); i++) {
 		pthread_join(wishes[i].thread, NULL);
 		assert_int_equal(wishes[i].result, OK);
@@ -249,14 +222,14 @@ while_one_is_built_others_are_got_and_put(void **state)
 	struct wish wish;
 
 	assert_ok(map_cache_get(f->cache, &here, 256 * 1024, &map, &unit_error));
-	f->shut = true;
+	gate_set(&f->gate, GATE_SHUT);
 	begin(&wish, f, slow);
-	wait_until_somebody_builds(f);
+	gate_await(&f->gate);
 	assert_ok(map_cache_get(f->cache, &here, 256 * 1024, &again, &unit_error));
 	assert_ptr_equal(map, again);
 	map_cache_put(f->cache, again);
 	map_cache_put(f->cache, map);
-	set_gate(f, false);
+	gate_set(&f->gate, GATE_OPEN);
 	pthread_join(wish.thread, NULL);
 	assert_int_equal(wish.result, OK);
 	map_cache_put(f->cache, wish.map);
@@ -270,11 +243,12 @@ who_waited_for_one_that_failed_tries_itself(void **state)
 	struct wish wishes[3];
 	struct snapshot_map *map;
 
-	f->shut = f->missing = true;
+	gate_set(&f->gate, GATE_SHUT);
+	f->missing = true;
 	for (size_t i = 0; i < lengthof(wishes); i++)
 		begin(&wishes[i], f, content);
-	wait_until_somebody_builds(f);
-	set_gate(f, false);
+	gate_await(&f->gate);
+	gate_set(&f->gate, GATE_OPEN);
 	for (size_t i = 0; i < lengthof(wishes); i++) {
 		pthread_join(wishes[i].thread, NULL);
 		assert_true(wishes[i].result != OK);

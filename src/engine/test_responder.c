@@ -1,5 +1,7 @@
 #include "engine/test_transfer_world.h"
 
+#include "tests/gate.h"
+
 /* -- somebody who asks by hand -- */
 
 struct fixture;
@@ -21,11 +23,7 @@ struct fixture {
 	struct question asked[8];
 	unsigned ended;
 	void (*on_over)(struct fixture *f);
-	/* a gate in reading */
-	pthread_mutex_t lock;
-	pthread_cond_t opened;
-	bool shut;
-	atomic_uint at_gate;
+	struct gate gate;   /* in reading */
 	struct timer *look; /* what it waits for is in another thread */
 	bool was_closed;
 	unsigned step;
@@ -109,20 +107,7 @@ wait_at_gate(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	pthread_mutex_lock(&f->lock);
-	atomic_fetch_add(&f->at_gate, 1);
-	while (f->shut)
-		pthread_cond_wait(&f->opened, &f->lock);
-	pthread_mutex_unlock(&f->lock);
-}
-
-static void
-set_gate(struct fixture *f, bool shut)
-{
-	pthread_mutex_lock(&f->lock);
-	f->shut = shut;
-	pthread_cond_broadcast(&f->opened);
-	pthread_mutex_unlock(&f->lock);
+	gate_pass(&f->gate, 0);
 }
 
 static int
@@ -134,8 +119,7 @@ setup(void **state)
 	f->w.ctx = f;
 	f->n = world_node(&f->w, HONEST);
 	f->on_over = stop_when_all_are_over;
-	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->opened, NULL);
+	gate_init(&f->gate);
 	*state = f;
 	return 0;
 }
@@ -146,8 +130,7 @@ teardown(void **state)
 	struct fixture *f = *state;
 
 	world_clear(&f->w);
-	pthread_cond_destroy(&f->opened);
-	pthread_mutex_destroy(&f->lock);
+	gate_clear(&f->gate);
 	free(f);
 	return 0;
 }
@@ -266,13 +249,13 @@ forbid_while_reading(void *ctx)
 {
 	struct fixture *f = ctx;
 
-	if (f->at_gate == 0) {
+	if (gate_waiting(&f->gate) == 0) {
 		timer_start(f->look, 1);
 		return;
 	}
 	timer_close(f->look);
 	f->n->forbids = true;
-	set_gate(f, false);
+	gate_set(&f->gate, GATE_OPEN);
 }
 
 static void
@@ -291,7 +274,7 @@ what_was_read_before_a_right_ended_is_not_sent(void **state)
 
 	content_file(&f->w.content, 1, 1024 * 1024, 0);
 	f->n->on_read = wait_at_gate;
-	f->shut = true;
+	gate_set(&f->gate, GATE_SHUT);
 	f->look = timer_new(f->w.loop, forbid_while_reading, f);
 	run(f, 1024 * 1024, ask_and_look);
 	assert_int_equal(f->asked[0].code, ERR_DENIED);
@@ -354,9 +337,9 @@ look_at_requests(void *ctx)
 		return;
 	}
 	timer_close(f->look);
-	assert_true(f->at_gate <= 2);
+	assert_true(gate_waiting(&f->gate) <= 2);
 	assert_true(responder_requests(f->n->responder) <= 2); /* those that are being read */
-	set_gate(f, false);
+	gate_set(&f->gate, GATE_OPEN);
 	world_stop(&f->w);
 }
 
@@ -380,7 +363,7 @@ cancelled_requests_are_forgotten_at_once(void **state)
 
 	content_file(&f->w.content, CANCELLED, 64 * 1024, 0);
 	f->n->on_read = wait_at_gate;
-	f->shut = true;
+	gate_set(&f->gate, GATE_SHUT);
 	f->look = timer_new(f->w.loop, look_at_requests, f);
 	run(f, 64 * 1024, ask_and_cancel_much);
 	assert_int_equal(f->n->requests, CANCELLED);
@@ -464,7 +447,7 @@ open_when_cancelled(void *ctx)
 {
 	struct fixture *f = ctx;
 
-	if (f->step == 0 && f->at_gate > 0) {
+	if (f->step == 0 && gate_waiting(&f->gate) > 0) {
 		f->step = 1;
 		session_cancel(peer_session(f->n->line), f->asked[0].stream);
 		peer_flush(f->n->line);
@@ -474,7 +457,7 @@ open_when_cancelled(void *ctx)
 		return;
 	}
 	timer_close(f->look);
-	set_gate(f, false);
+	gate_set(&f->gate, GATE_OPEN);
 }
 
 static void
@@ -485,7 +468,7 @@ what_is_cancelled_while_it_is_read_is_over_once(void **state)
 	content_file(&f->w.content, 1, 1024 * 1024, 0);
 	f->n->on_read = wait_at_gate;
 	f->n->on_over = stop_world;
-	f->shut = true;
+	gate_set(&f->gate, GATE_SHUT);
 	f->look = timer_new(f->w.loop, open_when_cancelled, f);
 	run(f, 1024 * 1024, ask_and_look);
 	assert_int_equal(f->n->cut, 1);
@@ -537,7 +520,7 @@ note_closed(void *ctx)
 	struct node *n = ctx;
 	struct fixture *f = n->w->ctx;
 
-	assert_false(f->shut); /* not while the source is used */
+	assert_int_equal(f->gate.open_below, GATE_OPEN); /* not while the source is used */
 	f->was_closed = true;
 }
 
@@ -546,7 +529,7 @@ close_while_reading(void *ctx)
 {
 	struct fixture *f = ctx;
 
-	if (f->step == 0 && f->at_gate > 0) {
+	if (f->step == 0 && gate_waiting(&f->gate) > 0) {
 		f->step = 1;
 		peer_close(f->n->peer, NULL);
 	} else if (f->step == 1 && f->n->peer == NULL) {
@@ -554,7 +537,7 @@ close_while_reading(void *ctx)
 	} else if (f->step == 2) {
 		assert_false(f->was_closed);
 		timer_close(f->look);
-		set_gate(f, false);
+		gate_set(&f->gate, GATE_OPEN);
 		return;
 	}
 	timer_start(f->look, 1);
@@ -568,7 +551,7 @@ it_is_closed_when_the_source_is_no_longer_used(void **state)
 	content_file(&f->w.content, 1, 1024 * 1024, 0);
 	f->n->on_read = wait_at_gate;
 	f->n->on_responder_closed = note_closed;
-	f->shut = true;
+	gate_set(&f->gate, GATE_SHUT);
 	f->look = timer_new(f->w.loop, close_while_reading, f);
 	run(f, 1024 * 1024, ask_and_look);
 	assert_true(f->was_closed);

@@ -96,6 +96,10 @@ struct world {
 	void (*on_gone)(struct node *n);  /* before its line is freed */
 	void (*on_gone_after)(struct node *n);
 	void *ctx;
+	/* how what was asked for ended */
+	bool done, closed;
+	enum err result;
+	struct error why;
 };
 
 /* -- content -- */
@@ -541,6 +545,26 @@ world_stop(struct world *w)
 	}
 	timer_close(w->limit);
 	loop_stop(w->loop);
+}
+
+/* What the test asked for has ended, which is told once; then it is closed. */
+static inline void
+world_done(struct world *w, enum err r, const struct error *e)
+{
+	assert_false(w->done);
+	w->done = true;
+	w->result = r;
+	if (r != OK)
+		w->why = *e;
+}
+
+static inline void
+world_closed(void *ctx)
+{
+	struct world *w = ctx;
+
+	w->closed = true;
+	world_stop(w);
 }
 
 static inline void
