@@ -543,20 +543,20 @@ engine_swarm_asked(struct engine *en, const struct hash_id *snapshot)
 
 /* -- time -- */
 
-/* Nobody but the server is in it, and there is nothing to take and nothing that it lacks. */
+/* Nobody is in it but the server, which lacks nothing. */
 static bool
 is_idle(const struct swarm_entry *x)
 {
-	struct swarm_node_peer peers[8];
-	size_t n = swarm_node_peers(x->node, peers, lengthof(peers));
+	auto_free struct swarm_node_peer *peers =
+	    mem_array(struct swarm_node_peer, SWARM_PEERS_SEEN);
+	size_t n = swarm_node_peers(x->node, peers, SWARM_PEERS_SEEN);
 	const struct device_id *server = &x->engine->server;
 
 	for (size_t i = 0; i < n; i++) {
 		if (!peers[i].connected)
 			continue;
-		if (!device_id_equal(&peers[i].device, server))
-			return false;
-		if (x->origin && peers[i].stats.held < x->units)
+		if (!device_id_equal(&peers[i].device, server) ||
+		    peers[i].stats.held < x->units)
 			return false;
 	}
 	return true;

@@ -273,9 +273,7 @@ on_enter(struct engine *en, struct swarm_party *party, const struct msg_enter *m
 				     .unit_size = m->unit_size,
 				     .units = m->units,
 				     .last_resort = m->last_resort != 0 }));
-	/* A server that keeps it has no need of us; everybody else may have. */
-	x = is_server(party) && m->last_resort ? engine_swarm_find(en, &m->snapshot)
-					       : engine_swarm_asked(en, &m->snapshot);
+	x = engine_swarm_asked(en, &m->snapshot);
 	if (x != NULL && x->who.unit_size == 0 && is_server(party)) {
 		x->who.unit_size = m->unit_size; /* the server decides that */
 		engine_swarm_open_node(x);
