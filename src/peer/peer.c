@@ -287,7 +287,8 @@ push_output(struct peer *p)
 		size_t n = b.len > 0 ? conn_write_some(p->conn, b) : 0;
 		has_moved(p, THROTTLE_UP, n);
 		session_sent(p->session, n);
-		if (b.len == 0 || n < b.len)
+		p->stuck = n < b.len; /* waiting for our own turn is not that */
+		if (b.len == 0 || p->stuck)
 			return false;
 	}
 }
@@ -358,7 +359,7 @@ settle_open(struct peer *p)
 		on_readable(p);
 	set_tick(p);
 	p->was_full |= session_queued(p->session) >= p->window;
-	p->stuck = !push_output(p);
+	(void)push_output(p);
 	if (p->state == PEER_OPEN)
 		tell_output(p);
 }
