@@ -112,9 +112,9 @@ open_dest(struct dest *d, struct error *e)
 }
 
 static void
-stage_path(int64_t job, char out[static 48])
+stage_path(int64_t job, unsigned round, char out[static 48])
 {
-	snprintf(out, 48, DEST_META "/stage-%lld", (long long)job);
+	snprintf(out, 48, DEST_META "/stage-%lld%s", (long long)job, round == 0 ? "" : ".1");
 }
 
 /* The stage, made if need be, and the mark in it; none when it is new. */
@@ -124,7 +124,7 @@ open_stage(struct dest *d, struct error *e)
 	auto_buf struct buf mark = BUF(sizeof d->mark);
 	char path[48];
 
-	stage_path(d->o.job, path);
+	stage_path(d->o.job, d->o.round, path);
 	enum err r = fs_mkdirs(d->dir, fs_rel(path), 0700, e);
 	if (r == OK)
 		r = fs_open_dir(d->dir, fs_rel(path), &d->stage, e);
@@ -141,7 +141,7 @@ empty_stage(struct dest *d, struct error *e)
 {
 	char path[48];
 
-	stage_path(d->o.job, path);
+	stage_path(d->o.job, d->o.round, path);
 	enum err r = dest_store_forget(d->o.job_dir, e);
 	if (r == OK)
 		r = fs_remove_tree(d->dir, fs_rel(path), e);
@@ -354,7 +354,7 @@ dest_summary(const struct dest *d, struct dest_summary *ret)
 /* -- when it is over -- */
 
 enum err
-dest_discard(const char *path, int64_t job, int job_dir, struct error *e)
+dest_discard(const char *path, int64_t job, unsigned round, int job_dir, struct error *e)
 {
 	char stage[48];
 	auto_fd int dir = -1;
@@ -367,7 +367,7 @@ dest_discard(const char *path, int64_t job, int job_dir, struct error *e)
 		return OK; /* no directory, so nothing of ours in it */
 	if (r != OK)
 		return dest_fail(e, &why);
-	stage_path(job, stage);
+	stage_path(job, round, stage);
 	r = fs_remove_tree(dir, fs_rel(stage), e);
 	(void)!fs_rmdir(dir, REL(DEST_META), NULL); /* stays while there is a trash in it */
 	return r;

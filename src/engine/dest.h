@@ -44,7 +44,8 @@ struct dest_opts {
 	 * file as DEST/name. */
 	struct relpath subpath;
 	int64_t job;
-	int job_dir; /* descriptor of the job's directory in the home, kept */
+	unsigned round; /* 0, 1: of two destinations of one job at once, each has its own place */
+	int job_dir;    /* descriptor of the job's directory in the home, kept */
 	struct state *state;
 	struct places *places;
 	struct root *root; /* ROOT_GET; updated by dest_switch; kept */
@@ -75,8 +76,9 @@ struct dest_summary {
  * user did meanwhile. */
 enum err dest_plan(const struct dest_opts *o, struct dest **ret, struct error *e) must_check;
 void dest_close(struct dest *d); /* keeps everything on disk */
-/* ERR_NOSPACE: again when there is room. */
-enum err dest_copy_local(struct dest *d, struct error *e) must_check;
+/* EARLIER (may be NULL): of another snapshot of the same share; what it has taken counts too.
+ * ERR_NOSPACE: again when there is room. */
+enum err dest_copy_local(struct dest *d, struct dest *earlier, struct error *e) must_check;
 struct sink dest_sink(struct dest *d);
 /* Leaves FIRST .. FIRST + N - 1 of chunk number CHUNK of the map to TO, verified.  ERR_NOTFOUND:
  * they are not here, or not what they should be; those are then missing again.  Blocking. */
@@ -90,7 +92,8 @@ bool dest_is_partial(const struct dest *d, uint32_t unit);
 enum err dest_switch(struct dest *d, struct error *e) must_check;
 void dest_summary(const struct dest *d, struct dest_summary *ret);
 /* Forgets the job: removes stage and plan.  What could not be removed is for another time. */
-enum err dest_discard(const char *path, int64_t job, int job_dir, struct error *e) must_check;
+enum err dest_discard(
+    const char *path, int64_t job, unsigned round, int job_dir, struct error *e) must_check;
 /* Removes trash older than 30 days. */
 void dest_expire_trash(const char *path, int64_t now_ns);
 

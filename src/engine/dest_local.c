@@ -6,18 +6,39 @@
 #include "base/mem.h"
 #include "engine/dest_private.h"
 
+static bool
+is_in_places(
+    struct dest *d, const struct snapshot_map_chunk *m, uint8_t *room, struct leaf_list *ret_list)
+{
+	const struct hash_id *share = d->o.share_only ? &d->o.root->share : NULL;
+	uint32_t n = chunk_id_leaf_count(m->len), len;
+
+	return places_may_have(d->o.places, share, &m->id) &&
+	       places_get_leaves(
+		   d->o.places, share, &m->id, m->len, 0, n, room, &len, ret_list, NULL) == OK;
+}
+
+static bool
+is_in_earlier(struct dest *earlier, const struct snapshot_map_chunk *m, uint8_t *room,
+    struct leaf_list *ret_list)
+{
+	uint32_t n = chunk_id_leaf_count(m->len), len;
+	uint32_t at = earlier != NULL ? snapshot_map_find(earlier->o.map, &m->id) : DEST_NONE;
+
+	return at != DEST_NONE &&
+	       dest_get_leaves(earlier, at, 0, n, room, &len, ret_list, NULL) == OK;
+}
+
 static enum err
-copy_chunk(struct dest *d, uint32_t chunk, uint8_t *room, bool *ret_copied, struct error *e)
+copy_chunk(struct dest *d, struct dest *earlier, uint32_t chunk, uint8_t *room, bool *ret_copied,
+    struct error *e)
 {
 	const struct snapshot_map_chunk *m = snapshot_map_chunk(d->o.map, chunk);
-	uint32_t n = chunk_id_leaf_count(m->len), len = 0;
+	uint32_t n = chunk_id_leaf_count(m->len);
 	struct leaf_list leaves;
-	const struct hash_id *share = d->o.share_only ? &d->o.root->share : NULL;
 
 	*ret_copied = false;
-	if (!places_may_have(d->o.places, share, &m->id) ||
-	    places_get_leaves(
-		d->o.places, share, &m->id, m->len, 0, n, room, &len, &leaves, NULL) != OK)
+	if (!is_in_earlier(earlier, m, room, &leaves) && !is_in_places(d, m, room, &leaves))
 		return OK;
 	for (uint32_t leaf = 0; leaf < n; leaf++) {
 		struct bytes b =
@@ -31,7 +52,7 @@ copy_chunk(struct dest *d, uint32_t chunk, uint8_t *room, bool *ret_copied, stru
 }
 
 enum err
-dest_copy_local(struct dest *d, struct error *e)
+dest_copy_local(struct dest *d, struct dest *earlier, struct error *e)
 {
 	auto_free uint8_t *room = mem_alloc(CHUNK_MAX);
 
@@ -42,7 +63,7 @@ dest_copy_local(struct dest *d, struct error *e)
 			continue;
 		if (dest_is_canceled(d))
 			return fail(e, ERR_CANCELED, "stopped");
-		enum err r = copy_chunk(d, (uint32_t)i, room, &copied, e);
+		enum err r = copy_chunk(d, earlier, (uint32_t)i, room, &copied, e);
 		if (r != OK)
 			return r;
 		if (copied) {

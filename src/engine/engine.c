@@ -202,12 +202,12 @@ engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx)
 	en->closing = true;
 	en->on_closed = on_closed;
 	en->on_closed_ctx = ctx;
+	en->pending++; /* whatever closes meanwhile, this comes last */
 	timer_close(en->tick);
 	engine_swarm_close(en);
 	engine_mesh_close(en);
 	engine_job_stop_all(en);
 	engine_link_close(en);
-	en->pending++; /* whatever closes before that, this comes last */
 	loop_post(en->loop, close_later, en);
 }
 

@@ -91,6 +91,16 @@ keep_all(struct gc *g, struct error *e)
 	return r;
 }
 
+static bool
+is_busy(const struct engine *en)
+{
+	array_each (j, &en->jobs) {
+		if (!(*j)->is_resting)
+			return true;
+	}
+	return false;
+}
+
 static void
 remove_maps(struct engine *en)
 {
@@ -157,7 +167,7 @@ engine_gc_tick(struct engine *en)
 {
 	uint64_t now = loop_now_ms(en->loop);
 
-	if (en->gc_running || en->closing || en->jobs.len > 0)
+	if (en->gc_running || en->closing || is_busy(en))
 		return;
 	if (now - en->gc_ms < GC_MS && en->jobs_since_gc < GC_JOBS)
 		return;

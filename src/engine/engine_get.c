@@ -9,13 +9,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_get_private.h"
 
 enum { REPAIR_RETRY_MS = 3000 };
 
 static const char *const phase_names[] = { "plan", "plan", "plan", "copy", "fetch", "switch",
-	"switch" };
+	"switch", "switch", "follow" };
 
 static void step(struct engine_job *job);
 static void stop(struct engine_job *job);
@@ -54,8 +55,45 @@ engine_get_fail(struct get *g, enum err r, const struct error *e)
 
 	if (r == ERR_OFFLINE || r == ERR_AGAIN)
 		engine_job_wait(&g->job, engine_job_retry_ms(&g->job, r), e->text);
+	else if (r == ERR_CANCELED && (!hash_id_is_none(&g->newer) || g->is_dropped))
+		return; /* interrupted for the sake of another one */
+	else if (r == ERR_NOTFOUND && engine_get_follow_may_drop(g))
+		engine_get_follow_drop(g, e->text);
 	else if (r != ERR_CANCELED || g->job.want == WANT_RUN)
 		engine_job_finish(&g->job, r, e, none);
+}
+
+void
+engine_get_lost(struct get *g, const char *text)
+{
+	struct engine_job *j = &g->job;
+	struct error e;
+
+	if (j->over || g->phase >= GET_SWITCH)
+		return;
+	(void)fail(&e, ERR_NOTFOUND, "%s: the snapshot %s: %s", g->share,
+	    g->number == 0 ? "was withdrawn before all of it was here" : "is no longer there",
+	    text);
+	if (g->flags & GET_FOLLOW) {
+		engine_get_follow_drop(g, e.text);
+		return;
+	}
+	j->cancel = true;
+	engine_job_begin(j);
+	engine_job_finish(j, ERR_NOTFOUND, &e, (struct bytes){ NULL, 0 });
+	j->kind->stop(j);
+	engine_job_end(j);
+}
+
+void
+engine_get_reset(struct get *g)
+{
+	g->phase = GET_RESOLVE;
+	g->fetched = 0;
+	g->n_sources = 0;
+	g->summary = (struct dest_summary){ 0 };
+	g->job.skipped = 0;
+	g->job.started_ms = loop_now_ms(g->job.engine->loop);
 }
 
 /* The server has been told, or has noticed by itself: it fetches what it lost from the publisher.
@@ -77,7 +115,7 @@ engine_get_work_failed(struct get *g, enum err r, const struct error *e)
 {
 	char text[ERROR_TEXT + 64];
 
-	if (r != ERR_NOSPACE || g->phase == GET_PLAN) {
+	if (r != ERR_NOSPACE || (g->phase == GET_PLAN && !(g->flags & GET_FOLLOW))) {
 		engine_get_fail(g, r, e);
 		return;
 	}
@@ -92,6 +130,9 @@ step(struct engine_job *job)
 {
 	struct get *g = (struct get *)job;
 
+	job->is_resting = false;
+	if (engine_get_follow_turn(g))
+		return;
 	switch (g->phase) {
 	case GET_RESOLVE:
 		engine_get_resolve(g);
@@ -110,6 +151,12 @@ step(struct engine_job *job)
 		return;
 	case GET_SWITCH:
 		engine_get_dest_switch(g);
+		return;
+	case GET_TIDY:
+		engine_get_follow_tidy(g);
+		return;
+	case GET_REST:
+		engine_get_follow(g);
 		return;
 	case GET_END:
 		return;
@@ -132,13 +179,15 @@ link_gone(struct engine_job *job)
 {
 	struct get *g = (struct get *)job;
 
+	g->is_stale = true;
+	if (g->phase == GET_REST)
+		engine_job_next(job);
 	if (g->fetch == NULL && !engine_get_fetch_is_on(g))
 		return;
 	snprintf(job->row.text, sizeof job->row.text,
 	    "the server is not reachable; goes on when it is back");
 	engine_job_note(job, job->row.text);
-	if (g->fetch != NULL)
-		fetch_nodes_peer(g->fetch, NULL);
+	engine_get_resolve_peers(g);
 	engine_get_fetch_link_gone(g);
 }
 
@@ -147,11 +196,13 @@ link_ready(struct engine_job *job)
 {
 	struct get *g = (struct get *)job;
 
+	if (!job->engine->link.ready) /* something else is over that jobs waited for */
+		return;
 	if (g->fetch != NULL || engine_get_fetch_is_on(g))
 		job->row.text[0] = '\0';
-	if (g->fetch != NULL)
-		fetch_nodes_peer(g->fetch, job->engine->link.peer);
+	engine_get_resolve_peers(g);
 	engine_get_fetch_link_ready(g);
+	engine_get_resolve_again(g);
 }
 
 static enum err
@@ -159,10 +210,13 @@ discard(struct engine_job *job, struct error *e)
 {
 	struct get *g = (struct get *)job;
 
-	engine_get_dest_close(g);
+	engine_get_follow_close(g);
 	if (g->job_dir < 0) /* of an earlier run */
-		g->job_dir = engine_job_dir(job->engine, job->row.id, e);
-	return g->job_dir < 0 ? ERR_IO : dest_discard(g->path, job->row.id, g->job_dir, e);
+		g->job_dir = engine_get_dest_dir(g, g->round, e);
+	if (g->job_dir < 0)
+		return ERR_IO;
+	enum err r = dest_discard(g->path, job->row.id, g->round, g->job_dir, e);
+	return r == OK ? engine_get_dest_clear_other(g, e) : r;
 }
 
 static void
@@ -174,7 +228,7 @@ progress(struct engine_job *job, struct buf *record)
 	uint64_t total = g->summary.bytes, done = total > left ? total - left : 0;
 
 	record_text(record, "phase", phase_names[g->phase]);
-	if (g->phase >= GET_COPY) {
+	if (g->phase >= GET_COPY && g->phase < GET_TIDY) {
 		record_size(record, "done", done);
 		record_size(record, "total", total);
 		record_int(record, "files_total", g->summary.files + g->summary.symlinks);
@@ -187,7 +241,7 @@ free_get(struct engine_job *job)
 {
 	struct get *g = (struct get *)job;
 
-	engine_get_dest_close(g);
+	engine_get_follow_close(g);
 	snapshot_map_free(g->map);
 	commit_clear(&g->commit);
 	root_clear(&g->root);
@@ -198,6 +252,7 @@ free_get(struct engine_job *job)
 	free(g->selector);
 	free(g->path);
 	free(g->subpath);
+	free(g->dropped_why);
 	free(g);
 }
 
@@ -212,7 +267,7 @@ new_get(struct engine *en)
 	g->job.kind = &kind;
 	g->job.row.kind = ROOT_GET;
 	g->job.row.spec = BUF(JOB_SPEC_MAX);
-	g->job_dir = -1;
+	g->job_dir = g->earlier_dir = -1;
 	g->commit_bytes = BUF(COMMIT_MAX);
 	return g;
 }
@@ -234,6 +289,10 @@ check(const struct get *g, struct error *e)
 		return fail(e, ERR_USAGE, "'%s' is no name of a share", g->share);
 	if (g->path[0] != '/')
 		return fail(e, ERR_USAGE, "name the directory to receive into");
+	if ((g->flags & GET_FOLLOW) && g->selector[0] != '\0')
+		return fail(e, ERR_USAGE,
+		    "--follow takes the newest snapshot, and then each newer one: leave out @%s",
+		    g->selector);
 	if (strlen(g->selector) > LIMIT_SELECTOR)
 		return fail(e, ERR_USAGE, "the name of the snapshot is too long");
 	if (relpath_parse(g->subpath, strlen(g->subpath), &sub, e) != OK)
@@ -254,6 +313,27 @@ find_same(struct engine *en, const struct get *g)
 	return NULL;
 }
 
+static void
+put_spec(struct get *g)
+{
+	struct buf *spec = &g->job.row.spec;
+
+	buf_reset(spec);
+	engine_job_spec_put(spec, g->share);
+	engine_job_spec_put(spec, g->path);
+	engine_job_spec_put(spec, g->subpath);
+	buf_u32(spec, g->flags);
+	engine_job_spec_put(spec, g->selector);
+	buf_u32(spec, g->round);
+}
+
+void
+engine_get_save(struct get *g)
+{
+	put_spec(g);
+	engine_job_save(&g->job);
+}
+
 void
 engine_get(struct engine *en, struct control_call *call, const struct control_request *r)
 {
@@ -265,7 +345,8 @@ engine_get(struct engine *en, struct control_call *call, const struct control_re
 	g->selector = argument(r, "snapshot");
 	g->path = argument(r, "dest");
 	g->subpath = argument(r, "path");
-	g->flags = control_flag(r, "overwrite") ? GET_OVERWRITE : 0;
+	g->flags = (control_flag(r, "overwrite") ? GET_OVERWRITE : 0) |
+		   (control_flag(r, "follow") ? GET_FOLLOW : 0);
 	enum err err = check(g, &e);
 	if (err == OK && !en->joined)
 		err = fail(
@@ -280,11 +361,7 @@ engine_get(struct engine *en, struct control_call *call, const struct control_re
 		return;
 	}
 	snprintf(g->job.share_name, sizeof g->job.share_name, "%s", g->share);
-	engine_job_spec_put(&g->job.row.spec, g->share);
-	engine_job_spec_put(&g->job.row.spec, g->path);
-	engine_job_spec_put(&g->job.row.spec, g->subpath);
-	buf_u32(&g->job.row.spec, g->flags);
-	engine_job_spec_put(&g->job.row.spec, g->selector);
+	put_spec(g);
 	engine_job_watch(&g->job, call, false);
 	engine_job_add(en, &g->job);
 }
@@ -301,7 +378,8 @@ engine_get_load(struct engine *en, const struct job_row *row)
 	g->subpath = engine_job_spec_get(&rd);
 	g->flags = reader_u32(&rd);
 	g->selector = engine_job_spec_get(&rd);
-	if (!reader_done(&rd)) {
+	g->round = reader_u32(&rd);
+	if (!reader_done(&rd) || g->round > 1) {
 		free_get(&g->job);
 		return NULL;
 	}
@@ -311,4 +389,53 @@ engine_get_load(struct engine *en, const struct job_row *row)
 	}
 	snprintf(g->job.share_name, sizeof g->job.share_name, "%s", g->share);
 	return &g->job;
+}
+
+/* -- what the server and others tell -- */
+
+static void
+tell_progress(struct get *g, const struct msg_progress *m)
+{
+	auto_free char *why = str_printf("%.*s", (int)m->text.len, (const char *)m->text.at);
+
+	if (!hash_id_equal(&m->snapshot, &g->job.row.snapshot)) {
+		if (g->flags & GET_FOLLOW)
+			engine_get_follow_progress(g, m);
+	} else if (m->state == SNAPSHOT_HEAD) {
+		engine_get_resolve_number(g, m->number);
+	} else if (m->state == SNAPSHOT_WITHDRAWN) {
+		engine_get_lost(g, why);
+	}
+}
+
+void
+engine_get_progress(struct engine *en, const struct msg_progress *m)
+{
+	struct error e;
+
+	if (m->head.len > 0 && engine_link_statement(en, m->head, &e) != OK && e.code != ERR_DENIED)
+		log_warn("a statement from the server: %s", e.text);
+	for (size_t i = 0; i < en->jobs.len; i++) {
+		struct engine_job *j = en->jobs.at[i];
+		if (j->kind == &kind && !j->over && hash_id_equal(&j->row.share, &m->share))
+			tell_progress((struct get *)j, m);
+	}
+}
+
+void
+engine_get_peers(struct engine *en)
+{
+	array_each (j, &en->jobs) {
+		if ((*j)->kind == &kind)
+			engine_get_resolve_peers((struct get *)*j);
+	}
+}
+
+void
+engine_get_peer_gone(struct engine *en, struct peer *p)
+{
+	array_each (j, &en->jobs) {
+		if ((*j)->kind == &kind)
+			engine_get_resolve_peer_gone((struct get *)*j, p);
+	}
 }

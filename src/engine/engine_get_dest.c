@@ -24,6 +24,28 @@ open_root(struct get *g, struct error *e)
 	    g->subpath, &g->root, e);
 }
 
+int
+engine_get_dest_dir(struct get *g, unsigned round, struct error *e)
+{
+	auto_fd int job = engine_job_dir(g->job.engine, g->job.row.id, e);
+	int fd = -1;
+
+	if (job < 0 || round == 0)
+		return take_fd(job);
+	if (fs_mkdirs(job, REL("1"), 0700, e) != OK)
+		return -1;
+	return fs_open_dir(job, REL("1"), &fd, e) == OK ? fd : -1;
+}
+
+enum err
+engine_get_dest_clear_other(struct get *g, struct error *e)
+{
+	if (!(g->flags & GET_FOLLOW))
+		return OK;
+	auto_fd int dir = engine_get_dest_dir(g, 1 - g->round, e);
+	return dir < 0 ? ERR_IO : dest_discard(g->path, g->job.row.id, 1 - g->round, dir, e);
+}
+
 static enum err
 work_plan(struct engine_work *w, struct error *e)
 {
@@ -45,9 +67,11 @@ work_plan(struct engine_work *w, struct error *e)
 	if (r == OK)
 		r = open_root(g, e);
 	if (r == OK && g->job_dir < 0) {
-		g->job_dir = engine_job_dir(en, g->job.row.id, e);
+		g->job_dir = engine_get_dest_dir(g, g->round, e);
 		r = g->job_dir < 0 ? ERR_IO : OK;
 	}
+	if (r == OK && g->earlier == NULL)
+		r = engine_get_dest_clear_other(g, e);
 	if (r == OK)
 		r = relpath_parse(g->subpath, strlen(g->subpath), &sub, e);
 	if (r != OK)
@@ -56,6 +80,7 @@ work_plan(struct engine_work *w, struct error *e)
 		.path = g->path,
 		.subpath = sub,
 		.job = g->job.row.id,
+		.round = g->round,
 		.job_dir = g->job_dir,
 		.state = en->state,
 		.places = en->places,
@@ -65,6 +90,7 @@ work_plan(struct engine_work *w, struct error *e)
 		.snapshot = g->commit.id,
 		.content = g->commit.content,
 		.overwrite = (g->flags & GET_OVERWRITE) != 0,
+		.share_only = g->number == 0,
 		.cancel = &g->job.cancel,
 		.on_note = note,
 		.ctx = g,
@@ -110,7 +136,12 @@ engine_get_dest_close(struct get *g)
 static enum err
 work_copy(struct engine_work *w, struct error *e)
 {
-	return dest_copy_local(engine_get_of_work(w)->dest, e);
+	struct get *g = engine_get_of_work(w);
+	enum err r = dest_copy_local(g->dest, g->earlier, e);
+
+	if (r == OK)
+		engine_get_follow_copied(g);
+	return r;
 }
 
 static void
@@ -119,8 +150,8 @@ done_copy(struct engine_work *w, enum err r, const struct error *e)
 	struct get *g = engine_get_of_work(w);
 
 	dest_summary(g->dest, &g->summary);
-	if (r == OK)
-		g->phase = GET_FETCH;
+	if (r == OK) /* nobody is needed for what is all here */
+		g->phase = g->summary.bytes_missing > 0 ? GET_FETCH : GET_SWITCH;
 	else
 		engine_get_work_failed(g, r, e);
 	engine_job_end(&g->job);
@@ -184,13 +215,29 @@ source_rows(struct get *g)
 }
 
 static void
+tell_row(struct get *g)
+{
+	auto_buf struct buf row = BUF(RECORD_MAX);
+
+	record_text(&row, "list", "snapshots");
+	finish_row(g, &row);
+	array_each (w, &g->job.watchers) {
+		if ((*w)->call != NULL)
+			control_call_row((*w)->call, buf_bytes(&row));
+	}
+}
+
+static void
 done_switch(struct engine_work *w, enum err r, const struct error *e)
 {
 	struct get *g = engine_get_of_work(w);
 	auto_buf struct buf row = BUF(RECORD_MAX);
 
 	dest_summary(g->dest, &g->summary);
-	if (r == OK) {
+	if (r == OK && (g->flags & GET_FOLLOW)) {
+		tell_row(g);
+		engine_get_follow_switched(g);
+	} else if (r == OK) {
 		g->phase = GET_END;
 		if (g->summary.in_way > 0)
 			g->job.skipped++;

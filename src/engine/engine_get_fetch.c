@@ -87,6 +87,11 @@ engine_get_fetch(struct get *g)
 		.ctx = g,
 	};
 
+	/* The server gives units of what is or was the head. */
+	if (g->number == 0) {
+		engine_job_wait(&g->job, 0, "waiting until the server has all of it");
+		return;
+	}
 	engine_job_begin(&g->job);
 	g->download = download_start(&o);
 	if (en->link.ready)

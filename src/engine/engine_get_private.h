@@ -5,19 +5,20 @@
  *   engine_get_resolve.c   which snapshot it is, and its manifest
  *   engine_get_dest.c      what it makes of DEST: planning, copying, switching
  *   engine_get_fetch.c     bytes from others
+ *   engine_get_follow.c    one snapshot after the other
  */
 #pragma once
 
 #include "engine/engine_internal.h"
 
-#define GET_PHASES(X) X(RESOLVE) X(NODES) X(PLAN) X(COPY) X(FETCH) X(SWITCH) X(END)
+#define GET_PHASES(X) X(RESOLVE) X(NODES) X(PLAN) X(COPY) X(FETCH) X(SWITCH) X(END) X(TIDY) X(REST)
 enum get_phase {
 #define X(name) GET_##name,
 	GET_PHASES(X)
 #undef X
 };
 
-enum { GET_SOURCES_SHOWN = 16, GET_OVERWRITE = 1 };
+enum { GET_SOURCES_SHOWN = 16, GET_OVERWRITE = 1, GET_FOLLOW = 2 };
 
 struct get {
 	struct engine_job job; /* first */
@@ -27,8 +28,11 @@ struct get {
 	char *share, *selector, *path, *subpath;
 	uint32_t flags;
 	struct commit commit;
-	uint64_t number;
+	uint64_t number; /* 0: announced only */
 	uint32_t unit_size;
+	bool is_asking;       /* the server, with `ask` */
+	bool is_recalled;     /* what an earlier run knew has been looked for */
+	bool is_server_asked; /* for nodes, and not somebody else */
 	struct root root;
 	struct fetch_nodes *fetch;
 	struct snapshot_map *map;
@@ -40,6 +44,18 @@ struct get {
 	uint64_t fetched; /* bytes of earlier downloads of this run */
 	struct download_source sources[GET_SOURCES_SHOWN];
 	size_t n_sources;
+	/* GET_FOLLOW */
+	struct hash_id here; /* what is in DEST; none: nothing yet */
+	uint64_t here_number, here_hlc;
+	struct hash_id newer;   /* to be fetched in place of what is; none */
+	bool is_stale;          /* the server may have had something newer while it was away */
+	bool is_dropped;        /* what is being fetched will not come */
+	struct hash_id dropped; /* the last one that did not: not tried again; none */
+	char *dropped_why;      /* NULL: it is of no interest any more */
+	unsigned round;         /* 0, 1: which place is staged in */
+	struct dest *earlier;   /* what was staged of an older one, in the other; NULL */
+	struct snapshot_map *earlier_map;
+	int earlier_dir;
 };
 
 /* -- of all steps -- */
@@ -58,15 +74,38 @@ void engine_get_work_failed(struct get *g, enum err r, const struct error *e);
 /* What came was damaged where it came from. */
 void engine_get_wait_repair(struct get *g);
 
+/* The snapshot is no more, TEXT says why: unless all of it is here, that is the end of it. */
+void engine_get_lost(struct get *g, const char *text);
+void engine_get_reset(struct get *g); /* to the first step, for another snapshot */
+void engine_get_save(struct get *g);  /* what a restart goes on with */
+
 /* -- the steps: each begins something whose end calls engine_job_end, or waits, or finishes -- */
 void engine_get_resolve(struct get *g);
 void engine_get_resolve_nodes(struct get *g);
 void engine_get_resolve_stop(struct get *g);
+/* The server is back: what has become of the snapshot? */
+void engine_get_resolve_again(struct get *g);
+/* It has become the head, NUMBER. */
+void engine_get_resolve_number(struct get *g, uint64_t number);
+/* RESOLVE, when nothing else is being asked. */
+enum err engine_get_resolve_ask(struct get *g, const char *selector,
+    void (*on_answer)(struct engine_ask *a, const struct message *m, const struct error *e),
+    struct error *e) must_check;
+/* Takes in what an answer says of the share, our rights on it, and its head. */
+enum err engine_get_resolve_statements(struct get *g, const struct msg_snapshot *m,
+    struct hash_id *ret_share, struct error *e) must_check;
+/* Others may be asked for nodes now; P may not be any more. */
+void engine_get_resolve_peers(struct get *g);
+void engine_get_resolve_peer_gone(struct get *g, struct peer *p);
 void engine_get_dest_plan(struct get *g);
 void engine_get_dest_copy(struct get *g);
 /* Nobody is served from it any more.  In a job, or when the engine closes: it waits for who reads.
  */
 void engine_get_dest_close(struct get *g);
+/* The directory of the job that belongs to place ROUND; -1 on failure. */
+int engine_get_dest_dir(struct get *g, unsigned round, struct error *e);
+/* Of the place that is not staged in, what an earlier run left. */
+enum err engine_get_dest_clear_other(struct get *g, struct error *e) must_check;
 void engine_get_dest_switch(struct get *g);
 void engine_get_fetch(struct get *g);
 void engine_get_fetch_stop(struct get *g);
@@ -75,3 +114,20 @@ void engine_get_fetch_link_ready(struct get *g);
 void engine_get_fetch_link_gone(struct get *g);
 uint64_t engine_get_fetch_bytes(const struct get *g); /* in this run of the job */
 void engine_get_fetch_progress(const struct get *g, uint64_t left, struct buf *record);
+
+/* -- following -- */
+void engine_get_follow(struct get *g);      /* the step: rests until there is something newer */
+void engine_get_follow_tidy(struct get *g); /* the step: nothing stays staged */
+/* Something else is to be done than the present step: it has begun. */
+bool engine_get_follow_turn(struct get *g);
+/* SNAPSHOT, of the same share, is to be fetched. */
+void engine_get_follow_newer(struct get *g, const struct hash_id *snapshot);
+/* There is something to go on with when what is being fetched is not there. */
+bool engine_get_follow_may_drop(const struct get *g);
+/* What is being fetched will not come. */
+void engine_get_follow_drop(struct get *g, const char *why);
+void engine_get_follow_switched(struct get *g); /* what was fetched is in DEST */
+void engine_get_follow_copied(struct get *g); /* in a job: what fits of the earlier one is taken */
+void engine_get_follow_close(struct get *g);  /* as engine_get_dest_close, the earlier one too */
+/* PROGRESS of another snapshot of the share. */
+void engine_get_follow_progress(struct get *g, const struct msg_progress *m);

@@ -232,6 +232,7 @@ struct engine_job {
 	char share_name[STATEMENT_NAME_MAX + 1];
 	ARRAY(struct engine_watcher *) watchers;
 	unsigned skipped; /* notes that make the exit status 5 */
+	bool is_resting;  /* until something new comes it uses nothing that may be collected */
 	bool over;
 	/* over: how it ended, and what the watchers get when nothing of it is left to do */
 	struct error why;
@@ -290,6 +291,12 @@ void engine_job_spec_names(const struct job_row *row, char **ret_share, char **r
 void engine_publish(struct engine *en, struct control_call *call, const struct control_request *r);
 struct engine_job *engine_publish_load(struct engine *en, const struct job_row *row);
 void engine_publish_progress(struct engine *en, const struct msg_progress *p);
+/* PROGRESS, which may be of something that a get waits for. */
+void engine_get_progress(struct engine *en, const struct msg_progress *p);
+/* Somebody else may be asked for the nodes of a manifest now; P may not be any more, and is about
+ * to be freed. */
+void engine_get_peers(struct engine *en);
+void engine_get_peer_gone(struct engine *en, struct peer *p);
 void engine_get(struct engine *en, struct control_call *call, const struct control_request *r);
 struct engine_job *engine_get_load(struct engine *en, const struct job_row *row);
 void engine_peers(struct engine *en, struct control_call *call);

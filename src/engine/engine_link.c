@@ -314,12 +314,14 @@ engine_link_ask(struct engine *en, struct engine_ask *a, struct message *m, stru
 static void
 on_push(struct engine *en, const struct message *m)
 {
-	if (m->type == FRAME_STATEMENTS)
+	if (m->type == FRAME_STATEMENTS) {
 		engine_link_statements(en, m->statements.statements);
-	else if (m->type == FRAME_PROGRESS)
+	} else if (m->type == FRAME_PROGRESS) {
 		engine_publish_progress(en, &m->progress);
-	else
+		engine_get_progress(en, &m->progress);
+	} else {
 		engine_swarm_push(en, en->link.peer, m);
+	}
 }
 
 static void

@@ -300,7 +300,7 @@ what_is_announced_adopts_nothing(void **state)
 	check_ok(world_plan(w, &s), w->e);
 	assert_int_equal(w->sum.files_adopted, 0);
 	assert_int_equal(w->sum.files_changed, 1);
-	check_ok(dest_copy_local(w->d, &w->e), w->e);
+	check_ok(dest_copy_local(w->d, NULL, &w->e), w->e);
 	check_err(world_switch(w), ERR_AGAIN, w->e);
 	check_err(dest_get_leaves(w->d, 0, 0, 1, to, &len, NULL, &w->e), ERR_NOTFOUND, w->e);
 	check_ok(world_feed(w), w->e);

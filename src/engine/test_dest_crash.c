@@ -89,7 +89,7 @@ child_get(struct world *w, const struct snap *s, struct counter *count)
 	enum err r = world_plan(w, s);
 
 	if (r == OK)
-		r = dest_copy_local(w->d, &w->e);
+		r = dest_copy_local(w->d, NULL, &w->e);
 	/* A leaf at a time, so that the counter is right whenever it ends; flushed now and then. */
 	for (int i = 0; r == OK; i++) {
 		struct sink sink = dest_sink(w->d);

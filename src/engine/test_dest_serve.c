@@ -155,8 +155,57 @@ what_was_copied_here_is_served_too(void **state)
 	snap_random(&moved, "elsewhere", 1, 3 << 20, 0);
 	snap_build(w, &moved);
 	check_ok(world_plan(w, &moved), w->e);
-	check_ok(dest_copy_local(w->d, &w->e), w->e);
+	check_ok(dest_copy_local(w->d, NULL, &w->e), w->e);
 	assert_all_served(w);
+}
+
+/* A newer snapshot takes over what was staged of the one before, from beside it. */
+static void
+what_an_earlier_one_has_staged_is_taken_over(void **state)
+{
+	struct world *w = *state;
+	auto_snap struct snap s = { 0 };
+	auto_snap struct snap next = { 0 };
+	auto_free char *other = str_printf("%s/other", w->home);
+	struct snapshot_map *map;
+	uint64_t offset;
+
+	snap_random(&s, "big", 1, 3 << 20, 0);
+	snap_random(&s, "gone", 2, 1 << 20, 0);
+	snap_build(w, &s);
+	snap_text(&next, "first", "other numbers");
+	snap_random(&next, "moved/big", 1, 3 << 20, 0);
+	snap_build(w, &next);
+	check_ok(world_plan(w, &s), w->e);
+	w->feed_max = 3 << 20;
+	(void)!world_bring(w);
+	w->feed_max = UINT64_MAX;
+	uint32_t bad = chunk_of(w, "big", &offset);
+	auto_free char *path = staged(w, bad);
+	flip(path, offset);
+	struct dest *earlier = w->d;
+	int job_dir = w->job_dir;
+	map = w->map;
+	w->d = NULL;
+	w->map = NULL;
+	w->round = 1;
+	assert_int_equal(mkdir(other, 0700), 0);
+	w->job_dir = open(other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	check_ok(world_plan(w, &next), w->e);
+	check_ok(dest_copy_local(w->d, earlier, &w->e), w->e);
+	dest_close(earlier);
+	snapshot_map_free(map);
+	check_ok(dest_discard(w->dest, w->job, 0, job_dir, &w->e), w->e);
+	close(job_dir);
+	check_ok(world_feed(w), w->e);
+	assert_in_range(w->fed, 13, CHUNK_MAX + 13); /* the one that is damaged, and what is new */
+	check_ok(world_switch(w), w->e);
+	dest_close(w->d);
+	w->d = NULL;
+	check_ok(dest_discard(w->dest, w->job, 1, w->job_dir, &w->e), w->e);
+	w->round = 0;
+	world_assert_is(w, &next, 0);
+	assert_false(world_has(w, ".weft"));
 }
 
 static void
@@ -459,6 +508,7 @@ main(void)
 		T(what_was_taken_is_served_before_it_is_flushed),
 		T(what_was_put_into_place_is_served_from_there),
 		T(what_was_copied_here_is_served_too),
+		T(what_an_earlier_one_has_staged_is_taken_over),
 		T(a_flipped_byte_is_noticed_and_fetched_again),
 		T(a_damaged_list_serves_nothing),
 		T(a_removed_file_serves_nothing),

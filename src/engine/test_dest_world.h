@@ -26,6 +26,7 @@ struct world {
 	struct root root;
 	int maps, job_dir;
 	int64_t job;
+	unsigned round;
 	/* how to get */
 	bool overwrite, share_only;
 	const char *subpath;
@@ -289,6 +290,7 @@ world_plan(struct world *w, const struct snap *s)
 		.path = w->dest,
 		.subpath = sub,
 		.job = w->job,
+		.round = w->round,
 		.job_dir = w->job_dir,
 		.state = w->state,
 		.places = w->places,
@@ -378,7 +380,7 @@ world_feed(struct world *w)
 static inline enum err
 world_bring(struct world *w)
 {
-	enum err r = dest_copy_local(w->d, &w->e);
+	enum err r = dest_copy_local(w->d, NULL, &w->e);
 
 	return r == OK ? world_feed(w) : r;
 }
@@ -406,7 +408,7 @@ world_end(struct world *w)
 {
 	dest_close(w->d);
 	w->d = NULL;
-	check_ok(dest_discard(w->dest, w->job, w->job_dir, &w->e), w->e);
+	check_ok(dest_discard(w->dest, w->job, 0, w->job_dir, &w->e), w->e);
 }
 
 static inline void
