@@ -40,6 +40,7 @@ static void
 json_flush(struct render *r)
 {
 	fwrite(r->text.at, 1, r->text.len, r->out);
+	fflush(r->out); /* the next row may be hours away */
 	buf_reset(&r->text);
 }
 
@@ -156,6 +157,17 @@ print_line(const struct render *r, struct bytes row)
 	fputc('\n', r->out);
 }
 
+/* What came while a get stays is told as it comes. */
+static void
+print_snapshot(const struct render *r, struct bytes row)
+{
+	const struct rows none = { 0 };
+
+	if (!r->quiet)
+		summary_print(r->out, r->verb, row, &none);
+	fflush(r->out);
+}
+
 static void
 text_row(struct render *r, struct bytes record, const char *list)
 {
@@ -176,6 +188,10 @@ text_row(struct render *r, struct bytes record, const char *list)
 		break;
 	case VIEW_OBJECT:
 		break;
+	}
+	if (strcmp(list, "snapshots") == 0) {
+		print_snapshot(r, record);
+		return;
 	}
 	if (list[0] != '\0')
 		rows_add(&r->lists, record);

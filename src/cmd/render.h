@@ -2,8 +2,8 @@
  * render: the rows of one command on standard output: a table, an object, a summary, or JSON
  * (docs/cli-json.md).
  *
- * JSON is written as the rows come; so are the lines of verify; tables are kept until the end, as
- * every row has a say in their widths.
+ * JSON is written as the rows come; so are the lines of verify and the snapshots of a get that
+ * stays; tables are kept until the end, as every row has a say in their widths.
  */
 #pragma once
 

@@ -72,7 +72,7 @@ usage_shows_what_must_and_what_may_be_given(void **state)
 		{ "status", "weft status" },
 		{ "publish", "weft publish PATH --share SHARE [--label LABEL] [--policy "
 			     "central|hybrid] [--no-wait] [--dry-run]" },
-		{ "get", "weft get SHARE[@SNAPSHOT] DEST [--path PATH] [--overwrite]" },
+		{ "get", "weft get SHARE[@SNAPSHOT] DEST [--path PATH] [--follow] [--overwrite]" },
 		{ "ungrant", "weft ungrant SHARE DEVICE|--all" },
 		{ "invite", "weft invite [--site SITE] [--group GROUP] [--share "
 			    "SHARE:read|write]... [--uses N] "

@@ -188,6 +188,42 @@ get_ends_with_a_summary(void **state)
 }
 
 static void
+followed(struct output *o, uint64_t snapshot)
+{
+	auto_buf struct buf r = BUF(RECORD_MAX);
+
+	record_text(&r, "list", "snapshots");
+	record_text(&r, "share", "photos");
+	record_int(&r, "snapshot", snapshot);
+	record_text(&r, "dest", "/d");
+	record_int(&r, "files", 1);
+	record_duration(&r, "duration", 1000);
+	render_row(&o->render, buf_bytes(&r));
+}
+
+static void
+a_get_that_stays_tells_each_snapshot_as_it_comes(void **state)
+{
+	static const char first[] = "photos@7 is in /d: 1 file, 0 B in 1.0 s\n";
+	struct output o;
+
+	(void)state;
+	begin(&o, "get");
+	followed(&o, 7);
+	assert_string_equal(o.text, first);
+	followed(&o, 8);
+	finish(&o, false,
+	    "photos@7 is in /d: 1 file, 0 B in 1.0 s\nphotos@8 is in /d: 1 file, 0 B in 1.0 s\n");
+	begin(&o, "get");
+	o.render.json = true;
+	followed(&o, 7);
+	assert_non_null(strstr(o.text, "\"snapshot\":7"));
+	finish(&o, false,
+	    "{\"snapshots\":[{\"share\":\"photos\",\"snapshot\":7,\"dest\":\"/d\",\"files\":1,"
+	    "\"duration\":1000}],\"sources\":[]}\n");
+}
+
+static void
 an_object_in_json_holds_its_lists(void **state)
 {
 	struct output o;
@@ -402,6 +438,7 @@ main(void)
 		cmocka_unit_test(quiet_lists_names_only),
 		cmocka_unit_test(a_list_in_json_is_one_array),
 		cmocka_unit_test(get_ends_with_a_summary),
+		cmocka_unit_test(a_get_that_stays_tells_each_snapshot_as_it_comes),
 		cmocka_unit_test(an_object_in_json_holds_its_lists),
 		cmocka_unit_test(json_that_was_begun_is_closed_also_after_a_failure),
 		cmocka_unit_test(differences_are_shown_as_they_come),
