@@ -1,19 +1,8 @@
 #include "tests/check.h"
 
 #include "base/mem.h"
-#include "base/rng.h"
 #include "chunk/chunk_id.h"
-
-static uint8_t *
-content(uint64_t seed, size_t n)
-{
-	uint8_t *b = mem_alloc(n);
-	struct rng r;
-
-	rng_seed(&r, seed);
-	rng_fill(&r, b, n);
-	return b;
-}
+#include "tests/seeded.h"
 
 /* The definition of docs/format-chunk.md, by hand. */
 static void
@@ -21,7 +10,7 @@ an_id_is_the_hash_of_length_and_leaf_hashes(void **state)
 {
 	(void)state;
 	size_t n = CHUNK_LEAF + 1;
-	auto_free uint8_t *b = content(1, n);
+	auto_free uint8_t *b = seeded_bytes(1, n);
 	uint8_t list[2][HASH_BYTES], len[8] = { 1, 0, 1 };
 	struct hash_id want, is;
 
@@ -76,7 +65,7 @@ a_chunk_matches_its_name_and_no_other_content_does(void **state)
 {
 	(void)state;
 	size_t n = 3 * CHUNK_LEAF + 17;
-	auto_free uint8_t *b = content(2, n);
+	auto_free uint8_t *b = seeded_bytes(2, n);
 	struct hash_id id;
 
 	chunk_id_of(HASH_DEFAULT, BYTES(b, n), NULL, &id);
@@ -96,7 +85,7 @@ a_leaf_list_matches_only_with_its_length(void **state)
 {
 	(void)state;
 	uint32_t n = 2 * CHUNK_LEAF;
-	auto_free uint8_t *b = content(3, n);
+	auto_free uint8_t *b = seeded_bytes(3, n);
 	struct leaf_list l;
 	struct hash_id id;
 

@@ -8,21 +8,11 @@
 #include "base/text.h"
 #include "chunk/chunk_id.h"
 #include "chunk/chunker.h"
+#include "tests/seeded.h"
 
 static const char *vectors;
 
 enum { CONTENT_MAX = 16 * 1024 * 1024 };
-
-static uint8_t *
-content(uint64_t seed, size_t n)
-{
-	uint8_t *b = mem_alloc(n);
-	struct rng r;
-
-	rng_seed(&r, seed);
-	rng_fill(&r, b, n);
-	return b;
-}
 
 /* One byte a step, one position after the other: the definition. */
 static size_t
@@ -60,7 +50,7 @@ two_bytes_a_step_cut_as_one_does(void **state)
 {
 	(void)state;
 	size_t n = 24 * 1024 * 1024;
-	auto_free uint8_t *b = content(11, n);
+	auto_free uint8_t *b = seeded_bytes(11, n);
 
 	for (size_t at = 0, cut = 0; at < n; at += cut) {
 		struct bytes rest = BYTES(b + at, n - at);
@@ -80,7 +70,7 @@ static void
 find_cut(uint8_t out[static 64])
 {
 	size_t n = 16 * CHUNK_MAX, at = 0, cut = CHUNK_MAX;
-	auto_free uint8_t *b = content(5, n);
+	auto_free uint8_t *b = seeded_bytes(5, n);
 
 	while (at < n && cut >= CHUNK_AVG) {
 		cut = chunker_cut(BYTES(b + at, n - at), true);
@@ -145,7 +135,7 @@ a_stream_split_at_random_is_cut_equally(void **state)
 {
 	(void)state;
 	size_t n = 4 * 1024 * 1024, whole[64], split[64];
-	auto_free uint8_t *b = content(12, n);
+	auto_free uint8_t *b = seeded_bytes(12, n);
 	struct rng r;
 
 	memset(b + n / 3, 7, n / 3); /* a run without cuts */
@@ -164,7 +154,7 @@ chunks_are_within_minimum_and_maximum_and_near_the_average(void **state)
 {
 	(void)state;
 	size_t n = 64 * 1024 * 1024, count = 0;
-	auto_free uint8_t *b = content(13, n);
+	auto_free uint8_t *b = seeded_bytes(13, n);
 
 	for (size_t at = 0, cut = 0; at < n; at += cut, count++) {
 		cut = chunker_cut(BYTES(b + at, n - at), true);
@@ -180,7 +170,7 @@ after_an_insertion_the_old_cuts_are_found_again(void **state)
 {
 	(void)state;
 	size_t n = 16 * 1024 * 1024, same = 0, after = 0;
-	auto_free uint8_t *a = content(14, n), *b = mem_alloc(n + 1);
+	auto_free uint8_t *a = seeded_bytes(14, n), *b = mem_alloc(n + 1);
 	auto_free bool *is_cut = mem_array(bool, n + 1);
 
 	memcpy(b, a, n / 3);
@@ -219,12 +209,10 @@ static void
 add_content(struct buf *to, const char *kind, uint64_t arg, uint64_t n)
 {
 	uint8_t *at = buf_reserve(to, n);
-	struct rng r;
 
 	assert_non_null(at);
 	if (strcmp(kind, "random") == 0) {
-		rng_seed(&r, arg);
-		rng_fill(&r, at, n);
+		seeded_fill(arg, at, n);
 	} else {
 		assert_string_equal(kind, "fill");
 		memset(at, (int)arg, n);

@@ -4,14 +4,12 @@
 #include "base/rng.h"
 #include "chunk/chunk_id.h"
 #include "chunk/codec.h"
+#include "tests/seeded.h"
 
 static void
 fill_random(uint8_t *b, size_t n)
 {
-	struct rng r;
-
-	rng_seed(&r, 21);
-	rng_fill(&r, b, n);
+	seeded_fill(21, b, n);
 }
 
 static void

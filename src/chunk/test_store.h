@@ -7,8 +7,8 @@
 #include "tests/check.h"
 
 #include "base/mem.h"
-#include "base/rng.h"
 #include "chunk/chunk_store.h"
+#include "tests/seeded.h"
 
 struct test_store {
 	struct check_dir dir;
@@ -71,10 +71,8 @@ static inline uint32_t
 test_store_content(uint64_t i, uint8_t *to)
 {
 	uint32_t n = test_store_len(i);
-	struct rng r;
 
-	rng_seed(&r, i);
-	rng_fill(&r, to, n);
+	seeded_fill(i, to, n);
 	for (uint32_t k = 8; i % 2 == 1 && k < n; k++)
 		to[k] = (uint8_t)(to[k - 8 + k % 3] & 15);
 	return n;

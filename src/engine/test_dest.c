@@ -91,10 +91,8 @@ what_is_there_twice_is_fetched_once(void **state)
 	struct world *w = *state;
 	auto_snap struct snap s = { 0 };
 	auto_free uint8_t *twice = mem_alloc(8 << 20);
-	struct rng g;
 
-	rng_seed(&g, 5);
-	rng_fill(&g, twice, 4 << 20);
+	seeded_fill(5, twice, 4 << 20);
 	memcpy(twice + (4 << 20), twice, 4 << 20);
 	snap_add(&s, "a/twice", TREE_FILE, twice, 8 << 20);
 	snap_add(&s, "b/copy", TREE_FILE, twice, 8 << 20);

@@ -21,12 +21,9 @@ setup(void **state)
 {
 	struct shelf *s = mem_new(struct shelf);
 	struct world *w = &s->world;
-	struct rng g;
 
 	world_open(w);
-	s->bytes = mem_alloc(SIZE);
-	rng_seed(&g, 1);
-	rng_fill(&g, s->bytes, SIZE);
+	s->bytes = seeded_bytes(1, SIZE);
 	make_dir_at(w, "d");
 	put_at(w->fd, "d/f", s->bytes, SIZE);
 	put_text(w, "one", "twin");

@@ -6,11 +6,11 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "base/rng.h"
 #include "chunk/chunker.h"
 #include "engine/scan.h"
 #include "manifest/causal.h"
 #include "manifest/tree.h"
+#include "tests/seeded.h"
 
 /* One node: its state, its nodes, and how far its share is. */
 struct node {
@@ -209,21 +209,13 @@ put_text(const struct world *w, const char *name, const char *text)
 	put_at(w->fd, name, text, strlen(text));
 }
 
-/* N bytes of SEED, each 64 KiB block zero with a chance of ZEROES in 8; never dense enough to
- * compress by accident. */
+/* N bytes of SEED, each 64 KiB block zero with a chance of ZEROES in 8. */
 static inline void
 put_random(const struct world *w, const char *name, uint64_t seed, size_t n, unsigned zeroes)
 {
-	struct rng g;
-	uint8_t *bytes = mem_alloc(n > 0 ? n : 1);
+	auto_free uint8_t *bytes = seeded_with_holes(seed, n, TREE_HOLE_BLOCK, zeroes);
 
-	rng_seed(&g, seed);
-	rng_fill(&g, bytes, n);
-	for (size_t at = 0; at < n; at += TREE_HOLE_BLOCK)
-		if (rng_below(&g, 8) < zeroes)
-			memset(bytes + at, 0, min_of(n - at, (size_t)TREE_HOLE_BLOCK));
 	put_at(w->fd, name, bytes, n);
-	free(bytes);
 }
 
 static inline void

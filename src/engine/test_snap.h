@@ -4,9 +4,9 @@
 #include "tests/unit.h"
 
 #include "base/array.h"
-#include "base/rng.h"
 #include "crypto/hash.h"
 #include "manifest/tree.h"
+#include "tests/seeded.h"
 
 struct item {
 	char *path;
@@ -142,14 +142,7 @@ snap_add_texts(struct snap *s, const char *const *entries)
 static inline struct item *
 snap_random(struct snap *s, const char *path, uint64_t seed, size_t n, unsigned zeroes)
 {
-	auto_free uint8_t *bytes = mem_alloc(n + 1);
-	struct rng g;
-
-	rng_seed(&g, seed);
-	rng_fill(&g, bytes, n);
-	for (size_t at = 0; at < n; at += TREE_HOLE_BLOCK)
-		if (rng_below(&g, 8) < zeroes)
-			memset(bytes + at, 0, min_of(n - at, (size_t)TREE_HOLE_BLOCK));
+	auto_free uint8_t *bytes = seeded_with_holes(seed, n, TREE_HOLE_BLOCK, zeroes);
 	struct item *it = snap_add(s, path, TREE_FILE, bytes, n);
 	it->mtime_ns += (int64_t)seed * 1000003;
 	return it;

@@ -2,8 +2,8 @@
 #include "tests/check_mount.h"
 
 #include "base/mem.h"
-#include "base/rng.h"
 #include "platform/fs.h"
+#include "tests/seeded.h"
 
 static bool old_kernel;
 
@@ -232,12 +232,9 @@ ranges_are_copied_between_files(void **state)
 	enum { N = 700001 };
 	struct check_dir *d = *state;
 	auto_fd int a = new_file(d, "a"), b = new_file(d, "b");
-	auto_free uint8_t *data = mem_alloc(N), *back = mem_alloc(N);
-	struct rng dice;
+	auto_free uint8_t *data = seeded_bytes(5, N), *back = mem_alloc(N);
 	struct error e;
 
-	rng_seed(&dice, 5);
-	rng_fill(&dice, data, N);
 	check_ok(fs_write_at(a, 0, BYTES(data, N), &e), e);
 	check_ok(fs_copy_range(a, 7, b, 100, N - 7, &e), e);
 	check_ok(fs_read_exact(b, 100, back, N - 7, &e), e);
