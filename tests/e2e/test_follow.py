@@ -211,3 +211,46 @@ def test_a_get_with_all_its_bytes_here_ends_without_the_server(net, tmp_path):
     os.unlink(tmp_path / "two" / "part1")
     reader.start()
     wait_until("it is made whole", lambda: same(src, tmp_path / "two"))
+
+
+def announce_and_lose(slow, src, publisher):
+    """A snapshot of which a part is gone before anybody has it; gives its id."""
+    slow.relay.rate = 8 << 20
+    make_files(src / "new", 48 << 20, seed=3)  # what is on its way is less
+    told = publisher.json("publish", src, "--share", "tree", "--no-wait")
+    os.unlink(src / "new" / "part3")
+    return told["id"]
+
+
+def test_a_get_of_what_is_withdrawn_ends_and_says_why(slow, tmp_path):
+    src, publisher, reader = published(slow, tmp_path)
+    reader.run("get", "tree", tmp_path / "dest")
+    before = snapshot_of(tmp_path / "dest")
+    lost = announce_and_lose(slow, src, publisher)
+    r = reader.run("get", f"tree@{lost}", tmp_path / "dest", check=False)
+    said = r.stderr.splitlines()[-1]
+    assert r.returncode == FAILED and "was withdrawn before all of it was here" in said and "new/part3" in said
+    assert snapshot_of(tmp_path / "dest") == before
+    assert not hidden_left(tmp_path / "dest")
+
+
+def test_who_follows_goes_on_with_what_replaces_the_withdrawn(slow, tmp_path):
+    src, publisher, reader = published(slow, tmp_path)
+    command = reader.begin("get", "tree", tmp_path / "dest", "--follow")
+    wait_for_snapshot(reader, 1)
+    announce_and_lose(slow, src, publisher)
+    wait_for_snapshot(reader, 2)
+    assert_same(src, tmp_path / "dest")
+    reader.run("cancel", reader.job()["job"])
+    out, err = command.communicate(timeout=PATIENCE)
+    assert [line.split(" ")[0] for line in out.splitlines() if " is in " in line] == ["tree@1", "tree@2"]
+
+
+def test_what_is_announced_is_planned_at_once_and_ends_when_it_is_the_head(slow, tmp_path):
+    src, publisher, reader = published(slow, tmp_path)
+    reader.run("get", "tree", tmp_path / "dest")
+    slow.relay.rate = 1 << 20
+    make_files(src / "new", 4 << 20, seed=3)
+    announced = publisher.json("publish", src, "--share", "tree", "--no-wait")["id"]
+    assert reader.json("get", f"tree@{announced}", tmp_path / "dest")["id"] == announced
+    assert_same(src, tmp_path / "dest")
