@@ -113,6 +113,53 @@ what_has_begun_is_finished_before_the_next_ones_turn(void **state)
 	free(f);
 }
 
+/* Taker 0 has much to move; whenever it has moved a piece, a small one comes for taker 1. */
+static void
+take_small(void *ctx)
+{
+	struct taker *t = ctx;
+
+	if (throttle_ask(t->f->throttle, THROTTLE_UP, &t->turn, false) == 0)
+		return;
+	t->f->order[t->f->n++] = t->name;
+	throttle_moved(t->f->throttle, THROTTLE_UP, PIECE);
+}
+
+static void
+take_much(void *ctx)
+{
+	struct taker *t = ctx, *small = &t->f->takers[1];
+	int had = t->pieces;
+
+	take(t);
+	if (t->pieces < had && t->pieces > 0)
+		take_small(small);
+}
+
+static void
+whoever_needs_little_goes_ahead_of_who_needs_much(void **state)
+{
+	struct fixture *f = fixture(100 * PIECE);
+
+	(void)state;
+	f->left = 2;
+	for (int i = 0; i < TAKERS; i += 2) {
+		struct taker *t = &f->takers[i];
+		*t = (struct taker){ .f = f, .name = i, .pieces = 10, .parts = 1 };
+		throttle_init(&t->turn, take_much, t);
+		take_much(t);
+	}
+	f->takers[1] = (struct taker){ .f = f, .name = 1 };
+	throttle_init(&f->takers[1].turn, take_small, &f->takers[1]);
+	loop_run(f->loop);
+	loop_free(f->loop);
+	/* When it is known who has much, 0 and 2 in turn, and one of 1's after each, not after both. */
+	assert_true(f->n > 16);
+	for (int i = 2; i < 16; i++)
+		assert_int_equal(f->order[i], i % 2 == 0 ? 1 : i % 4 == 3 ? 0 : 2);
+	free(f);
+}
+
 static void
 without_a_limit_nobody_waits(void **state)
 {
@@ -176,6 +223,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whoever_waits_is_served_in_turn),
 		cmocka_unit_test(what_has_begun_is_finished_before_the_next_ones_turn),
+		cmocka_unit_test(whoever_needs_little_goes_ahead_of_who_needs_much),
 		cmocka_unit_test(without_a_limit_nobody_waits),
 		cmocka_unit_test(whoever_leaves_is_not_called),
 		cmocka_unit_test(buffers_are_small_and_only_where_there_is_a_limit),

@@ -122,7 +122,7 @@ throttle_buffer(const struct throttle *t, enum throttle_way way)
 void
 throttle_init(struct throttle_turn *turn, void (*on_turn)(void *ctx), void *ctx)
 {
-	*turn = (struct throttle_turn){ .on_turn = on_turn, .ctx = ctx };
+	*turn = (struct throttle_turn){ .on_turn = on_turn, .ctx = ctx, .is_light = true };
 }
 
 bool
@@ -138,6 +138,21 @@ is_next(const struct lane *l, const struct throttle_turn *turn, bool begun)
 	return is_empty(l) || (l->serving == turn && (begun || !l->has_moved));
 }
 
+/* Before whom it stands in line. */
+static struct throttle_turn *
+place(struct lane *l, const struct throttle_turn *turn, bool begun)
+{
+	struct throttle_turn *at = l->line.next;
+
+	if (begun)
+		return at;
+	if (!turn->is_light)
+		return &l->line;
+	while (at != &l->line && at->is_light)
+		at = at->next;
+	return at;
+}
+
 size_t
 throttle_ask(struct throttle *t, enum throttle_way way, struct throttle_turn *turn, bool begun)
 {
@@ -151,7 +166,8 @@ throttle_ask(struct throttle *t, enum throttle_way way, struct throttle_turn *tu
 		return worth(t, way, STEP_MS, STEP_MIN, STEP_MAX);
 	if (is_empty(l) && l->serving == NULL)
 		timer_start(l->timer, rate_wait_ms(&l->rate));
-	put_before(begun ? l->line.next : &l->line, turn);
+	turn->is_light &= l->serving != turn;
+	put_before(place(l, turn, begun), turn);
 	return 0;
 }
 
@@ -185,6 +201,7 @@ serve(struct lane *l, struct throttle_turn *turn)
 	take_out(turn);
 	l->serving = turn;
 	l->has_moved = false;
+	turn->is_light = true;
 	turn->on_turn(turn->ctx);
 	l->serving = NULL;
 }

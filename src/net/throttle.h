@@ -5,7 +5,9 @@
  * is called when its turn has come.  A turn is one piece (a frame to send, a gulp to read), in
  * steps of a few milliseconds' worth; what has begun is finished before the next one's turn, so
  * that of all connections one at most is in the middle of a frame, and a message to any other goes
- * out at once.  Messages do not wait: they are counted, and the bucket owes them.
+ * out at once.  Messages do not wait: they are counted, and the bucket owes them.  Whoever needed
+ * less than its turn the last time, a connection that only brings messages, say, goes ahead of
+ * those who have more than they may move: their turn comes one step later.
  *
  * Counted are the bytes of frames: not TLS's (a thousandth), nor TCP's and IP's.  A way without a
  * limit costs a comparison and an addition; there is a timer only while somebody waits.
@@ -24,6 +26,7 @@ struct throttle_turn {
 	struct throttle_turn *next, *prev; /* in line; NULL when it is not */
 	void (*on_turn)(void *ctx);        /* ask again: it will be granted */
 	void *ctx;
+	bool is_light; /* its last turn was enough for it */
 };
 
 /* Bytes a second; 0: no limit. */
