@@ -156,7 +156,7 @@ on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
 struct keep_statement {
 	struct engine_work work;
 	struct buf bytes;
-	struct hash_id id;
+	struct hash_id id, old; /* old: what it takes the place of; none */
 };
 
 static enum err
@@ -164,7 +164,11 @@ work_keep(struct engine_work *w, struct error *e)
 {
 	struct keep_statement *k = (struct keep_statement *)w;
 
-	return state_statement_put(w->engine->state, buf_bytes(&k->bytes), &k->id, e);
+	enum err r = state_statement_put(w->engine->state, buf_bytes(&k->bytes), &k->id, e);
+
+	return r == OK && !hash_id_is_none(&k->old)
+		   ? state_statement_del(w->engine->state, &k->old, e)
+		   : r;
 }
 
 static void
@@ -179,13 +183,14 @@ done_keep(struct engine_work *w, enum err r, const struct error *e)
 }
 
 static void
-keep(struct engine *en, struct bytes b, const struct hash_id *id)
+keep(struct engine *en, struct bytes b, const struct hash_id *id, const struct hash_id *old)
 {
 	struct keep_statement *k = mem_new(struct keep_statement);
 
 	*k = (struct keep_statement){ .work = { .work = work_keep, .done = done_keep },
 		.bytes = BUF(STATEMENT_MAX),
-		.id = *id };
+		.id = *id,
+		.old = *old };
 	buf_add_bytes(&k->bytes, b);
 	engine_write(en, &k->work);
 }
@@ -235,6 +240,21 @@ act_on(struct engine *en, struct bytes b, const struct statement *st)
 		engine_swarm_granted(en, &st->share);
 }
 
+/* The one that a grant or a head takes the place of: each question to the server brings a new
+ * grant. */
+static struct hash_id
+superseded(const struct engine *en, const struct statement *st)
+{
+	struct statement old = { 0 };
+	struct bytes b = { NULL, 0 };
+
+	if (st->kind == STATEMENT_GRANT)
+		b = authority_grant(en->authority, &st->device, &st->share);
+	else if (st->kind == STATEMENT_HEAD && authority_head(en->authority, &st->share, &old))
+		return old.id;
+	return b.len > 0 && statement_decode(b, &old, NULL) == OK ? old.id : (struct hash_id){ 0 };
+}
+
 enum err
 engine_link_statement(struct engine *en, struct bytes b, struct error *e)
 {
@@ -243,11 +263,13 @@ engine_link_statement(struct engine *en, struct bytes b, struct error *e)
 	enum err r = en->authority != NULL ? statement_decode(b, &st, e)
 					   : fail(e, ERR_DENIED, "no member any more");
 
-	if (r == OK)
-		r = authority_accept(en->authority, b, &news, e);
+	if (r != OK)
+		return r;
+	const struct hash_id old = superseded(en, &st);
+	r = authority_accept(en->authority, b, &news, e);
 	if (r != OK || !news)
 		return r;
-	keep(en, b, &st.id);
+	keep(en, b, &st.id, &old);
 	act_on(en, b, &st);
 	return OK;
 }

@@ -2,12 +2,14 @@
 import json
 import os
 import signal
+import sqlite3
 import time
 
 from weft import (FAILED, INTERRUPTED, PATIENCE, USAGE, assert_same, hidden_left, make_files, snapshot_of, wait_until, write)
 
 SIZE = 8 << 20
 SLOW = 4 << 20
+GRANT, HEAD = 4, 6  # docs/format-statement.md
 
 
 def published(net, tmp_path, total=1 << 20):
@@ -254,3 +256,19 @@ def test_what_is_announced_is_planned_at_once_and_ends_when_it_is_the_head(slow,
     announced = publisher.json("publish", src, "--share", "tree", "--no-wait")["id"]
     assert reader.json("get", f"tree@{announced}", tmp_path / "dest")["id"] == announced
     assert_same(src, tmp_path / "dest")
+
+
+def test_of_grants_and_heads_the_last_is_kept(net, tmp_path):
+    src, publisher, reader = published(net, tmp_path)
+    reader.begin("get", "tree", tmp_path / "dest", "--follow")
+    wait_for_snapshot(reader, 1)
+    for n in (2, 3):
+        change(src, publisher, f"more{n}")
+        wait_for_snapshot(reader, n)
+    reader.restart()
+    wait_until("it has asked again", lambda: reader.json("status").get("connected"))
+    reader.stop()
+    db = sqlite3.connect(reader.home / "state.db")
+    kinds = [bytes(b)[1] for (b,) in db.execute("SELECT bytes FROM statement")]
+    db.close()
+    assert sorted(k for k in kinds if k in (GRANT, HEAD)) == [GRANT, HEAD], kinds
