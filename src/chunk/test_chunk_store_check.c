@@ -86,12 +86,9 @@ each_damaged_object_is_named_once_and_forgotten(void **state)
 	test_store_put(t, 0, 120);
 	test_store_commit(t);
 	uint64_t packs = test_store_stats(t).packs;
-	for (uint64_t n = 1; n <= packs; n++) {
-		int fd = test_store_open_pack(t, n);
-		/* inside the first or second object: the big ones fill a pack by two */
-		test_store_flip(fd, 70000);
-		close(fd);
-	}
+	/* Inside the first or second object: the big ones fill a pack by two. */
+	for (uint64_t n = 1; n <= packs; n++)
+		test_store_flip_in(t, n, 70000);
 	check_ok(chunk_store_check(t->s, note, &told, &bad, &e), e);
 	assert_int_equal(bad, told.n);
 	assert_int_equal(bad, packs);
@@ -118,17 +115,27 @@ objects_behind_damaged_heads_are_rescued(void **state)
 	test_store_put(t, 0, 100);
 	test_store_commit(t);
 	uint64_t packs = test_store_stats(t).packs;
-	int fd = test_store_open_pack(t, 1);
-	test_store_flip(fd, PACK_HEAD + 2);
-	close(fd);
-	fd = test_store_open_pack(t, 2);
-	test_store_flip(fd, 20); /* of the file */
-	close(fd);
+	test_store_flip_in(t, 1, PACK_HEAD + 2);
+	test_store_flip_in(t, 2, 20); /* of the file */
 	assert_int_equal(test_store_check(t), 0);
 	assert_true(test_store_stats(t).packs >= packs);
 	chunk_store_close(t->s);
 	assert_int_equal(unlink(index), 0);
 	test_store_open(t);
+	test_store_get(t, 0, 100);
+}
+
+/* Of a hundred. */
+static void
+assert_some_are_named_and_put_again(struct test_store *t)
+{
+	uint64_t bad = test_store_check(t);
+
+	assert_true(bad > 0);
+	assert_int_equal(test_store_stats(t).objects, 100 - bad);
+	assert_int_equal(test_store_check(t), 0);
+	test_store_put(t, 0, 100);
+	test_store_commit(t);
 	test_store_get(t, 0, 100);
 }
 
@@ -143,13 +150,7 @@ objects_of_a_vanished_pack_are_named(void **state)
 	/* So that the descriptor is not kept open from the puts. */
 	test_store_reopen(t);
 	assert_int_equal(unlink(pack), 0);
-	uint64_t bad = test_store_check(t);
-	assert_true(bad > 0);
-	assert_int_equal(test_store_stats(t).objects, 100 - bad);
-	assert_int_equal(test_store_check(t), 0);
-	test_store_put(t, 0, 100);
-	test_store_commit(t);
-	test_store_get(t, 0, 100);
+	assert_some_are_named_and_put_again(t);
 }
 
 /* As after a disk that lost writes: the check names what is gone, and does not give up. */
@@ -165,13 +166,7 @@ objects_behind_the_end_of_a_shortened_pack_are_named(void **state)
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(ftruncate(fd, st.st_size / 2), 0);
 	close(fd);
-	uint64_t bad = test_store_check(t);
-	assert_true(bad > 0);
-	assert_int_equal(test_store_stats(t).objects, 100 - bad);
-	assert_int_equal(test_store_check(t), 0);
-	test_store_put(t, 0, 100);
-	test_store_commit(t);
-	test_store_get(t, 0, 100);
+	assert_some_are_named_and_put_again(t);
 }
 
 /* A file may hold what looks like a record of this very store; a walk that lost its way must not

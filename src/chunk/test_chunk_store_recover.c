@@ -352,9 +352,7 @@ a_damaged_pack_head_costs_only_that_pack(void **state)
 	test_store_commit(t);
 	close_store(t);
 	remove_index(t);
-	int fd = test_store_open_pack(t, 3);
-	test_store_flip(fd, 30);
-	close(fd);
+	test_store_flip_in(t, 3, 30);
 	test_store_open(t);
 	uint64_t left = test_store_stats(t).objects;
 	assert_true(left > 0 && left < 100);
@@ -397,9 +395,7 @@ the_later_copy_counts(void **state)
 
 	test_store_put(t, 14, 15);
 	test_store_commit(t);
-	int fd = test_store_open_pack(t, 1);
-	test_store_flip(fd, 100000);
-	close(fd);
+	test_store_flip_in(t, 1, 100000);
 	check_err(test_store_try_get(t->s, 14, &e), ERR_CORRUPT, e);
 	check_says(e.text, "in pack 1 at 48");
 	test_store_get_none(t, 14, 15);

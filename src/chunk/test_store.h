@@ -214,3 +214,13 @@ test_store_flip(int fd, off_t off)
 	b ^= 0x10;
 	assert_int_equal(pwrite(fd, &b, 1, off), 1);
 }
+
+/* Of pack file number PACK. */
+static inline void
+test_store_flip_in(struct test_store *t, uint64_t pack, off_t at)
+{
+	int fd = test_store_open_pack(t, pack);
+
+	test_store_flip(fd, at);
+	close(fd);
+}
