@@ -1,5 +1,12 @@
 #include "manifest/test_nodes.h"
 
+/* Of one chunk, SIZE bytes. */
+static struct tree_entry
+file_of(const char *name, struct tree_item *item, uint64_t size)
+{
+	return file_entry(name, item, size - 1);
+}
+
 /*
  *	a	100 bytes
  *	d/	e/ (empty), f 200, g -> f
@@ -9,37 +16,18 @@
 static struct hash_id
 small_tree(struct nodes *n)
 {
-	struct tree_item items[3] = {
-		{ .id = any_id(1), .len = 100 },
-		{ .id = any_id(2), .len = 200 },
-		{ .id = any_id(3), .len = 300 },
-	};
+	struct tree_item items[3];
 	struct hash_id none = make_dir(n, NULL, 0);
 	struct tree_entry in_d[] = {
 		dir_entry("e", &none, 0, 0),
-		{ .name = BYTES_LIT("f"),
-		    .type = TREE_FILE,
-		    .mode = 0600,
-		    .size = 200,
-		    .items = &items[1],
-		    .n_items = 1 },
+		file_of("f", &items[1], 200),
 		link_entry("g", "f"),
 	};
 	struct hash_id d = make_dir(n, in_d, lengthof(in_d));
 	struct tree_entry top[] = {
-		{ .name = BYTES_LIT("a"),
-		    .type = TREE_FILE,
-		    .mode = 0644,
-		    .size = 100,
-		    .items = &items[0],
-		    .n_items = 1 },
+		file_of("a", &items[0], 100),
 		dir_entry("d", &d, 3, 200),
-		{ .name = BYTES_LIT("d.x"),
-		    .type = TREE_FILE,
-		    .mode = 0644,
-		    .size = 300,
-		    .items = &items[2],
-		    .n_items = 1 },
+		file_of("d.x", &items[2], 300),
 		{ .name = BYTES_LIT("z"), .type = TREE_FILE, .mode = 0644 },
 	};
 	return make_dir(n, top, lengthof(top));
@@ -72,6 +60,16 @@ steps(struct tree_walk *w, const char *skip, struct buf *out)
 }
 
 static void
+assert_totals(const struct tree_walk *w, uint64_t want_entries, uint64_t want_bytes)
+{
+	uint64_t entries, bytes;
+
+	tree_walk_totals(w, &entries, &bytes);
+	assert_int_equal(entries, want_entries);
+	assert_int_equal(bytes, want_bytes);
+}
+
+static void
 a_walk_goes_through_everything_in_manifest_order(void **state)
 {
 	(void)state;
@@ -79,14 +77,11 @@ a_walk_goes_through_everything_in_manifest_order(void **state)
 	struct hash_id root = small_tree(&n);
 	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
 	auto_buf struct buf text = BUF(1000);
-	uint64_t entries, bytes;
 
 	assert_int_equal(steps(w, NULL, &text), ERR_NOTFOUND);
 	assert_string_equal(buf_text(&text), "+a +d +d/e -d/e +d/f +d/g -d +d.x +z");
 	assert_int_equal(unit_error.code, OK);
-	tree_walk_totals(w, &entries, &bytes);
-	assert_int_equal(entries, 7);
-	assert_int_equal(bytes, 600);
+	assert_totals(w, 7, 600);
 	assert_int_equal(steps(w, NULL, &text), ERR_NOTFOUND); /* the end stays the end */
 }
 
@@ -98,14 +93,11 @@ a_directory_can_be_skipped(void **state)
 	struct hash_id root = small_tree(&n);
 	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &root);
 	auto_buf struct buf text = BUF(1000);
-	uint64_t entries, bytes;
 
 	tree_walk_expect(w, 7, 600);
 	assert_int_equal(steps(w, "d", &text), ERR_NOTFOUND);
 	assert_string_equal(buf_text(&text), "+a +d +d.x +z");
-	tree_walk_totals(w, &entries, &bytes);
-	assert_int_equal(entries, 7); /* what it declares counts */
-	assert_int_equal(bytes, 600);
+	assert_totals(w, 7, 600); /* what it declares counts */
 }
 
 static void
@@ -156,14 +148,8 @@ static enum err
 declared(uint64_t entries, uint64_t size)
 {
 	auto_(nodes_clear) struct nodes n = { 0 };
-	struct tree_item item = { .id = any_id(1), .len = 10 };
-	struct tree_entry file = {
-		.name = BYTES_LIT("f"),
-		.type = TREE_FILE,
-		.size = 10,
-		.items = &item,
-		.n_items = 1,
-	};
+	struct tree_item item;
+	struct tree_entry file = file_of("f", &item, 10);
 	struct hash_id d = make_dir(&n, &file, 1);
 	struct tree_entry top = dir_entry("d", &d, entries, size);
 	struct hash_id root = make_dir(&n, &top, 1);
@@ -245,14 +231,8 @@ totals_do_not_overflow(void **state)
 static struct hash_id
 nested(struct nodes *n, const char *name, size_t depth, bool file)
 {
-	struct tree_item item = { .id = any_id(1), .len = 1 };
-	struct tree_entry en = {
-		.name = BYTES_LIT("x"),
-		.type = TREE_FILE,
-		.size = 1,
-		.items = &item,
-		.n_items = 1,
-	};
+	struct tree_item item;
+	struct tree_entry en = file_of("x", &item, 1);
 	struct hash_id root = make_dir(n, &en, file);
 
 	for (size_t i = 0; i < depth; i++) {
@@ -359,7 +339,7 @@ what_stands_often_in_a_tree_is_walked_once(void **state)
 {
 	(void)state;
 	auto_(nodes_clear) struct nodes n = { 0 };
-	uint64_t size = 0, entries = 0, bytes = 0;
+	uint64_t size = 0;
 	struct hash_id files = many_files(&n, 1000, &size);
 	struct tree_entry all = doubled(&n, dir_entry("a", &files, 1000, size), 21);
 	auto_(tree_walk_free_p) struct tree_walk *w = tree_walk_new(nodes_source(&n), &all.root);
@@ -371,9 +351,7 @@ what_stands_often_in_a_tree_is_walked_once(void **state)
 	assert_int_equal(unit_error.code, OK);
 	assert_true(text.len < 200 * 1000); /* of 2 billion entries */
 	assert_true(n.asked < 200);
-	tree_walk_totals(w, &entries, &bytes);
-	assert_int_equal(entries, all.entries);
-	assert_int_equal(bytes, all.size);
+	assert_totals(w, all.entries, all.size);
 }
 
 /* A remembered directory under "a", and again under "b" with what is given added to it. */
