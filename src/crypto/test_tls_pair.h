@@ -6,7 +6,7 @@
 #include "tests/unit.h"
 
 #include "base/mem.h"
-#include "crypto/tls.h"
+#include "crypto/test_device.h"
 
 enum { STEPS_MAX = 10000 };
 
@@ -24,8 +24,7 @@ struct pair {
 static inline void
 open_side(struct side *s)
 {
-	assert_ok(device_key_generate(&s->key, &unit_error));
-	assert_ok(tls_ctx_new(s->key, &s->ctx, &unit_error));
+	test_device(&s->key, &s->ctx);
 }
 
 static inline void

@@ -362,8 +362,7 @@ member_new(struct swarm_world *sw, enum manner manner)
 		.put_map = member_put_map,
 		.get_leaves = member_get_leaves,
 		.ctx = m };
-	assert_ok(device_key_generate(&m->key, &unit_error));
-	assert_ok(tls_ctx_new(m->key, &m->tls, &unit_error));
+	test_device(&m->key, &m->tls);
 	assert_ok(listener_open(
 	    sw->w.loop, "127.0.0.1:0", m->tls, 32, member_on_conn, m, &m->listener, &unit_error));
 	return m;

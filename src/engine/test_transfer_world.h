@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 #include "base/array.h"
-#include "crypto/device_key.h"
+#include "crypto/test_device.h"
 #include "engine/requester.h"
 #include "engine/responder.h"
 #include "net/listener.h"
@@ -508,8 +508,7 @@ world_node(struct world *w, enum manner manner)
 		.put_map = node_put_map,
 		.get_leaves = node_get_leaves,
 		.ctx = n };
-	assert_ok(device_key_generate(&n->key, &unit_error));
-	assert_ok(tls_ctx_new(n->key, &n->tls, &unit_error));
+	test_device(&n->key, &n->tls);
 	assert_ok(listener_open(
 	    w->loop, "127.0.0.1:0", n->tls, 8, node_on_conn, n, &n->listener, &unit_error));
 	return n;
@@ -519,8 +518,7 @@ static inline void
 world_init(struct world *w)
 {
 	*w = (struct world){ .dir = check_dir_make_fast() };
-	assert_ok(device_key_generate(&w->key, &unit_error));
-	assert_ok(tls_ctx_new(w->key, &w->tls, &unit_error));
+	test_device(&w->key, &w->tls);
 	assert_ok(loop_new(WORLD_THREADS, &w->loop, &unit_error));
 	w->limit = timer_new(w->loop, world_is_late, w);
 	timer_start(w->limit, WORLD_LIMIT_MS);

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
-#include "crypto/device_key.h"
+#include "crypto/test_device.h"
 
 enum { MUCH = 600 * 1000, CHILD_S = 20, PLACES_MAX = 64 };
 
@@ -49,8 +49,7 @@ echo_over_tls(void)
 	const char *addresses[] = { address };
 
 	end_net_init(&net);
-	assert_ok(device_key_generate(&key, &unit_error));
-	assert_ok(tls_ctx_new(key, &tls, &unit_error));
+	test_device(&key, &tls);
 	awaits_perhaps(&b, &net);
 	if (listener_open(net.loop, "127.0.0.1:0", tls, 5, end_on_conn, &net, &net.listener,
 		&unit_error) == OK)

@@ -3,6 +3,8 @@
 
 #include <sys/resource.h>
 
+#include "crypto/test_device.h"
+
 /* -- where -- */
 
 static void
@@ -349,8 +351,7 @@ silent_who_make_way(struct knocks *k, size_t crowd, size_t limit)
 	char address[32];
 	int gone = 0;
 
-	assert_ok(device_key_generate(&key, &unit_error));
-	assert_ok(tls_ctx_new(key, &tls, &unit_error));
+	test_device(&key, &tls);
 	k->caller_tls = tls;
 	k->address = address;
 	k->crowd = crowd;

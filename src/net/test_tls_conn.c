@@ -4,7 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "crypto/device_key.h"
+#include "crypto/test_device.h"
 #include "net/dial.h"
 
 /* Two devices: `server` listens, `client` calls. */
@@ -18,21 +18,14 @@ struct fixture {
 	uint8_t export[2][32];
 };
 
-static void
-make_device(struct device_key **ret_key, struct tls_ctx **ret)
-{
-	assert_ok(device_key_generate(ret_key, &unit_error));
-	assert_ok(tls_ctx_new(*ret_key, ret, &unit_error));
-}
-
 static int
 setup(void **state)
 {
 	struct fixture *f = mem_new(struct fixture);
 
 	end_net_init(&f->net);
-	make_device(&f->server_key, &f->server);
-	make_device(&f->client_key, &f->client);
+	test_device(&f->server_key, &f->server);
+	test_device(&f->client_key, &f->client);
 	end_listen(&f->net, f->server, 10, f->address);
 	*state = f;
 	return 0;

@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "crypto/device_key.h"
+#include "crypto/test_device.h"
 #include "net/listener.h"
 #include "peer/test_side.h"
 
@@ -62,20 +62,13 @@ side_prepare(struct side *s, struct pair *p)
 	s->checks = true;
 }
 
-static void
-make_device(struct device_key **ret_key, struct tls_ctx **ret)
-{
-	assert_ok(device_key_generate(ret_key, &unit_error));
-	assert_ok(tls_ctx_new(*ret_key, ret, &unit_error));
-}
-
 static int
 setup(void **state)
 {
 	struct pair *p = mem_new(struct pair);
 
-	make_device(&p->dialer_key, &p->dialer_tls);
-	make_device(&p->server_key, &p->server_tls);
+	test_device(&p->dialer_key, &p->dialer_tls);
+	test_device(&p->server_key, &p->server_tls);
 	side_prepare(&p->dialer, p);
 	side_prepare(&p->server, p);
 	*state = p;

@@ -1,7 +1,7 @@
 /* Peers that share an uplink or a downlink. */
 #include "tests/unit.h"
 
-#include "crypto/device_key.h"
+#include "crypto/test_device.h"
 #include "net/listener.h"
 #include "peer/test_side.h"
 
@@ -74,8 +74,7 @@ on_world_time(void *ctx)
 static void
 start(struct world *w)
 {
-	assert_ok(device_key_generate(&w->key, &unit_error));
-	assert_ok(tls_ctx_new(w->key, &w->tls, &unit_error));
+	test_device(&w->key, &w->tls);
 	assert_ok(loop_new(0, &w->loop, &unit_error));
 	w->throttle = throttle_new(w->loop, w->is_up ? w->rate : 0, w->is_up ? 0 : w->rate);
 	w->limit = timer_new(w->loop, is_late, w);
