@@ -239,23 +239,33 @@ done_number(struct engine_work *w, enum err r, const struct error *e)
 	free(w);
 }
 
+static void
+keep_number(struct get *g)
+{
+	struct note_number *n = mem_new(struct note_number);
+
+	*n = (struct note_number){ .work = { .work = work_number, .done = done_number },
+		.snapshot = g->commit.id,
+		.info = { .unit_size = g->unit_size, .number = g->number } };
+	engine_write(g->job.engine, &n->work);
+}
+
 void
 engine_get_resolve_number(struct get *g, uint64_t number)
 {
-	struct note_number *n;
+	const struct hash_id *it = &g->job.row.snapshot;
 
 	if (number == 0 || g->number == number)
 		return;
 	g->number = number;
-	n = mem_new(struct note_number);
-	*n = (struct note_number){ .work = { .work = work_number, .done = done_number },
-		.snapshot = g->commit.id,
-		.info = { .unit_size = g->unit_size, .number = number } };
-	engine_write(g->job.engine, &n->work);
-	if (g->phase == GET_FETCH && g->job.waiting) { /* for this */
+	if (hash_id_equal(it, &g->here))
+		g->here_number = number;
+	if (hash_id_equal(it, &g->commit.id)) /* and not of one that did not come after it */
+		keep_number(g);
+	if (g->phase == GET_FETCH && g->job.waiting) /* for this */
 		g->job.waiting = false;
+	if (g->phase == GET_FETCH || g->phase == GET_REST)
 		engine_job_next(&g->job);
-	}
 }
 
 static void
