@@ -300,16 +300,8 @@ several_sources_share_the_work(void **state)
 static void
 cut_after_some(struct node *n)
 {
-	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
-
 	if (n->sent > 1024 * 1024 && n->connections == 1)
-		conn_close(peer_conn(n->peer), &why);
-}
-
-static void
-connect_again(struct node *n)
-{
-	node_connect(n);
+		world_cut(n->peer);
 }
 
 static void
@@ -320,7 +312,7 @@ a_source_that_goes_and_comes_back_finishes(void **state)
 
 	some_files(f);
 	n->on_sent = cut_after_some;
-	f->w.on_gone_after = connect_again;
+	f->w.on_gone_after = node_connect;
 	begin(f, 64 * 1024);
 	node_connect(n);
 	loop_run(f->w.loop);
@@ -334,11 +326,10 @@ static void
 cut_first_when_at_gate(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
-	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
 
 	if (n->number == 0 && n->came > LIMIT_DATA_RAW && f->w.nodes[1].line == NULL) {
 		node_connect(&f->w.nodes[1]);
-		conn_close(peer_conn(n->line), &why);
+		world_cut(n->line);
 	} else if (n->number == 1 && n->came >= f->mark) {
 		gate_set(&f->gate, GATE_OPEN);
 	}
@@ -478,7 +469,7 @@ a_liar_that_comes_back_is_not_asked_again(void **state)
 	some_files(f);
 	gate_set(&f->gate, GATE_SHUT);
 	f->w.on_ready = let_honest_go_on;
-	f->w.on_gone_after = connect_again;
+	f->w.on_gone_after = node_connect;
 	f->on_liar = cut_liar;
 	begin(f, 64 * 1024);
 	node_connect(world_node(&f->w, HONEST));

@@ -233,16 +233,8 @@ the_whole_manifest_arrives_and_only_once(void **state)
 static void
 cut_after_some(struct node *n)
 {
-	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
-
 	if (n->sent > 400 * 1024 && n->connections == 1)
-		conn_close(peer_conn(n->peer), &why);
-}
-
-static void
-connect_again(struct node *n)
-{
-	node_connect(n);
+		world_cut(n->peer);
 }
 
 static void
@@ -253,7 +245,7 @@ a_source_that_goes_and_comes_back_finishes(void **state)
 
 	make_manifest(f, DIRS, FILES);
 	n->on_sent = cut_after_some;
-	f->w.on_gone_after = connect_again;
+	f->w.on_gone_after = node_connect;
 	node_connect(n);
 	loop_run(f->w.loop);
 	assert_whole(f);
@@ -276,11 +268,10 @@ static void
 cut_the_old_one(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
-	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
 
 	start_or_go_on(n);
 	if (n->number == 1)
-		conn_close(peer_conn(f->w.nodes[0].line), &why);
+		world_cut(f->w.nodes[0].line);
 }
 
 static void

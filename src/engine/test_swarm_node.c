@@ -417,12 +417,11 @@ cut_and_come_back(struct swarm_world *sw)
 {
 	struct member *m = &sw->members[1];
 	struct swarm_node_summary sum;
-	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
 
 	swarm_node_summary(m->node, &sum);
 	if (sw->step == 0 && sum.held >= 20) {
 		sw->step = 1;
-		conn_close(peer_conn(m->links[0].peer), &why);
+		world_cut(m->links[0].peer);
 	} else if (sw->step == 1 && m->links[0].peer == NULL) {
 		sw->step = 2;
 		assert_int_equal(sum.awaited, 0);

@@ -487,6 +487,15 @@ node_connect(struct node *n)
 	n->line = peer_new(n->w->loop, c, true, world_hello(&hello), &line_events, n);
 }
 
+/* As the network would. */
+static inline void
+world_cut(struct peer *p)
+{
+	const struct error why = { .code = ERR_IO, .text = "the line is cut", .where = HERE };
+
+	conn_close(peer_conn(p), &why);
+}
+
 /* -- the world -- */
 
 static inline void
