@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "base/text.h"
+#include "tests/sim/seeds.h"
 #include "tests/sim/world.h"
 
 enum { DEADLINE_S = 3600 };
@@ -268,25 +268,10 @@ run_world(uint64_t seed, const struct device_key *keys[2], struct totals *totals
 	world_clear(&w);
 }
 
-static uint64_t
-number(const char *text, uint64_t otherwise)
-{
-	uint64_t n = otherwise;
-
-	if (text != NULL && !text_parse_u64(text, UINT64_MAX, &n)) {
-		fprintf(stderr, "%s is no number\n", text);
-		exit(2);
-	}
-	return n;
-}
-
 int
 main(int argc, char **argv)
 {
-	const char *one = getenv("WEFT_SIM_SEED"), *many = getenv("WEFT_LONG");
-	bool is_long = many != NULL && strcmp(many, "1") == 0;
-	uint64_t first = number(one, number(argc > 1 ? argv[1] : NULL, 1));
-	uint64_t count = one != NULL ? 1 : number(argc > 2 ? argv[2] : NULL, is_long ? 5000 : 200);
+	const struct seeds seeds = seeds_wanted(argc, argv, 200, 5000);
 	struct device_key *keys[2] = { NULL };
 	struct totals totals = { 0 };
 	struct error e;
@@ -294,12 +279,13 @@ main(int argc, char **argv)
 	for (unsigned i = 0; i < 2; i++)
 		if (device_key_generate(&keys[i], &e) != OK)
 			abort();
-	for (uint64_t i = 0; i < count; i++)
-		run_world(first + i, (const struct device_key *[2]){ keys[0], keys[1] }, &totals);
+	for (uint64_t i = 0; i < seeds.count; i++)
+		run_world(
+		    seeds.first + i, (const struct device_key *[2]){ keys[0], keys[1] }, &totals);
 	bool tried = print_totals(&totals);
 	device_key_free(keys[0]);
 	device_key_free(keys[1]);
-	if (count >= 200 && !tried) {
+	if (seeds.count >= 200 && !tried) {
 		fprintf(stderr, "not everything that can go wrong was tried and met\n");
 		return 1;
 	}

@@ -11,9 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/text.h"
 #include "swarm/swarm_private.h"
 #include "tests/sim/mesh.h"
+#include "tests/sim/seeds.h"
 
 enum { DEADLINE_S = 1200, QUIET_S = 120, PATH_EVENTS = 400 };
 
@@ -529,36 +529,21 @@ print_totals(const struct totals *t)
 	return tried && t->replaced > 0 && t->restarts > 0 && t->calls > 0 && t->calm > 0;
 }
 
-static uint64_t
-number(const char *text, uint64_t otherwise)
-{
-	uint64_t n = otherwise;
-
-	if (text != NULL && !text_parse_u64(text, UINT64_MAX, &n)) {
-		fprintf(stderr, "%s is no number\n", text);
-		exit(2);
-	}
-	return n;
-}
-
 int
 main(int argc, char **argv)
 {
-	const char *one = getenv("WEFT_SIM_SEED"), *many = getenv("WEFT_LONG");
-	bool is_long = many != NULL && strcmp(many, "1") == 0;
-	uint64_t first = number(one, number(argc > 1 ? argv[1] : NULL, 1));
-	uint64_t count = one != NULL ? 1 : number(argc > 2 ? argv[2] : NULL, is_long ? 3000 : 200);
+	const struct seeds seeds = seeds_wanted(argc, argv, 200, 3000);
 	struct device_key *author = NULL;
 	struct totals t = { 0 };
 	struct error e;
 
 	if (device_key_generate(&author, &e) != OK)
 		abort();
-	for (uint64_t i = 0; i < count; i++)
-		run_mesh(first + i, author, &t);
+	for (uint64_t i = 0; i < seeds.count; i++)
+		run_mesh(seeds.first + i, author, &t);
 	bool tried = print_totals(&t);
 	device_key_free(author);
-	if (count >= 200 && !tried) {
+	if (seeds.count >= 200 && !tried) {
 		fprintf(stderr, "not everything that can go wrong was tried and met\n");
 		return 1;
 	}

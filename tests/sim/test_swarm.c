@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/text.h"
+#include "tests/sim/seeds.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/swarm_world.h"
 
@@ -124,31 +124,16 @@ run_world(uint64_t seed, struct totals *t)
 		t->banned[k] += r.banned[k];
 }
 
-static uint64_t
-number(const char *text, uint64_t otherwise)
-{
-	uint64_t n = otherwise;
-
-	if (text != NULL && !text_parse_u64(text, UINT64_MAX, &n)) {
-		fprintf(stderr, "%s is no number\n", text);
-		exit(2);
-	}
-	return n;
-}
-
 int
 main(int argc, char **argv)
 {
 	static const char *const names[WORLD_KINDS] = { "honest", "mute", "braggart", "corrupt",
 		"sluggard" };
-	const char *one = getenv("WEFT_SIM_SEED"), *many = getenv("WEFT_LONG");
-	bool is_long = many != NULL && strcmp(many, "1") == 0;
-	uint64_t first = number(one, number(argc > 1 ? argv[1] : NULL, 1));
-	uint64_t count = one != NULL ? 1 : number(argc > 2 ? argv[2] : NULL, is_long ? 5000 : 150);
+	const struct seeds seeds = seeds_wanted(argc, argv, 150, 5000);
 	struct totals t = { 0 };
 
-	for (uint64_t i = 0; i < count; i++)
-		run_world(first + i, &t);
+	for (uint64_t i = 0; i < seeds.count; i++)
+		run_world(seeds.first + i, &t);
 	printf("%llu worlds, %llu units delivered, %llu offers declined, %llu deaths, units lost "
 	       "in %llu worlds\n",
 	    (unsigned long long)t.worlds, (unsigned long long)t.delivered,
