@@ -254,6 +254,20 @@ struct vanish_test {
 	struct timer *timer;
 };
 
+/* ACT is called when it may be connected, and again as often as it starts the timer. */
+static void
+run_vanish(struct end_net *net, struct vanish_test *t, void (*act)(void *ctx))
+{
+	char address[32];
+
+	t->fd = raw_listen(5, address);
+	t->timer = timer_new(net->loop, act, t);
+	timer_start(t->timer, 50);
+	end_dial(net, &t->end, address);
+	end_run(net);
+	close(t->fd);
+}
+
 static void
 reset_it(void *ctx)
 {
@@ -276,17 +290,11 @@ a_reset_connection_is_offline(void **state)
 {
 	struct end_net *net = *state;
 	struct vanish_test t = { .end = { 0 } };
-	char address[32];
 
-	t.fd = raw_listen(5, address);
-	t.timer = timer_new(net->loop, reset_it, &t);
-	timer_start(t.timer, 50);
-	end_dial(net, &t.end, address);
-	end_run(net);
+	run_vanish(net, &t, reset_it);
 	assert_int_equal(t.end.ready, 1);
 	assert_int_equal(t.end.why.code, ERR_OFFLINE);
 	assert_non_null(strstr(t.end.why.text, "reset"));
-	close(t.fd);
 }
 
 static void
@@ -294,16 +302,10 @@ a_sender_notices_it_as_well(void **state)
 {
 	struct end_net *net = *state;
 	struct vanish_test t = { .end = { .to_send = 200 * 1024 * 1024, .deaf = true } };
-	char address[32];
 
-	t.fd = raw_listen(5, address);
-	t.timer = timer_new(net->loop, reset_it, &t);
-	timer_start(t.timer, 50);
-	end_dial(net, &t.end, address);
-	end_run(net);
+	run_vanish(net, &t, reset_it);
 	assert_true(t.end.has_why);
 	assert_int_equal(t.end.why.code, ERR_OFFLINE);
-	close(t.fd);
 }
 
 static void
@@ -328,15 +330,9 @@ last_words_are_read_even_when_sending_fails(void **state)
 {
 	struct end_net *net = *state;
 	struct vanish_test t = { .end = { .to_send = 20 * 1024 * 1024 } };
-	char address[32];
 
-	t.fd = raw_listen(5, address);
-	t.timer = timer_new(net->loop, say_why_and_go, &t);
-	timer_start(t.timer, 50);
-	end_dial(net, &t.end, address);
-	end_run(net);
+	run_vanish(net, &t, say_why_and_go);
 	assert_int_equal(t.end.got, 3);
-	close(t.fd);
 }
 
 int
