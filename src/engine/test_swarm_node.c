@@ -55,6 +55,16 @@ units(const struct swarm_world *sw)
 	return (uint32_t)snapshot_map_units(sw->w.map);
 }
 
+/* One who takes all, connected with SEED. */
+static struct member *
+receiver_of(struct member *seed)
+{
+	struct member *m = member_receiver(seed->sw);
+
+	members_connect(m, seed);
+	return m;
+}
+
 /* -- what should be -- */
 
 static void
@@ -64,8 +74,7 @@ one_gets_all_from_the_origin(void **state)
 
 	some_files(sw);
 	struct member *origin = member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, origin);
+	struct member *m = receiver_of(origin);
 	run(sw);
 	assert_whole(m);
 	assert_int_equal(m->twice, 0);
@@ -122,7 +131,7 @@ bytes_are_counted_by_who_gave_them(void **state)
 	some_files(sw);
 	member_seed(sw, HONEST, true);
 	for (unsigned i = 1; i < 4; i++)
-		members_connect(member_receiver(sw), &sw->members[0]);
+		receiver_of(&sw->members[0]);
 	members_connect(&sw->members[1], &sw->members[2]);
 	members_connect(&sw->members[2], &sw->members[3]);
 	members_connect(&sw->members[3], &sw->members[1]);
@@ -238,9 +247,7 @@ nothing_runs_when_all_is_there(void **state)
 	struct swarm_world *sw = *state;
 
 	some_files(sw);
-	struct member *origin = member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, origin);
+	struct member *m = receiver_of(member_seed(sw, HONEST, true));
 	sw->look = timer_new(sw->w.loop, expect_no_look, sw);
 	sw->on_done = wait_for_quiet;
 	run(sw);
@@ -283,8 +290,7 @@ a_liar_is_cut_off_and_named_and_another_finishes(void **state)
 	some_files(sw);
 	struct member *liar = member_seed(sw, WRONG_BYTES, false);
 	member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, liar);
+	struct member *m = receiver_of(liar);
 	sw->on_liar = connect_honest_too;
 	sw->at_end = note_banned;
 	run(sw);
@@ -318,8 +324,7 @@ a_liar_that_comes_back_is_not_let_in(void **state)
 	some_files(sw);
 	struct member *liar = member_seed(sw, WRONG_BYTES, false);
 	member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, liar);
+	struct member *m = receiver_of(liar);
 	sw->on_liar = cut_liar;
 	sw->on_event = look_for_return;
 	sw->at_end = note_banned;
@@ -363,8 +368,7 @@ what_a_mute_one_promised_is_had_of_another(void **state)
 	some_files(sw);
 	struct member *mute = member_seed(sw, SILENT, false);
 	member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, mute);
+	struct member *m = receiver_of(mute);
 	sw->on_event = look_for_mute;
 	sw->at_end = note_broken;
 	run(sw);
@@ -403,7 +407,7 @@ what_nobody_else_has_is_cancelled_at_last(void **state)
 
 	some_files(sw);
 	struct member *mute = member_seed(sw, SILENT, false);
-	members_connect(member_receiver(sw), mute);
+	receiver_of(mute);
 	sw->on_event = look_for_cancels;
 	sw->at_end = note_distrust;
 	run(sw);
@@ -449,9 +453,7 @@ one_that_goes_and_comes_back_finishes(void **state)
 	struct swarm_world *sw = *state;
 
 	some_files(sw);
-	struct member *origin = member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, origin);
+	struct member *m = receiver_of(member_seed(sw, HONEST, true));
 	sw->on_event = cut_and_come_back;
 	sw->at_end = note_one_row;
 	run(sw);
@@ -601,9 +603,7 @@ it_stops_in_the_middle_and_goes_on(void **state)
 	struct swarm_world *sw = *state;
 
 	some_files(sw);
-	struct member *origin = member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, origin);
+	struct member *m = receiver_of(member_seed(sw, HONEST, true));
 	sw->on_event = stop_in_the_middle;
 	run(sw);
 	assert_whole(m);
@@ -631,9 +631,7 @@ what_is_forgotten_is_held_no_more(void **state)
 	struct swarm_world *sw = *state;
 
 	some_files(sw);
-	struct member *origin = member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, origin);
+	struct member *m = receiver_of(member_seed(sw, HONEST, true));
 	sw->on_event = forget_in_the_middle;
 	run(sw);
 	assert_int_equal(m->stopped, 1);
@@ -672,9 +670,7 @@ closed_in_the_middle_it_leaves_nothing(void **state)
 	struct swarm_world *sw = *state;
 
 	some_files(sw);
-	struct member *origin = member_seed(sw, HONEST, true);
-	struct member *m = member_receiver(sw);
-	members_connect(m, origin);
+	struct member *m = receiver_of(member_seed(sw, HONEST, true));
 	sw->on_event = close_in_the_middle;
 	run(sw);
 	assert_int_equal(sw->step, 2);
