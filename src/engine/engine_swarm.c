@@ -555,8 +555,7 @@ is_idle(const struct swarm_entry *x)
 	for (size_t i = 0; i < n; i++) {
 		if (!peers[i].connected)
 			continue;
-		if (!device_id_equal(&peers[i].device, server) ||
-		    peers[i].stats.held < x->units)
+		if (!device_id_equal(&peers[i].device, server) || peers[i].stats.held < x->units)
 			return false;
 	}
 	return true;

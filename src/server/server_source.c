@@ -114,9 +114,9 @@ find_sink(struct server_source *x, const struct hash_id *snapshot)
 	return k;
 }
 
-/* The right to every chunk is settled by whoever allowed the request (server_answer.c): the map that
- * names it is of a snapshot that was the head of a share the member may read, or its unit was sent
- * by members, leaf by leaf. */
+/* The right to every chunk is settled by whoever allowed the request (server_answer.c): the map
+ * that names it is of a snapshot that was the head of a share the member may read, or its unit was
+ * sent by members, leaf by leaf. */
 static enum err
 get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_len,
     struct leaf_list *ret_leaves, struct error *e)
