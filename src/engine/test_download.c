@@ -1,21 +1,16 @@
-#include "engine/test_transfer_world.h"
+#include "engine/test_memory_sink.h"
 
-#include "base/bitset.h"
 #include "engine/download.h"
 #include "tests/gate.h"
 
 /* -- a sink in memory -- */
 
-struct sunk {              /* a chunk */
-	atomic_uint taken; /* leaves */
-};
-
 struct fixture {
 	struct world w;
-	struct sunk *chunks;
+	struct memory_sink sink;
 	atomic_uint *working; /* jobs of each unit */
 	struct gate gate;     /* of chunks in take */
-	atomic_uint takes, twice, overlaps, flushes, sunk_bytes;
+	atomic_uint takes, overlaps, flushes;
 	enum err refusal; /* of take */
 	/* the download */
 	struct download *d;
@@ -50,8 +45,6 @@ static enum err
 take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 {
 	struct fixture *f = ctx;
-	const struct snapshot_map_chunk *c = snapshot_map_chunk(f->w.map, leaf->chunk);
-	const struct kept_chunk *k = content_find(&f->w.content, &c->id);
 	uint32_t unit = unit_of(f->w.map, leaf->chunk, leaf->leaf);
 
 	assert_false(f->w.closed);
@@ -62,13 +55,7 @@ take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 	atomic_fetch_sub(&f->working[unit], 1);
 	if (f->refusal != OK)
 		return fail(e, f->refusal, "the sink is full");
-	assert_int_equal(leaf->bytes.len, chunk_id_leaf_len(c->len, leaf->leaf));
-	assert_memory_equal(
-	    leaf->bytes.at, k->bytes + (size_t)leaf->leaf * CHUNK_LEAF, leaf->bytes.len);
-	if (atomic_fetch_or(&f->chunks[leaf->chunk].taken, 1u << leaf->leaf) >> leaf->leaf & 1)
-		atomic_fetch_add(&f->twice, 1);
-	else
-		atomic_fetch_add(&f->sunk_bytes, (unsigned)leaf->bytes.len);
+	memory_sink_take(&f->sink, leaf);
 	return OK;
 }
 
@@ -87,25 +74,8 @@ static uint32_t
 missing(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes)
 {
 	struct fixture *f = ctx;
-	struct unit u = snapshot_map_unit(f->w.map, unit);
-	struct unit_pieces p = unit_pieces_of(u);
-	auto_(bitset_clear) struct bitset have = { 0 };
-	uint32_t bytes = 0;
 
-	bitset_init(&have, u.n_leaves);
-	for (uint32_t c; unit_pieces_more(&p, &c);) {
-		uint32_t len = snapshot_map_chunk(f->w.map, c)->len;
-		struct unit_piece piece = unit_pieces_next(&p, len);
-		uint32_t taken = atomic_load(&f->chunks[c].taken);
-		for (uint32_t i = 0; i < piece.n_leaves; i++) {
-			if (taken >> (piece.first_leaf + i) & 1)
-				bitset_set(&have, piece.unit_leaf + i);
-			else
-				bytes += chunk_id_leaf_len(len, piece.first_leaf + i);
-		}
-	}
-	*ret_bytes = bytes;
-	return bytes == 0 ? 0 : transfer_runs(&have, 0, u.n_leaves, runs);
+	return memory_sink_missing(&f->sink, UINT32_MAX, unit, runs, ret_bytes);
 }
 
 /* -- the download -- */
@@ -141,7 +111,7 @@ static void
 begin(struct fixture *f, uint32_t unit_size)
 {
 	world_content(&f->w, unit_size);
-	f->chunks = mem_array(struct sunk, snapshot_map_chunks(f->w.map));
+	memory_sink_init(&f->sink, &f->w);
 	f->working = mem_array(atomic_uint, snapshot_map_units(f->w.map));
 	const struct download_opts o = {
 		.loop = f->w.loop,
@@ -197,7 +167,7 @@ teardown(void **state)
 
 	world_clear(&f->w);
 	gate_clear(&f->gate);
-	free(f->chunks);
+	memory_sink_clear(&f->sink);
 	free(f->working);
 	free(f);
 	return 0;
@@ -219,7 +189,7 @@ assert_whole(struct fixture *f)
 {
 	assert_true(f->w.done);
 	check_ok(f->w.result, f->w.why);
-	assert_int_equal(f->sunk_bytes, snapshot_map_bytes(f->w.map));
+	assert_int_equal(f->sink.bytes, snapshot_map_bytes(f->w.map));
 	assert_int_equal(f->overlaps, 0);
 	assert_true(f->flushes > 0);
 	assert_true(f->w.closed);
@@ -237,7 +207,7 @@ get_all_in_units_of(struct fixture *f, uint32_t size)
 	node_connect(n);
 	loop_run(f->w.loop);
 	assert_whole(f);
-	assert_int_equal(f->twice, 0);
+	assert_int_equal(f->sink.twice, 0);
 	assert_int_equal(n->failed, 0);
 }
 
@@ -318,7 +288,7 @@ a_source_that_goes_and_comes_back_finishes(void **state)
 	loop_run(f->w.loop);
 	assert_whole(f);
 	assert_int_equal(n->connections, 2);
-	assert_int_equal(f->twice, 0);
+	assert_int_equal(f->sink.twice, 0);
 }
 
 /* Its unit is asked of the other while the first one's leaf is still on its way to the disk. */
@@ -407,7 +377,7 @@ pass_time(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	if (f->sunk_bytes > 0 && n->number == 1)
+	if (f->sink.bytes > 0 && n->number == 1)
 		f->ahead_ms += LIMIT_UNIT_STALL_MS;
 }
 
@@ -434,7 +404,7 @@ a_liar_alone_ends_it(void **state)
 	loop_run(f->w.loop);
 	assert_true(f->w.done && f->w.closed);
 	check_err(f->w.result, ERR_CORRUPT, f->w.why);
-	assert_int_equal(f->sunk_bytes, 0);
+	assert_int_equal(f->sink.bytes, 0);
 	assert_int_equal(f->liars, 1);
 }
 
@@ -662,7 +632,7 @@ close_in_the_middle(struct node *n)
 {
 	struct fixture *f = n->w->ctx;
 
-	if (f->sunk_bytes < 1024 * 1024 || f->w.done)
+	if (f->sink.bytes < 1024 * 1024 || f->w.done)
 		return;
 	f->w.done = true; /* no more of it */
 	download_close(f->d, world_closed, &f->w);
@@ -681,7 +651,7 @@ closed_in_the_middle_it_leaves_nothing(void **state)
 	node_connect(n);
 	loop_run(f->w.loop);
 	assert_true(f->w.closed);
-	assert_true(f->sunk_bytes < snapshot_map_bytes(f->w.map));
+	assert_true(f->sink.bytes < snapshot_map_bytes(f->w.map));
 	assert_false(n->has_why);
 }
 

@@ -77,7 +77,7 @@ one_gets_all_from_the_origin(void **state)
 	struct member *m = receiver_of(origin);
 	run(sw);
 	assert_whole(m);
-	assert_int_equal(m->twice, 0);
+	assert_int_equal(m->memory.twice, 0);
 	assert_int_equal(origin->requests, units(sw)); /* each was accepted once */
 }
 
@@ -118,7 +118,7 @@ what_is_incomplete_gives_on(void **state)
 	run(sw);
 	for (unsigned i = 1; i < 5; i++) {
 		assert_whole(&sw->members[i]);
-		assert_int_equal(sw->members[i].twice, 0);
+		assert_int_equal(sw->members[i].memory.twice, 0);
 	}
 	assert_true(sw->members[1].relayed + sw->members[2].relayed > 0);
 }
@@ -153,8 +153,7 @@ what_is_here_already_is_given_and_not_taken(void **state)
 		m[i] = member_new(sw, HONEST);
 		member_join(m[i], false);
 		for (uint32_t c = (uint32_t)i; c < n; c += 2)
-			m[i]->chunks[c].taken =
-			    (1u << chunk_id_leaf_count(snapshot_map_chunk(sw->w.map, c)->len)) - 1;
+			m[i]->memory.taken[c] = memory_sink_all(&m[i]->memory, c);
 	}
 	sw->takers = 2;
 	member_take(m[0]);
@@ -167,7 +166,7 @@ what_is_here_already_is_given_and_not_taken(void **state)
 	run(sw);
 	assert_whole(m[0]);
 	assert_whole(m[1]);
-	assert_int_equal(m[0]->twice + m[1]->twice, 0);
+	assert_int_equal(m[0]->memory.twice + m[1]->memory.twice, 0);
 }
 
 static void
@@ -179,8 +178,7 @@ nothing_missing_needs_nobody(void **state)
 	struct member *m = member_new(sw, HONEST);
 	member_join(m, false);
 	for (uint32_t c = 0; c < snapshot_map_chunks(sw->w.map); c++)
-		m->chunks[c].taken =
-		    (1u << chunk_id_leaf_count(snapshot_map_chunk(sw->w.map, c)->len)) - 1;
+		m->memory.taken[c] = memory_sink_all(&m->memory, c);
 	sw->takers = 1;
 	member_take(m);
 	assert_int_equal(m->dones, 0); /* not from within the call */
@@ -206,7 +204,8 @@ what_is_not_wanted_is_not_taken(void **state)
 	some_files(sw);
 	struct member *origin = member_seed(sw, HONEST, true);
 	struct member *m = member_new(sw, HONEST);
-	m->only_first_half = true;
+	uint32_t n = (uint32_t)snapshot_map_chunks(sw->w.map);
+	m->wants_below = n / 2;
 	member_join(m, false);
 	sw->takers = 1;
 	member_take(m);
@@ -214,8 +213,7 @@ what_is_not_wanted_is_not_taken(void **state)
 	sw->at_end = note_parts;
 	run(sw);
 	assert_whole(m);
-	uint32_t n = (uint32_t)snapshot_map_chunks(sw->w.map);
-	assert_int_equal(m->chunks[n - 1].taken, 0);
+	assert_int_equal(m->memory.taken[n - 1], 0);
 }
 
 /* -- time -- */
@@ -374,7 +372,7 @@ what_a_mute_one_promised_is_had_of_another(void **state)
 	run(sw);
 	assert_whole(m);
 	assert_int_equal(sw->step, 2);
-	assert_int_equal(m->twice, 0);
+	assert_int_equal(m->memory.twice, 0);
 }
 
 static void

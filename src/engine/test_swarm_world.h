@@ -5,9 +5,8 @@
  */
 #pragma once
 
-#include "engine/test_transfer_world.h"
+#include "engine/test_memory_sink.h"
 
-#include "base/bitset.h"
 #include "engine/swarm_node.h"
 
 enum { MEMBERS_MAX = 6, LINKS_MAX = 24 };
@@ -18,10 +17,6 @@ struct link { /* one end of a connection */
 	struct peer *peer; /* NULL: it is over */
 	struct responder *responder;
 };
-struct sunk {              /* a chunk */
-	atomic_uint taken; /* leaves */
-};
-
 struct swarm_world;
 struct member {
 	struct swarm_world *sw;
@@ -36,11 +31,11 @@ struct member {
 	unsigned n_links;
 	struct swarm_node *node;
 	/* its sink */
-	struct sunk *chunks;
+	struct memory_sink memory;
 	bool whole;                /* it reads from the content, whatever its sink has */
-	bool only_first_half;      /* of the chunks is wanted */
+	uint32_t wants_below;      /* chunks */
 	_Atomic(enum err) refuses; /* take fails with this */
-	atomic_uint twice, flushes;
+	atomic_uint flushes;
 	const struct hash_id *absent; /* a chunk that can not be read */
 	/* what was seen */
 	atomic_uint relayed; /* leaves given while something was missing */
@@ -81,16 +76,10 @@ static inline enum err
 member_sink_take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 {
 	struct member *m = ctx;
-	const struct snapshot_map_chunk *c = snapshot_map_chunk(m->sw->w.map, leaf->chunk);
-	const struct kept_chunk *k = content_find(&m->sw->w.content, &c->id);
 
 	if (m->refuses != OK)
 		return fail(e, m->refuses, "the sink is full");
-	assert_int_equal(leaf->bytes.len, chunk_id_leaf_len(c->len, leaf->leaf));
-	assert_memory_equal(
-	    leaf->bytes.at, k->bytes + (size_t)leaf->leaf * CHUNK_LEAF, leaf->bytes.len);
-	if (atomic_fetch_or(&m->chunks[leaf->chunk].taken, 1u << leaf->leaf) >> leaf->leaf & 1)
-		atomic_fetch_add(&m->twice, 1);
+	memory_sink_take(&m->memory, leaf);
 	return OK;
 }
 
@@ -104,52 +93,22 @@ member_sink_flush(void *ctx, struct error *e)
 	return OK;
 }
 
-static inline bool
-member_wants(const struct member *m, uint32_t chunk)
-{
-	return !m->only_first_half || chunk < snapshot_map_chunks(m->sw->w.map) / 2;
-}
-
-/* Leaves of UNIT that are here, or with ALL not wanted, either; how many others there are. */
-static inline uint32_t
-member_have(const struct member *m, uint32_t unit, bool all, struct bitset *have)
-{
-	const struct snapshot_map *map = m->sw->w.map;
-	struct unit u = snapshot_map_unit(map, unit);
-	struct unit_pieces p = unit_pieces_of(u);
-	uint32_t lacking = 0;
-
-	bitset_init(have, u.n_leaves);
-	for (uint32_t c; unit_pieces_more(&p, &c);) {
-		struct unit_piece piece = unit_pieces_next(&p, snapshot_map_chunk(map, c)->len);
-		uint32_t taken = atomic_load(&m->chunks[c].taken);
-		for (uint32_t i = 0; i < piece.n_leaves; i++) {
-			if (taken >> (piece.first_leaf + i) & 1 || (!all && !member_wants(m, c)))
-				bitset_set(have, piece.unit_leaf + i);
-			else
-				lacking++;
-		}
-	}
-	return lacking;
-}
-
 static inline uint32_t
 member_sink_missing(void *ctx, uint32_t unit, struct leaf_run *runs, uint32_t *ret_bytes)
 {
 	struct member *m = ctx;
-	auto_(bitset_clear) struct bitset have = { 0 };
-	uint32_t lacking = member_have(m, unit, false, &have);
 
-	*ret_bytes = lacking * CHUNK_LEAF;
-	return lacking == 0 ? 0 : transfer_runs(&have, 0, (uint32_t)have.n, runs);
+	return memory_sink_missing(&m->memory, m->wants_below, unit, runs, ret_bytes);
 }
 
 static inline bool
 member_is_partial(void *ctx, uint32_t unit)
 {
-	auto_(bitset_clear) struct bitset have = { 0 };
+	struct member *m = ctx;
+	struct leaf_run runs[LIMIT_UNIT_RUNS];
+	uint32_t bytes;
 
-	return member_have(ctx, unit, true, &have) > 0;
+	return memory_sink_missing(&m->memory, UINT32_MAX, unit, runs, &bytes) > 0;
 }
 
 /* -- what it gives -- */
@@ -185,7 +144,7 @@ member_get_leaves(void *ctx, const struct source_leaves *which, uint8_t *to, uin
 	uint32_t end = min_of((which->first + which->n) * CHUNK_LEAF, k->len);
 
 	for (uint32_t i = which->first; !m->whole && i < which->first + which->n; i++)
-		assert_true(atomic_load(&m->chunks[which->chunk].taken) >> i & 1);
+		assert_true(atomic_load(&m->memory.taken[which->chunk]) >> i & 1);
 	if (m->absent != NULL && hash_id_equal(m->absent, &c->id))
 		return fail(e, ERR_NOTFOUND, "the file has changed");
 	*ret_len = end - which->first * CHUNK_LEAF;
@@ -357,7 +316,9 @@ member_new(struct swarm_world *sw, enum manner manner)
 	struct member *m = &sw->members[sw->n];
 
 	assert_true(sw->n < MEMBERS_MAX);
-	*m = (struct member){ .sw = sw, .number = sw->n++, .manner = manner };
+	*m = (struct member){
+		.sw = sw, .number = sw->n++, .manner = manner, .wants_below = UINT32_MAX
+	};
 	m->source = (struct source){ .get_map = member_get_map,
 		.put_map = member_put_map,
 		.get_leaves = member_get_leaves,
@@ -417,7 +378,7 @@ member_join(struct member *m, bool origin)
 		.ctx = m };
 
 	m->node = swarm_node_new(&o);
-	m->chunks = mem_array(struct sunk, snapshot_map_chunks(m->sw->w.map));
+	memory_sink_init(&m->memory, &m->sw->w);
 }
 
 /* It has all of it, or says so. */
@@ -477,8 +438,7 @@ static inline bool
 member_has_all(const struct member *m)
 {
 	for (uint32_t c = 0; c < snapshot_map_chunks(m->sw->w.map); c++) {
-		uint32_t n = chunk_id_leaf_count(snapshot_map_chunk(m->sw->w.map, c)->len);
-		if (member_wants(m, c) && m->chunks[c].taken != (1u << n) - 1)
+		if (c < m->wants_below && m->memory.taken[c] != memory_sink_all(&m->memory, c))
 			return false;
 	}
 	return true;
@@ -535,7 +495,7 @@ swarm_world_clear(struct swarm_world *sw)
 	for (unsigned i = 0; i < sw->n; i++) {
 		tls_ctx_free(sw->members[i].tls);
 		device_key_free(sw->members[i].key);
-		free(sw->members[i].chunks);
+		memory_sink_clear(&sw->members[i].memory);
 	}
 	world_clear(&sw->w);
 }

@@ -1,6 +1,7 @@
 #include "engine/test_transfer_world.h"
 
 #include "engine/unit_fetch.h"
+#include "tests/gate.h"
 
 enum { UNIT = 256 * 1024 };
 
@@ -11,16 +12,12 @@ struct fixture {
 	/* the sink */
 	enum err refusal;
 	atomic_uint leaves, flushes;
-	pthread_mutex_t lock;
-	pthread_cond_t opened;
-	bool shut;
-	atomic_uint at_gate;
+	struct gate gate; /* in take */
 	/* what was told */
 	uint64_t got;
 	unsigned ends, flushed, failed;
 	struct unit_fetch_end end; /* the last one */
 	enum err failure;
-	bool closed;
 	unsigned step;
 	void (*on_told)(struct fixture *f);
 	struct timer *look;
@@ -41,14 +38,9 @@ static enum err
 take(void *ctx, const struct transfer_leaf *leaf, struct error *e)
 {
 	struct fixture *f = ctx;
-	(void)leaf;
 
-	assert_false(f->closed);
-	pthread_mutex_lock(&f->lock);
-	atomic_fetch_add(&f->at_gate, 1);
-	while (f->shut)
-		pthread_cond_wait(&f->opened, &f->lock);
-	pthread_mutex_unlock(&f->lock);
+	assert_false(f->w.closed);
+	gate_pass(&f->gate, leaf->chunk);
 	if (f->refusal != OK)
 		return fail(e, f->refusal, "the sink is full");
 	atomic_fetch_add(&f->leaves, 1);
@@ -61,18 +53,9 @@ flush(void *ctx, struct error *e)
 	struct fixture *f = ctx;
 	(void)e;
 
-	assert_false(f->closed);
+	assert_false(f->w.closed);
 	atomic_fetch_add(&f->flushes, 1);
 	return OK;
-}
-
-static void
-set_gate(struct fixture *f, bool shut)
-{
-	pthread_mutex_lock(&f->lock);
-	f->shut = shut;
-	pthread_cond_broadcast(&f->opened);
-	pthread_mutex_unlock(&f->lock);
 }
 
 /* -- what is told -- */
@@ -81,7 +64,7 @@ static void
 told(struct fixture *f)
 {
 	assert_false(f->inside);
-	assert_false(f->closed);
+	assert_false(f->w.closed);
 	if (f->on_told != NULL)
 		f->on_told(f);
 }
@@ -136,19 +119,10 @@ on_pause(void *ctx, bool paused)
 }
 
 static void
-on_closed(void *ctx)
-{
-	struct fixture *f = ctx;
-
-	f->closed = true;
-	world_stop(&f->w);
-}
-
-static void
 finish(struct fixture *f)
 {
-	unit_fetch_close(f->fetch, on_closed, f);
-	assert_false(f->closed);
+	unit_fetch_close(f->fetch, world_closed, &f->w);
+	assert_false(f->w.closed);
 }
 
 /* -- the fixture -- */
@@ -160,8 +134,7 @@ setup(void **state)
 
 	world_init(&f->w);
 	f->w.ctx = f;
-	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->opened, NULL);
+	gate_init(&f->gate);
 	*state = f;
 	return 0;
 }
@@ -172,8 +145,7 @@ teardown(void **state)
 	struct fixture *f = *state;
 
 	world_clear(&f->w);
-	pthread_cond_destroy(&f->opened);
-	pthread_mutex_destroy(&f->lock);
+	gate_clear(&f->gate);
 	free(f);
 	return 0;
 }
@@ -255,7 +227,7 @@ what_is_asked_comes_and_ends_once(void **state)
 	assert_int_equal(f->ends, 2);
 	assert_false(f->end.wrong);
 	assert_int_equal(f->end.why.code, OK);
-	assert_true(f->closed);
+	assert_true(f->w.closed);
 }
 
 static void
@@ -465,13 +437,13 @@ close_at_gate(void *ctx)
 {
 	struct fixture *f = ctx;
 
-	if (f->step == 0 && f->at_gate > 0) {
+	if (f->step == 0 && gate_waiting(&f->gate) > 0) {
 		f->step = 1;
 		finish(f);
 	} else if (f->step == 1) {
-		assert_false(f->closed); /* the sink is in use */
+		assert_false(f->w.closed); /* the sink is in use */
 		timer_close(f->look);
-		set_gate(f, false);
+		gate_set(&f->gate, GATE_OPEN);
 		return;
 	}
 	timer_start(f->look, 5);
@@ -491,10 +463,10 @@ it_is_closed_when_the_sink_is_no_longer_used(void **state)
 {
 	struct fixture *f = *state;
 
-	f->shut = true;
+	gate_set(&f->gate, GATE_SHUT);
 	f->look = timer_new(f->w.loop, close_at_gate, f);
 	run(f, 1, HONEST, ask_and_look);
-	assert_true(f->closed);
+	assert_true(f->w.closed);
 	assert_int_equal(f->ends + f->failed + f->flushed, 0); /* nothing is told any more */
 }
 
