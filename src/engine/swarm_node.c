@@ -198,6 +198,12 @@ swarm_node_is_complete(const struct swarm_node *n)
 	return swarm_is_complete(n->swarm);
 }
 
+bool
+swarm_node_first_nowhere(const struct swarm_node *n, uint32_t *ret_unit)
+{
+	return swarm_first_nowhere(n->swarm, ret_unit);
+}
+
 uint32_t
 swarm_node_job(const struct swarm_node *n)
 {

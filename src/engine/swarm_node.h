@@ -74,6 +74,8 @@ bool swarm_node_is_taking(const struct swarm_node *n);
 void swarm_node_lose(struct swarm_node *n, uint32_t unit); /* cannot be read any more; is told */
 bool swarm_node_holds(const struct swarm_node *n, uint32_t unit);
 bool swarm_node_is_complete(const struct swarm_node *n);
+/* A unit that neither this node nor anybody who takes part holds or awaits; false: none. */
+bool swarm_node_first_nowhere(const struct swarm_node *n, uint32_t *ret_unit);
 uint32_t swarm_node_job(const struct swarm_node *n);
 uint32_t swarm_node_units(const struct swarm_node *n);
 uint32_t swarm_node_unit_size(const struct swarm_node *n);

@@ -119,6 +119,8 @@ free_parts(struct server *s)
 {
 	server_source_free(s->source);
 	tracker_free(s->tracker);
+	map_clear(&s->nodes);
+	array_clear(&s->entered);
 	chunk_store_close(s->store);
 	db_close(s->reader);
 	registry_close(s->registry);
@@ -222,6 +224,7 @@ on_tick(void *ctx)
 		s->renewed_ms = now;
 		server_peer_renew(s);
 	}
+	server_node_tick(s);
 	if (server_gc_is_late(s))
 		server_gc_want(s);
 	else
@@ -265,6 +268,7 @@ server_close(struct server *s, void (*on_closed)(void *ctx), void *ctx)
 	timer_close(s->tick);
 	server_swarm_close(s);
 	server_intake_close_all(s);
+	server_node_close_all(s);
 	ARRAY(struct peer *) peers = { 0 };
 	map_each (slot, &s->links)
 		array_push(&peers, ((struct link *)slot->ptr)->peer);

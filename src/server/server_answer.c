@@ -1,12 +1,12 @@
 /*
  * What a member may have of a snapshot's nodes and units: the responder's policy.
  */
-#include "base/log.h"
 #include "server/server_internal.h"
 
 /* What is announced may name any chunk by its hash, also those of other people's shares.  So all
- * that a snapshot names is given only once it was the head: all of it was then sent by its author,
- * or readable to him.  Nodes are the share's own once they are all here. */
+ * that a snapshot names is given only once it was the head: all of it was then sent to us, or
+ * readable to its author.  Before that units are given one by one, as they come; nodes are the
+ * share's own once they are all here. */
 static bool
 may_give(struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn,
     const struct responder_ask *ask)
@@ -15,8 +15,9 @@ may_give(struct server *s, const struct registry_share *sh, const struct registr
 		return false;
 	if (sn->state == SNAPSHOT_HEAD)
 		return true;
-	return ask->type == FRAME_GET_NODES && rules_is_hybrid(s->registry, sh) &&
-	       server_intake_has_manifest(s, &sn->id);
+	if (!rules_is_hybrid(s->registry, sh) || !server_intake_has_manifest(s, &sn->id))
+		return false;
+	return ask->type == FRAME_GET_NODES || server_node_holds(s, &sn->id, ask->unit);
 }
 
 static enum err
@@ -36,25 +37,53 @@ allow(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *
 	return OK;
 }
 
+static enum err
+begin(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e)
+{
+	(void)p;
+	(void)e;
+	server_node_wanted(ctx, &ask->snapshot, ask->unit);
+	return OK;
+}
+
+static void
+over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
+{
+	(void)p;
+	server_node_answered(ctx, &ask->snapshot, ask->unit, bytes, whole);
+}
+
+static void
+blocked(void *ctx, struct peer *p, bool is_blocked)
+{
+	(void)p;
+	server_node_blocked(ctx, is_blocked);
+}
+
 /* A chunk of ours could not be read: look at the snapshot's bytes and have what is lost sent
  * again. */
 static void
 failed(void *ctx, struct peer *p, const struct responder_ask *ask, const struct error *why)
 {
 	struct link *l = ctx;
-	struct registry_share *sh = registry_share(l->server->registry, &ask->share);
-	struct registry_snapshot *sn = sh != NULL ? registry_snapshot(sh, &ask->snapshot) : NULL;
 	(void)p;
 
-	if (sn == NULL || (why->code != ERR_CORRUPT && why->code != ERR_NOTFOUND))
+	if (why->code != ERR_CORRUPT && why->code != ERR_NOTFOUND)
 		return;
-	if (server_intake_repair(l->server, sh, sn))
-		log_error("store: %s; fetching it again from the publisher when it is connected",
-		    why->text);
+	if (ask->type == FRAME_GET_UNITS)
+		server_node_lost(l->server, &ask->snapshot, ask->unit);
+	server_intake_damaged(l->server, &ask->share, &ask->snapshot, why);
 }
 
 struct responder_policy
 server_answer_policy(struct link *l)
 {
-	return (struct responder_policy){ .allow = allow, .failed = failed, .ctx = l };
+	return (struct responder_policy){
+		.allow = allow,
+		.begin = begin,
+		.over = over,
+		.blocked = blocked,
+		.failed = failed,
+		.ctx = l,
+	};
 }

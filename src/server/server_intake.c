@@ -89,6 +89,15 @@ server_intake_has_manifest(struct server *s, const struct hash_id *snapshot)
 	return k != NULL && !k->repair && k->state >= INTAKE_CHUNKS;
 }
 
+/* Of a hybrid share others may have what its author does not send any more. */
+bool
+server_intake_is_for_all(const struct intake *k)
+{
+	const struct registry_share *sh = server_intake_share(k);
+
+	return !k->repair && sh != NULL && rules_is_hybrid(k->server->registry, sh);
+}
+
 /* -- its end -- */
 
 static void
@@ -104,8 +113,11 @@ free_closed(struct intake *k)
 			break;
 		}
 	}
+	if (k->sink != NULL)
+		server_source_remove_sink(s->source, k->sink);
 	server_sink_unref(k->sink);
 	snapshot_map_free(k->map);
+	snapshot_map_free(k->node_map);
 	commit_clear(&k->commit);
 	array_clear(&k->readable);
 	array_clear(&k->nodes);
@@ -136,6 +148,10 @@ server_intake_end(struct intake *k)
 		fetch_nodes_close(k->fetch, server_intake_part_closed, k);
 	if (k->download != NULL)
 		download_close(k->download, server_intake_part_closed, k);
+	if (k->taking)
+		server_node_end(k->server, &k->snapshot, server_intake_part_closed, k);
+	server_intake_watch_end(k);
+	k->taking = false;
 	k->fetch = NULL;
 	k->download = NULL;
 	k->open++; /* freed from the loop, never under whoever called */
@@ -270,14 +286,8 @@ finish(struct intake *k)
 		return;
 	}
 	log_info("%s: the store is whole again", server_intake_share(k)->name);
+	server_node_restart(k->server, &k->snapshot);
 	server_intake_end(k);
-}
-
-/* Of a hybrid share others may have what its author does not send any more. */
-static bool
-is_for_all(const struct intake *k)
-{
-	return !k->repair && rules_is_hybrid(k->server->registry, server_intake_share(k));
 }
 
 void
@@ -295,7 +305,7 @@ server_intake_next(struct intake *k)
 		return;
 	switch (k->state) {
 	case INTAKE_WAITING:
-		if ((author == NULL && !is_for_all(k)) || s->gc_running || s->gc_due)
+		if ((author == NULL && !server_intake_is_for_all(k)) || s->gc_running || s->gc_due)
 			return;
 		server_intake_enter(k, INTAKE_LOADING);
 		server_intake_step_load(k);
@@ -310,7 +320,7 @@ server_intake_next(struct intake *k)
 		server_intake_step_open(k);
 		return;
 	case INTAKE_CHUNKS:
-		if (is_for_all(k)) /* it can be resolved from now on */
+		if (server_intake_is_for_all(k)) /* it can be resolved from now on */
 			server_peer_progress_all(
 			    s, server_intake_share(k), server_intake_snapshot(k));
 		server_intake_step_chunks(k, author);
@@ -354,9 +364,8 @@ begin(struct server *s, int64_t share, const struct hash_id *snapshot,
 	server_intake_next(k);
 }
 
-/* What has arrived stays in the store. */
-static void
-begin_anew(struct intake *k)
+void
+server_intake_again(struct intake *k)
 {
 	server_intake_end(k);
 	begin(k->server, k->share, &k->snapshot, &k->author, k->repair);
@@ -382,6 +391,18 @@ server_intake_repair(struct server *s, struct registry_share *sh, struct registr
 		return false;
 	begin(s, sh->num, &sn->id, &sn->author, true);
 	return true;
+}
+
+void
+server_intake_damaged(struct server *s, const struct hash_id *share, const struct hash_id *snapshot,
+    const struct error *why)
+{
+	struct registry_share *sh = registry_share(s->registry, share);
+	struct registry_snapshot *sn = sh != NULL ? registry_snapshot(sh, snapshot) : NULL;
+
+	if (sn != NULL && server_intake_repair(s, sh, sn))
+		log_error("store: %s; fetching it again from the publisher when it is connected",
+		    why->text);
 }
 
 static void
@@ -412,7 +433,7 @@ server_intake_stand_back(struct server *s)
 			continue;
 		all = false;
 		if (k->state != INTAKE_SEQUENCING && k->state != INTAKE_CLOSING)
-			begin_anew(k);
+			server_intake_again(k);
 	}
 	return all;
 }
@@ -457,8 +478,8 @@ server_intake_judge(struct server *s)
 	for (size_t i = 0, n = s->intakes.len; i < n; i++) {
 		struct intake *k = s->intakes.at[i];
 		if (k->state != INTAKE_SEQUENCING && k->state != INTAKE_CLOSING &&
-		    !still_reads_all(k))
-			begin_anew(k);
+		    (!still_reads_all(k) || (k->taking && !server_intake_is_for_all(k))))
+			server_intake_again(k);
 	}
 }
 

@@ -3,6 +3,7 @@
  *
  *   server_intake.c       its life: begins, waits, begins anew, ends; who comes and goes
  *   server_intake_step.c  what it does: the commit, the nodes, the chunks
+ *   server_intake_watch.c what may go wrong in the swarm
  *   server_intake_head.c  its end: the HEAD statement
  */
 #pragma once
@@ -31,8 +32,13 @@ struct intake {
 	struct fetch_nodes *fetch;
 	struct snapshot_map *map;
 	struct server_sink *sink;
+	struct snapshot_map *node_map; /* for the swarm; NULL: it has it */
+	bool taking;                   /* from the swarm, not by DOWNLOAD */
 	struct download *download;
-	struct timer *retry; /* NULL: it does not wait for room */
+	struct timer *watch;            /* NULL: it does not take from the swarm */
+	uint64_t nowhere_ms, absent_ms; /* since when; 0: it is not so (server_intake_watch.c) */
+	struct lost_ask *ask;           /* its author is asked for it */
+	struct timer *retry;            /* NULL: it does not wait for room */
 	bool told_full;
 	uint64_t progress_ms;
 	unsigned open; /* fetch, download, jobs: what closing waits for */
@@ -42,6 +48,7 @@ struct intake {
 void server_intake_enter(struct intake *k, enum intake_state next);
 void server_intake_next(struct intake *k); /* does what its state asks for */
 void server_intake_end(struct intake *k);
+void server_intake_again(struct intake *k); /* begins anew: what has arrived stays in the store */
 /* Something that K->open counted is over. */
 void server_intake_part_closed(void *k);
 /* A step came to nothing: a full disk is waited for, all else ends K and, of an announcement,
@@ -51,11 +58,17 @@ void server_intake_failed(struct intake *k, enum err r, const struct error *e);
 struct registry_share *server_intake_share(const struct intake *k);
 struct registry_snapshot *server_intake_snapshot(const struct intake *k);
 
+bool server_intake_is_for_all(const struct intake *k); /* it may be taken from members */
+
 /* -- its steps; each goes on to the next state by itself -- */
 void server_intake_step_load(struct intake *k);
 void server_intake_step_nodes(struct intake *k, struct peer *author); /* NULL: when one comes */
 void server_intake_step_open(struct intake *k);
 void server_intake_step_chunks(struct intake *k, struct peer *author);
+
+/* -- what may go wrong in the swarm -- */
+void server_intake_watch(struct intake *k);
+void server_intake_watch_end(struct intake *k); /* fine when nothing is watched */
 
 /* -- its end -- */
 void server_intake_head(struct intake *k);

@@ -15,6 +15,7 @@ static void on_commit(void *ctx, enum err r, const struct error *e);
 static void on_nodes(void *ctx, enum err r, const struct error *e);
 static void on_chunks(void *ctx, enum err r, const struct error *e);
 static void on_progress(void *ctx);
+static void on_taken(void *ctx, enum err r, const struct error *e);
 static void on_liar(void *ctx, struct peer *p, uint32_t unit);
 
 /* -- steps that are one job -- */
@@ -201,7 +202,8 @@ work_open(struct server_job *job, struct server *s, struct error *e)
 	enum err r = record_nodes(k, e);
 
 	snapshot_map_free(k->map);
-	k->map = NULL;
+	snapshot_map_free(k->node_map);
+	k->map = k->node_map = NULL;
 	if (r == OK)
 		r = chunk_store_commit(s->store, e);
 	if (r == OK)
@@ -210,6 +212,9 @@ work_open(struct server_job *job, struct server *s, struct error *e)
 	if (r == OK)
 		r = snapshot_map_open(
 		    s->maps_dir, server_source_nodes(s), &content, unit_size, NULL, &k->map, e);
+	if (r == OK) /* the swarm may outlive us */
+		r = snapshot_map_open(s->maps_dir, server_source_nodes(s), &content, unit_size,
+		    NULL, &k->node_map, e);
 	if (r != OK)
 		return r;
 	if (snapshot_map_chunks(k->map) != k->commit.chunks ||
@@ -226,9 +231,58 @@ server_intake_step_open(struct intake *k)
 
 /* -- CHUNKS -- */
 
+/* A publisher that takes no part in the swarm, although it is here, sends all to us alone. */
+static bool
+is_in_swarm(const struct intake *k)
+{
+	return server_peer_of(k->server, &k->author) == NULL ||
+	       server_swarm_link(k->server, &k->author, &k->commit.share, &k->snapshot) != NULL;
+}
+
+static void
+take_from_all(struct intake *k)
+{
+	const struct swarm_node_taker t = {
+		.sink = server_sink_ops(k->sink),
+		.on_progress = on_progress,
+		.on_done = on_taken,
+		.ctx = k,
+	};
+
+	k->open++;
+	k->taking = true;
+	server_source_add_sink(k->server->source, &k->snapshot, k->sink);
+	struct swarm_node *n =
+	    server_node_receive(k->server, &k->commit.share, &k->snapshot, take_ptr(k->node_map));
+	(void)expect(swarm_node_take(n, &t));
+	server_intake_watch(k);
+}
+
+/* Its sink is used no more. */
+static void
+on_taken(void *ctx, enum err r, const struct error *e)
+{
+	struct intake *k = ctx;
+
+	k->taking = false;
+	server_intake_watch_end(k);
+	server_intake_part_closed(k);
+	if (r != OK) {
+		server_intake_failed(k, r, e);
+		return;
+	}
+	server_node_received(k->server, &k->snapshot);
+	server_intake_enter(k, INTAKE_READY);
+	server_intake_next(k);
+}
+
 void
 server_intake_step_chunks(struct intake *k, struct peer *author)
 {
+	if (server_intake_is_for_all(k) && is_in_swarm(k)) {
+		take_from_all(k);
+		return;
+	}
 	const struct download_opts o = {
 		.loop = k->server->loop,
 		.map = k->map,
@@ -265,13 +319,8 @@ static void
 on_liar(void *ctx, struct peer *p, uint32_t unit)
 {
 	struct intake *k = ctx;
-	char id[DEVICE_ID_SHORT];
-	struct error e;
 
-	log_warn("device %s sent wrong bytes for unit %u three times; it is cut off",
-	    device_id_short(&k->author, id), unit);
-	(void)fail(&e, ERR_PROTO, "the bytes you send do not match your snapshot");
-	peer_close(p, &e);
+	server_peer_liar(k->server, p, unit);
 }
 
 static void

@@ -17,6 +17,7 @@
  *   server_sink.c     where its chunks go
  *   server_source.c   where chunks and nodes come from when members ask
  *   server_swarm.c    who takes part in the swarm of which snapshot, and hears of whom
+ *   server_node.c     our own part in swarms
  *   server_rescue.c   after damage of server.db
  *   server_gc.c       space comes back; the store is checked
  *   server_api.c      commands of the administrator
@@ -28,6 +29,7 @@
 #include "engine/download.h"
 #include "engine/fetch_nodes.h"
 #include "engine/responder.h"
+#include "engine/swarm_node.h"
 #include "server/registry.h"
 #include "server/rules.h"
 #include "server/server.h"
@@ -75,6 +77,13 @@ struct server {
 	size_t max_connections;      /* more are told so, and closed */
 	ARRAY(struct link *) guests; /* the oldest first */
 	struct tracker *tracker;
+	ARRAY(struct {
+		uint64_t link;
+		uint32_t job;
+	})
+	entered;          /* in this turn */
+	struct map nodes; /* snapshot -> struct server_node * */
+	uint32_t last_job;
 	struct task tell;         /* MEMBERS that are due now */
 	struct timer *tell_later; /* ... and those that will be */
 	struct log_limit refused_joins, reports;
@@ -107,6 +116,8 @@ struct link *server_peer_link(struct server *s, uint64_t number); /* NULL when i
 struct link *server_peer_of(struct server *s, const struct device_id *device);
 void server_peer_push(struct link *l, struct bytes statement);
 void server_peer_push_all(struct server *s, struct bytes statement);
+/* P sent wrong bytes for UNIT, again and again: it is named, counted and cut off. */
+void server_peer_liar(struct server *s, struct peer *p, uint32_t unit);
 void server_peer_drop(struct server *s, const struct device_id *device, const char *why);
 /* How far SN is: to its author. */
 void server_peer_progress(
@@ -152,6 +163,42 @@ void server_swarm_link_gone(struct link *l);
 /* Rights or snapshots of SHARE (NULL: of any) may have ended: who may not take part any more has
  * left. */
 void server_swarm_judge(struct server *s, const struct hash_id *share);
+
+/* A connection of DEVICE that takes part; NULL: none. */
+struct link *server_swarm_link(struct server *s, const struct device_id *device,
+    const struct hash_id *share, const struct hash_id *snapshot);
+
+/* -- our own part in swarms -- */
+struct server_node;
+/* The swarm of an announced snapshot, to take it from: of MAP, which is taken.  It lasts until
+ * server_node_end or, once all was taken (server_node_received), as that of a kept one. */
+struct swarm_node *server_node_receive(struct server *s, const struct hash_id *share,
+    const struct hash_id *snapshot, struct snapshot_map *map);
+void server_node_received(struct server *s, const struct hash_id *snapshot);
+/* ON_CLOSED, from the loop: its sink is used no more. */
+void server_node_end(
+    struct server *s, const struct hash_id *snapshot, void (*on_closed)(void *ctx), void *ctx);
+void server_node_enter(struct server *s, const struct tracker_entry *x);
+void server_node_leave(struct link *l, const struct hash_id *snapshot);
+void server_node_link_gone(struct link *l);
+/* NEWS, OFFER, DECLINE */
+enum err server_node_message(struct link *l, const struct hash_id *snapshot,
+    const struct message *m, struct error *e) must_check;
+void server_node_judge(struct server *s); /* closes those whose snapshot is given no more */
+void server_node_tick(struct server *s);
+void server_node_close_all(struct server *s);
+bool server_node_holds(struct server *s, const struct hash_id *snapshot, uint32_t unit);
+/* A unit that neither we nor anybody connected holds or awaits; false: none, or AUTHOR takes no
+ * part. */
+bool server_node_nowhere(
+    const struct link *author, const struct hash_id *snapshot, uint32_t *ret_unit);
+/* As the responder says it. */
+void server_node_wanted(struct link *l, const struct hash_id *snapshot, uint32_t unit);
+void server_node_answered(
+    struct link *l, const struct hash_id *snapshot, uint32_t unit, uint64_t bytes, bool whole);
+void server_node_blocked(struct link *l, bool blocked);
+void server_node_lost(struct server *s, const struct hash_id *snapshot, uint32_t unit);
+void server_node_restart(struct server *s, const struct hash_id *snapshot); /* it is whole again */
 
 /* -- changes -- */
 struct change {
@@ -200,6 +247,9 @@ void server_intake_close_all(struct server *s);
 bool server_intake_repair(
     struct server *s, struct registry_share *sh, struct registry_snapshot *sn);
 void server_intake_resume(struct server *s); /* after a collection */
+/* What the store had of a kept snapshot cannot be read: it is repaired. */
+void server_intake_damaged(struct server *s, const struct hash_id *share,
+    const struct hash_id *snapshot, const struct error *why);
 
 /* Asks AUTHOR for the commit SNAPSHOT, and keeps it. ON_DONE once, from the loop, unless this
  * fails; ERR_OFFLINE: AUTHOR went. */

@@ -470,6 +470,27 @@ server_peer_answer(struct link *l, const struct message *m)
 
 /* -- events -- */
 
+/* What DEVICE is called, for the log. */
+static const char *
+name_of(const struct server *s, const struct device_id *device)
+{
+	const struct registry_device *d = registry_device_known(s->registry, device);
+
+	return d != NULL ? d->name : "an unknown device";
+}
+
+void
+server_peer_liar(struct server *s, struct peer *p, uint32_t unit)
+{
+	const struct device_id *id = peer_device(p);
+	struct error e;
+
+	log_warn(
+	    "%s sent wrong bytes for unit %u, three times; it is cut off", name_of(s, id), unit);
+	(void)fail(&e, ERR_PROTO, "the bytes you send do not match the snapshot");
+	peer_close(p, &e);
+}
+
 static void
 on_report(struct link *l, const struct msg_report *m)
 {

@@ -86,6 +86,7 @@ apply_policy(struct change *c, struct server *s, enum err r, const struct error 
 			if (may_read(slot->ptr, sh))
 				push(slot->ptr, sh);
 		}
+		server_intake_judge(s);
 		server_swarm_judge(s, &sh->id);
 		tell(p->call, sh, p->policy);
 	} else {

@@ -167,10 +167,7 @@ done_resolve(struct server_job *job, struct server *s, enum err r, const struct 
 		(void)fail(&gone, ERR_NOTFOUND, "the snapshot has just been removed");
 		server_peer_answer_error(l, j->stream, &gone);
 	} else if (l != NULL && sn != NULL && (r == ERR_CORRUPT || r == ERR_NOTFOUND)) {
-		if (server_intake_repair(s, sh, sn))
-			log_error(
-			    "store: %s; fetching it again from the publisher when it is connected",
-			    e->text);
+		server_intake_damaged(s, &sh->id, &sn->id, e);
 		(void)fail(&gone, ERR_AGAIN,
 		    "%s is damaged in the server's store: waiting until it has it again from its "
 		    "publisher",

@@ -130,6 +130,12 @@ tell_all(void *ctx)
 	uint64_t now = loop_now_ms(s->loop), at;
 	struct tracker_told x;
 
+	array_each (in, &s->entered) {
+		const struct tracker_entry *entry = tracker_find(s->tracker, in->link, in->job);
+		if (entry != NULL)
+			server_node_enter(s, entry);
+	}
+	s->entered.len = 0;
 	while (tracker_next(s->tracker, now, &x))
 		tell(s, &x);
 	at = tracker_wakes(s->tracker);
@@ -147,6 +153,20 @@ changed(struct server *s)
 
 /* -- what they say -- */
 
+/* What JOB stood for has ended for it. */
+static void
+leave(struct link *l, uint32_t job)
+{
+	struct server *s = l->server;
+	const struct tracker_entry *x = tracker_find(s->tracker, l->number, job);
+
+	if (x == NULL)
+		return;
+	server_node_leave(l, x->snapshot);
+	tracker_exit(s->tracker, l->number, job, loop_now_ms(s->loop));
+	changed(s);
+}
+
 static void
 on_enter(struct link *l, const struct msg_enter *m)
 {
@@ -154,28 +174,36 @@ on_enter(struct link *l, const struct msg_enter *m)
 	struct error e;
 	enum err r = rules_enter(s->registry, &l->device, m, &e);
 
+	leave(l, m->job);
 	if (r == OK)
 		r = tracker_enter(s->tracker, l->number, &l->device, m, loop_now_ms(s->loop), &e);
-	if (r != OK)
+	if (r != OK) {
 		log_debug("connection %llu enters: %s", (unsigned long long)l->number, e.text);
-	else
-		changed(s);
+		return;
+	}
+	server_node_leave(l, &m->snapshot); /* as which it was in before */
+	array_reserve(&s->entered, s->entered.len + 1);
+	s->entered.at[s->entered.len].link = l->number;
+	s->entered.at[s->entered.len++].job = m->job;
+	changed(s);
 }
 
+/* NEWS, OFFER and DECLINE: of a job that has just ended they are late, not wrong. */
 static void
-on_news(struct link *l, const struct msg_news *m)
+on_talk(struct link *l, uint32_t job, const struct message *m)
 {
+	const struct tracker_entry *x = tracker_find(l->server->tracker, l->number, job);
 	struct error e;
+	enum err r = OK;
 
-	if (tracker_news(l->server->tracker, l->number, m, &e) != OK)
+	if (x == NULL)
+		return;
+	if (m->type == FRAME_NEWS)
+		r = tracker_news(l->server->tracker, l->number, &m->news, &e);
+	if (r == OK)
+		r = server_node_message(l, x->snapshot, m, &e);
+	if (r != OK)
 		peer_close(l->peer, &e);
-}
-
-static void
-on_exit_of(struct link *l, uint32_t job)
-{
-	tracker_exit(l->server->tracker, l->number, job, loop_now_ms(l->server->loop));
-	changed(l->server);
 }
 
 /* Has it asked too often?  Each time takes SERVER_DIAL_MS of a credit of SERVER_DIALS times. */
@@ -215,10 +243,16 @@ server_swarm_message(struct link *l, const struct message *m)
 		on_enter(l, &m->enter);
 		break;
 	case FRAME_NEWS:
-		on_news(l, &m->news);
+		on_talk(l, m->news.job, m);
+		break;
+	case FRAME_OFFER:
+		on_talk(l, m->offer.job, m);
+		break;
+	case FRAME_DECLINE:
+		on_talk(l, m->decline.job, m);
 		break;
 	case FRAME_EXIT:
-		on_exit_of(l, m->exit.job);
+		leave(l, m->exit.job);
 		break;
 	case FRAME_DIAL:
 		on_dial(l, &m->dial);
@@ -233,9 +267,17 @@ server_swarm_link_gone(struct link *l)
 {
 	struct server *s = l->server;
 
+	server_node_link_gone(l);
 	tracker_gone(s->tracker, l->number, loop_now_ms(s->loop));
 	if (!s->closing)
 		changed(s);
+}
+
+struct link *
+server_swarm_link(struct server *s, const struct device_id *device, const struct hash_id *share,
+    const struct hash_id *snapshot)
+{
+	return server_peer_link(s, tracker_link_of(s->tracker, device, share, snapshot));
 }
 
 /* -- rights -- */
@@ -244,17 +286,20 @@ static bool
 may_stay(void *ctx, const struct tracker_entry *x)
 {
 	struct server *s = ctx;
-	const struct link *l = server_peer_link(s, x->link);
+	struct link *l = server_peer_link(s, x->link);
 	struct registry_share *sh = registry_share(s->registry, x->share);
 	const struct registry_snapshot *sn = sh != NULL ? registry_snapshot(sh, x->snapshot) : NULL;
-
-	if (l == NULL || !l->member || sn == NULL)
-		return false;
 	const struct msg_enter m = { .share = *x->share,
 		.snapshot = *x->snapshot,
-		.unit_size = sn->unit_size,
+		.unit_size = sn != NULL ? sn->unit_size : 0,
 		.units = x->units };
-	return rules_enter(s->registry, &l->device, &m, NULL) == OK;
+
+	if (l != NULL && l->member && sn != NULL &&
+	    rules_enter(s->registry, &l->device, &m, NULL) == OK)
+		return true;
+	if (l != NULL)
+		server_node_leave(l, x->snapshot);
+	return false;
 }
 
 void
@@ -263,6 +308,7 @@ server_swarm_judge(struct server *s, const struct hash_id *share)
 	if (s->tracker == NULL)
 		return;
 	tracker_judge(s->tracker, share, NULL, may_stay, s, loop_now_ms(s->loop));
+	server_node_judge(s);
 	changed(s);
 }
 

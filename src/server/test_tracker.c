@@ -292,7 +292,10 @@ a_device_with_two_connections_is_one_until_both_are_gone(void **state)
 	tracker_gone(w->t, x[1].came[0], w->now);
 	auto_free struct told *one = batch(w);
 	assert_false(one[1].is);
+	const struct device_id nine = device(9);
+	assert_int_equal(tracker_link_of(w->t, &nine, &w->share, &w->snapshot), 5 - x[1].came[0]);
 	tracker_gone(w->t, 5 - x[1].came[0], w->now);
+	assert_int_equal(tracker_link_of(w->t, &nine, &w->share, &w->snapshot), 0);
 	auto_free struct told *both = batch(w);
 	assert_true(both[1].n_left == 1 && left(&both[1], 9));
 }

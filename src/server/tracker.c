@@ -419,6 +419,17 @@ tracker_at(
 }
 
 uint64_t
+tracker_link_of(const struct tracker *t, const struct device_id *device,
+    const struct hash_id *share, const struct hash_id *snapshot)
+{
+	const struct device *d = map_ptr(&t->devices, BYTES_OF(*device));
+	const struct swarm_of *s = swarm_find(t, share, snapshot);
+	const struct entry *x = d != NULL && s != NULL ? tracker_entry_of(d, s) : NULL;
+
+	return x != NULL ? x->x.link : 0;
+}
+
+uint64_t
 tracker_meets(struct tracker *t, uint64_t link, const struct device_id *device)
 {
 	const struct link *l = link_find(t, link);

@@ -90,5 +90,8 @@ struct tracker_count tracker_count(
 /* Who takes part there: those who want something first.  NULL beyond the last. */
 const struct tracker_entry *tracker_at(
     const struct tracker *t, const struct hash_id *share, const struct hash_id *snapshot, size_t i);
+/* A connection of DEVICE that takes part there; 0: none. */
+uint64_t tracker_link_of(const struct tracker *t, const struct device_id *device,
+    const struct hash_id *share, const struct hash_id *snapshot);
 /* A connection of DEVICE that takes part in something that LINK takes part in; 0: none. */
 uint64_t tracker_meets(struct tracker *t, uint64_t link, const struct device_id *device);

@@ -143,15 +143,33 @@ swarm_awaited(const struct swarm *s)
 	return s->inbound;
 }
 
+static bool
+is_nowhere(const struct swarm *s, uint32_t u)
+{
+	return s->copies[u] == 0 && !bitset_has(&s->have, u) && !bitset_has(&s->pend, u) &&
+	       !bitset_has(&s->skip, u);
+}
+
 uint32_t
 swarm_nowhere(const struct swarm *s)
 {
 	uint32_t n = 0;
 
 	for (uint32_t u = 0; u < s->o.n_units; u++)
-		n += s->copies[u] == 0 && !bitset_has(&s->have, u) && !bitset_has(&s->pend, u) &&
-		     !bitset_has(&s->skip, u);
+		n += is_nowhere(s, u);
 	return n;
+}
+
+bool
+swarm_first_nowhere(const struct swarm *s, uint32_t *ret_unit)
+{
+	for (uint32_t u = 0; u < s->o.n_units; u++) {
+		if (is_nowhere(s, u)) {
+			*ret_unit = u;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* -- peers -- */

@@ -185,3 +185,4 @@ uint32_t swarm_giving(const struct swarm *s); /* units offered, or accepted and 
 bool swarm_is_starving(const struct swarm *s);
 /* Units that neither this node nor any peer holds or awaits, although wanted here. */
 uint32_t swarm_nowhere(const struct swarm *s);
+bool swarm_first_nowhere(const struct swarm *s, uint32_t *ret_unit); /* false: none */

@@ -667,7 +667,10 @@ three_wrong_leaves_are_the_end(void **state)
 	assert_true(stats.banned);
 	assert_int_equal(stats.held, 0); /* nothing it says counts */
 	say_has(s, 1, 10, 50);
+	uint32_t first;
 	assert_int_equal(swarm_nowhere(s), N - 10);
+	assert_true(swarm_first_nowhere(s, &first));
+	assert_int_equal(first, 10);
 	assert_int_equal(swarm_offered(s, 1, 60, 1).verdict, SWARM_DISTRUST);
 	assert_int_equal(swarm_offered(s, 1, 5, 1).verdict, SWARM_DISTRUST); /* held here */
 	assert_false(swarm_offer(s, 1, &o));

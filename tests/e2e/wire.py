@@ -322,3 +322,10 @@ def members(fields):
 def left(fields):
     raw = fields.get(5, b"")
     return {raw[i:i + 32] for i in range(0, len(raw), 32)}
+
+
+def leaf_data(wire, stream, data, leaf):
+    """Answers a request for unit LEAF of a snapshot that is one chunk, DATA, of several leaves: a unit each."""
+    lists = b"".join(leaves_of(data))
+    head = struct.pack("<IHHHH", leaf, 0, 1, len(lists), 0)
+    wire.send(DATA, head + lists + data[leaf * 65536:(leaf + 1) * 65536], stream, END)
