@@ -316,8 +316,9 @@ end_unasked(struct node_taker *t)
 {
 	while (t->unasked.len > 0) {
 		struct unasked u = array_pop(&t->unasked);
-		const struct unit_fetch_end end = { .source = u.peer, .unit = u.unit };
-		note_end(t, &end, is_here(t, u.unit));
+		swarm_unasked(t->node->swarm, u.peer, u.unit);
+		if (is_here(t, u.unit))
+			note_here(t, u.unit);
 	}
 }
 

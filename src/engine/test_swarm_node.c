@@ -412,6 +412,61 @@ what_nobody_else_has_is_cancelled_at_last(void **state)
 	assert_int_equal(mute->cancels, SWARM_SLOTS_MIN);
 }
 
+/* -- a session that is full -- */
+
+static void
+ignore_event(struct requester *r, struct peer *p, struct session_event *ev)
+{
+	(void)r;
+	(void)p;
+	assert_true(ev->end);
+}
+
+static void
+fill_session(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[1];
+	struct message ask = { .type = FRAME_GET_UNITS,
+		.get_units = { .share = sw->w.content.share,
+		    .snapshot = sw->w.content.snapshot,
+		    .unit_size = UNIT } };
+
+	if (sw->step == 0 && m->n_links == 1 && m->links[0].responder != NULL) {
+		sw->step = 1;
+		for (ask.get_units.unit = 0; ask.get_units.unit < LIMIT_UNITS_OPEN;
+		     ask.get_units.unit++)
+			assert_ok(session_request(
+			    peer_session(m->links[0].peer), &ask, sw->w.ctx, NULL, &unit_error));
+		peer_flush(m->links[0].peer);
+	} else if (sw->step == 1 && sw->members[0].declines == SWARM_SLOTS_MIN) {
+		swarm_world_stop(sw);
+	}
+}
+
+static void
+note_no_blame(struct swarm_world *sw)
+{
+	struct swarm_node_peer row = member_knows(&sw->members[1], &sw->members[0]);
+
+	assert_true(row.stats.accepted_in >= SWARM_BROKEN_MAX);
+	assert_int_equal(row.stats.broken, 0);
+}
+
+static void
+what_cannot_be_asked_for_is_declined_and_blames_nobody(void **state)
+{
+	struct swarm_world *sw = *state;
+	struct requester asked = { .on_event = ignore_event };
+
+	some_files(sw);
+	sw->w.ctx = &asked;
+	receiver_of(member_seed(sw, SILENT, false));
+	sw->on_event = fill_session;
+	sw->at_end = note_no_blame;
+	run(sw);
+	assert_int_equal(sw->step, 1);
+}
+
 /* -- those who go -- */
 
 static void
@@ -691,6 +746,7 @@ main(void)
 		T(a_liar_that_comes_back_is_not_let_in),
 		T(what_a_mute_one_promised_is_had_of_another),
 		T(what_nobody_else_has_is_cancelled_at_last),
+		T(what_cannot_be_asked_for_is_declined_and_blames_nobody),
 		T(one_that_goes_and_comes_back_finishes),
 		T(what_the_rest_have_together_finishes_without_the_origin),
 		T(what_is_lost_at_one_is_told_and_had_of_another),

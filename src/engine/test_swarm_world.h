@@ -39,7 +39,7 @@ struct member {
 	const struct hash_id *absent; /* a chunk that can not be read */
 	/* what was seen */
 	atomic_uint relayed; /* leaves given while something was missing */
-	unsigned requests, cancels, liars, lost, dones, stopped;
+	unsigned requests, cancels, declines, liars, lost, dones, stopped;
 	struct member *liar;
 	enum err result;
 	struct error why, loss;
@@ -240,6 +240,7 @@ link_on_event(void *owner, struct peer *p, struct session_event *ev)
 		link_on_hello(l, p);
 	} else if (ev->kind == SESSION_EV_PUSH && m->node != NULL &&
 		   ev->message.type != FRAME_BYE) {
+		m->declines += ev->message.type == FRAME_DECLINE;
 		assert_ok(swarm_node_message(m->node, p, &ev->message, &unit_error));
 	} else if (ev->kind == SESSION_EV_REQUEST) {
 		m->requests++;

@@ -26,7 +26,7 @@ struct swarm_talk_opts {
 	/* Sends the push M (NEWS, OFFER, DECLINE) to PEER; M is borrowed.  Must not call back. */
 	void (*send)(void *ctx, uint64_t peer, const struct message *m);
 	/* Asks PEER for what is missing of UNIT, which is now in flight.  What could not be asked
-	 * is to be told by swarm_ended, not from within this call.  NULL: it takes nothing. */
+	 * is to be told by swarm_unasked, not from within this call.  NULL: it takes nothing. */
 	void (*take)(void *ctx, uint64_t peer, uint32_t unit);
 	/* UNIT is taken from somebody else: what was asked of PEER for it is cancelled. */
 	void (*drop)(void *ctx, uint64_t peer, uint32_t unit);

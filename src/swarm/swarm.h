@@ -152,6 +152,8 @@ struct swarm_answer swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit,
 void swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us);
 /* What PEER sent of UNIT is over.  WHOLE: the unit is here now (it is held). */
 void swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t now_us);
+/* UNIT could not be asked of PEER after all, which is not its fault. */
+void swarm_unasked(struct swarm *s, uint64_t peer, uint32_t unit);
 /* A leaf of PEER was wrong: true when that was one too many: end the connection. */
 bool swarm_charge(struct swarm *s, uint64_t peer);
 

@@ -184,6 +184,16 @@ swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t 
 		swarm_peer_mark(s, p, unit, false, false); /* until it says so again */
 }
 
+void
+swarm_unasked(struct swarm *s, uint64_t peer, uint32_t unit)
+{
+	struct swarm_peer *p = swarm_peer_find(s, peer);
+	struct swarm_flight *f = p != NULL ? find_flight(p, unit) : NULL;
+
+	if (f != NULL)
+		end_flight(s, p, f);
+}
+
 /* -- time -- */
 
 static void

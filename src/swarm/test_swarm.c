@@ -578,6 +578,21 @@ what_is_abandoned_is_no_fault_and_may_be_had_again(void **state)
 }
 
 static void
+what_could_not_be_asked_is_nobodys_fault(void **state)
+{
+	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
+
+	(void)state;
+	add_peer(s, 1);
+	for (int i = 0; i < 2 * SWARM_BROKEN_MAX; i++) {
+		assert_int_equal(swarm_offered(s, 1, 7, 0).verdict, SWARM_ACCEPT);
+		swarm_unasked(s, 1, 7);
+		assert_int_equal(swarm_awaited(s), 0);
+	}
+	swarm_free(s);
+}
+
+static void
 what_was_skipped_can_be_wanted(void **state)
 {
 	struct swarm *s = open_swarm((struct swarm_opts){ 0 });
@@ -847,6 +862,7 @@ main(void)
 		cmocka_unit_test(what_is_silent_for_long_is_named_once),
 		cmocka_unit_test(who_is_replaced_again_and_again_is_not_listened_to_for_a_while),
 		cmocka_unit_test(what_is_abandoned_is_no_fault_and_may_be_had_again),
+		cmocka_unit_test(what_could_not_be_asked_is_nobodys_fault),
 		cmocka_unit_test(what_was_skipped_can_be_wanted),
 		cmocka_unit_test(a_unit_that_waits_behind_another_is_no_suspect),
 		cmocka_unit_test(who_breaks_three_promises_is_not_listened_to_for_a_while),
