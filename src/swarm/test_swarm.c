@@ -216,14 +216,32 @@ the_origin_waits_for_room_at_who_lacks_a_first_copy(void **state)
 	(void)state;
 	add_peer(s, 1);
 	add_peer(s, 2);
-	say_has(s, 2, 0, 1);
+	add_peer(s, 3);
+	say_has(s, 3, 0, 1);
 	const struct swarm_run rest = { .first = 1, .n = N - 1 };
-	assert_true(swarm_peer_news(s, 2, &(struct swarm_news){ .skip = &rest, .n_skip = 1 }));
+	for (uint64_t p = 2; p <= 3; p++)
+		assert_true(
+		    swarm_peer_news(s, p, &(struct swarm_news){ .skip = &rest, .n_skip = 1 }));
 	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = SWARM_INBOUND }));
 	assert_false(swarm_offer(s, 1, &o));
 	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = 0 }));
 	assert_true(swarm_offer(s, 2, &o));
 	assert_int_equal(o.peer, 1);
+	swarm_free(s);
+}
+
+static void
+whose_connection_takes_nothing_is_offered_nothing(void **state)
+{
+	struct swarm *s = open_holding((struct swarm_opts){ 0 }, N);
+	struct swarm_offer o;
+
+	(void)state;
+	add_peer(s, 1);
+	swarm_peer_blocked(s, 1, true, 1);
+	assert_false(swarm_offer(s, 1, &o));
+	swarm_peer_blocked(s, 1, false, 2);
+	assert_true(swarm_offer(s, 2, &o));
 	swarm_free(s);
 }
 
@@ -313,6 +331,9 @@ an_unanswered_offer_ends(void **state)
 	(void)state;
 	add_peer(s, 1);
 	assert_true(swarm_offer(s, 5, &o));
+	struct swarm_news news;
+	assert_true(swarm_tell(s, 1, 5, &news));
+	assert_int_equal(swarm_wakes(s, 6), 5 + SWARM_OFFER_US);
 	swarm_tick(s, SWARM_OFFER_US);
 	assert_false(swarm_offer(s, SWARM_OFFER_US, &o));
 	swarm_tick(s, 5 + SWARM_OFFER_US);
@@ -653,7 +674,9 @@ who_breaks_three_promises_is_not_listened_to_for_a_while(void **state)
 	add_peer(s, 1);
 	for (uint32_t u = 0; u < SWARM_BROKEN_MAX; u++) {
 		assert_int_equal(swarm_offered(s, 1, u, 1).verdict, SWARM_ACCEPT);
+		assert_int_equal(swarm_nowhere(s), N - 1);
 		swarm_ended(s, 1, u, false, 2);
+		assert_int_equal(swarm_nowhere(s), N); /* what it does not give it does not hold */
 	}
 	assert_int_equal(swarm_offered(s, 1, 50, 3).verdict, SWARM_DISTRUST);
 	assert_true(swarm_peer_stats(s, 1, &stats));
@@ -845,6 +868,7 @@ main(void)
 		cmocka_unit_test(an_awaited_unit_counts_as_a_copy),
 		cmocka_unit_test(the_origin_sends_nothing_twice_before_all_once),
 		cmocka_unit_test(the_origin_waits_for_room_at_who_lacks_a_first_copy),
+		cmocka_unit_test(whose_connection_takes_nothing_is_offered_nothing),
 		cmocka_unit_test(a_lost_first_copy_is_sent_again),
 		cmocka_unit_test(the_last_resort_offers_only_what_no_peer_has),
 		cmocka_unit_test(the_last_resort_feeds_who_starves),

@@ -348,6 +348,17 @@ check_link(const struct mesh *w, const struct link *l)
 		MESH_REQUIRE(w, l->asks.len == 0 && l->answers.len == 0);
 }
 
+/* All that was offered and accepted has come to an end, where both are honest. */
+static void
+check_peer(const struct mesh *w, const struct member *m, const struct member *other)
+{
+	const struct link *l = m->others[other->index].link;
+	const struct swarm_peer *p = l != NULL ? swarm_peer_find(m->swarm, l->number) : NULL;
+
+	if (p != NULL && counts(other))
+		MESH_REQUIRE(w, p->slots.len == 0 && p->flights.len == 0);
+}
+
 static void
 check_member(const struct mesh *w, struct member *m)
 {
@@ -367,6 +378,8 @@ check_member(const struct mesh *w, struct member *m)
 	}
 	for (size_t i = 0; i < s->peers.len; i++)
 		MESH_REQUIRE(w, s->peers.at[i]->slots.len <= SWARM_INBOUND + SWARM_SLOTS_MAX);
+	for (uint32_t i = 0; i < w->n_members; i++)
+		check_peer(w, m, w->members[i]);
 }
 
 static void
