@@ -206,6 +206,34 @@ a_frame_that_has_begun_is_never_torn(void **state)
 	pair_clear(&p);
 }
 
+/* Gone is what was handed out whole, or is not to be sent any more. */
+static void
+blocks_are_gone_in_their_order(void **state)
+{
+	struct pair p;
+	uint64_t first, second;
+
+	(void)state;
+	pair_ready(&p);
+	uint32_t one = ask(&p.a, pair_get_units(7, 0, 0), &p);
+	uint32_t two = ask(&p.a, pair_get_units(8, 0, 0), &p);
+	pair_run(&p);
+	assert_int_equal(session_raw_gone(p.b.s), 0);
+	first = session_send_raw(p.b.s, FRAME_DATA, 0, one, pair_data(7, 0, 1, 1000));
+	second = session_send_raw(p.b.s, FRAME_DATA, FRAME_END, two, pair_data(8, 0, 1, 1000));
+	assert_int_equal(first, 1);
+	assert_int_equal(second, 2);
+	session_sent(p.b.s, session_output(p.b.s).len - 1);
+	assert_int_equal(session_raw_gone(p.b.s), 0); /* but for a byte */
+	session_sent(p.b.s, 1);
+	assert_int_equal(session_raw_gone(p.b.s), first);
+	/* Nobody waits on TWO any more: it has had its end. */
+	assert_int_equal(session_send_raw(p.b.s, FRAME_DATA, 0, two, pair_data(8, 1, 1, 1000)), 0);
+	session_close(p.b.s, NULL);
+	assert_int_equal(session_raw_gone(p.b.s), second); /* dropped */
+	pair_clear(&p);
+}
+
 static void
 a_queue_that_is_never_quite_empty_stays_small(void **state)
 {
@@ -242,6 +270,7 @@ main(void)
 		cmocka_unit_test(requests_of_the_other_side_are_not_wanted_after_the_end),
 		cmocka_unit_test(messages_overtake_blocks_but_not_of_their_own_stream),
 		cmocka_unit_test(a_frame_that_has_begun_is_never_torn),
+		cmocka_unit_test(blocks_are_gone_in_their_order),
 		cmocka_unit_test(a_queue_that_is_never_quite_empty_stays_small),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
