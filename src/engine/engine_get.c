@@ -138,6 +138,7 @@ step(struct engine_job *job)
 		engine_get_resolve(g);
 		return;
 	case GET_NODES:
+		engine_get_fetch_enter(g);
 		engine_get_resolve_nodes(g);
 		return;
 	case GET_PLAN:
@@ -171,6 +172,7 @@ stop(struct engine_job *job)
 	struct get *g = (struct get *)job;
 
 	engine_get_fetch_stop(g);
+	engine_get_fetch_leave(g, false);
 	engine_get_resolve_stop(g);
 }
 
@@ -182,7 +184,7 @@ link_gone(struct engine_job *job)
 	g->is_stale = true;
 	if (g->phase == GET_REST)
 		engine_job_next(job);
-	if (g->fetch == NULL && !engine_get_fetch_is_on(g))
+	if (g->fetch == NULL && !engine_get_fetch_waits(g))
 		return;
 	snprintf(job->row.text, sizeof job->row.text,
 	    "the server is not reachable; goes on when it is back");
@@ -198,7 +200,7 @@ link_ready(struct engine_job *job)
 
 	if (!job->engine->link.ready) /* something else is over that jobs waited for */
 		return;
-	if (g->fetch != NULL || engine_get_fetch_is_on(g))
+	if (g->fetch != NULL || engine_get_fetch_waits(g))
 		job->row.text[0] = '\0';
 	engine_get_resolve_peers(g);
 	engine_get_fetch_link_ready(g);

@@ -4,6 +4,7 @@
  * are not fetched.
  */
 #include "engine/engine_get_private.h"
+#include "engine/engine_swarm.h"
 #include "platform/clock.h"
 
 /* -- PLAN -- */
@@ -202,9 +203,8 @@ source_rows(struct get *g)
 	for (size_t i = 0; i < g->n_sources; i++) {
 		auto_buf struct buf row = BUF(RECORD_MAX);
 		char id[DEVICE_ID_TEXT];
-		bool is_server = device_id_equal(&g->sources[i].device, &g->job.engine->server);
 		record_text(&row, "list", "sources");
-		record_text(&row, "name", is_server ? g->job.engine->server_name : "");
+		record_text(&row, "name", engine_mesh_name(g->job.engine, &g->sources[i].device));
 		record_text(&row, "device", device_id_format(&g->sources[i].device, id));
 		record_size(&row, "bytes", g->sources[i].bytes);
 		array_each (w, &g->job.watchers) {
@@ -234,6 +234,10 @@ done_switch(struct engine_work *w, enum err r, const struct error *e)
 	auto_buf struct buf row = BUF(RECORD_MAX);
 
 	dest_summary(g->dest, &g->summary);
+	if (r == OK) { /* what is in place is given from there */
+		engine_get_fetch_leave(g, true);
+		engine_swarm_roots(g->job.engine);
+	}
 	if (r == OK && (g->flags & GET_FOLLOW)) {
 		tell_row(g);
 		engine_get_follow_switched(g);

@@ -1,8 +1,150 @@
 /*
- * Bytes from others: what the plan misses is downloaded into the staged files.
+ * Bytes from others: what the plan misses is taken into the staged files; from the server alone if
+ * the share is central, else from whoever takes part in the snapshot's swarm.
+ *
+ * A get takes part from the moment that it knows the snapshot, so that others are found while the
+ * manifest comes.
  */
 #include "base/log.h"
+#include "base/mem.h"
 #include "engine/engine_get_private.h"
+#include "engine/engine_swarm.h"
+
+static struct get_source *
+find_source(struct get *g, const struct device_id *device)
+{
+	for (size_t i = 0; i < g->n_sources; i++) {
+		if (device_id_equal(&g->sources[i].device, device))
+			return &g->sources[i];
+	}
+	return NULL;
+}
+
+/* NULL: more gave than are shown. */
+static struct get_source *
+source_of(struct get *g, const struct device_id *device)
+{
+	struct get_source *s = find_source(g, device);
+
+	if (s != NULL)
+		return s;
+	if (g->n_sources == GET_SOURCES_SHOWN)
+		return NULL;
+	g->sources[g->n_sources] = (struct get_source){ .device = *device };
+	return &g->sources[g->n_sources++];
+}
+
+/* -- taking part -- */
+
+void
+engine_get_fetch_enter(struct get *g)
+{
+	struct engine *en = g->job.engine;
+	const struct engine_swarm_who w = { g->commit.share, g->commit.id, g->unit_size };
+
+	if (hash_id_equal(&g->entered, &g->commit.id) ||
+	    !engine_swarm_is_hybrid(en, &g->commit.share))
+		return;
+	engine_get_fetch_leave(g, false);
+	g->seen = 0;
+	for (size_t i = 0; i < g->n_sources; i++)
+		g->sources[i].seen = 0;
+	g->entered = g->commit.id;
+	engine_swarm_enter(en, &w);
+}
+
+void
+engine_get_fetch_leave(struct get *g, bool held)
+{
+	const struct hash_id snapshot = g->entered;
+
+	if (hash_id_is_none(&snapshot))
+		return;
+	g->entered = (struct hash_id){ 0 };
+	engine_swarm_leave(g->job.engine, &snapshot, held);
+}
+
+/* -- from a swarm -- */
+
+/* What came since the last time it was counted; a node that was made anew begins at 0 again. */
+static uint64_t
+taken(const struct get *g)
+{
+	const struct swarm_node *n = engine_swarm_node(g->job.engine, &g->entered);
+	struct swarm_node_summary s;
+
+	if (n == NULL)
+		return 0;
+	swarm_node_summary(n, &s);
+	return s.bytes_in - (g->seen <= s.bytes_in ? g->seen : 0);
+}
+
+static void
+count_taken(struct get *g)
+{
+	const struct swarm_node *n = engine_swarm_node(g->job.engine, &g->entered);
+	auto_free struct swarm_node_peer *peers =
+	    mem_array(struct swarm_node_peer, 2 * SWARM_NODE_GONE_MAX);
+	size_t len = n != NULL ? swarm_node_peers(n, peers, 2 * SWARM_NODE_GONE_MAX) : 0;
+	uint64_t came = taken(g);
+
+	g->fetched += came;
+	g->seen += came;
+	for (size_t i = 0; i < len; i++) {
+		struct get_source *s =
+		    peers[i].bytes_in > 0 ? source_of(g, &peers[i].device) : NULL;
+		if (s == NULL)
+			continue;
+		s->bytes += peers[i].bytes_in - (s->seen <= peers[i].bytes_in ? s->seen : 0);
+		s->seen = peers[i].bytes_in;
+	}
+}
+
+static void
+stopped(void *ctx)
+{
+	engine_job_end(&((struct get *)ctx)->job);
+}
+
+static bool
+is_partial(void *ctx, uint32_t unit)
+{
+	return dest_is_partial(((struct get *)ctx)->dest, unit);
+}
+
+static void
+on_taken(void *ctx, enum err r, const struct error *e)
+{
+	struct get *g = ctx;
+
+	count_taken(g);
+	g->takes = false;
+	if (r == OK)
+		g->phase = GET_SWITCH;
+	else
+		engine_get_work_failed(g, r, e);
+	if (r == ERR_AGAIN) /* not from a swarm any more */
+		engine_get_fetch_leave(g, false);
+	engine_job_end(&g->job);
+}
+
+static void
+take(struct get *g)
+{
+	const struct swarm_node_taker t = {
+		.sink = dest_sink(g->dest), .is_partial = is_partial, .on_done = on_taken, .ctx = g
+	};
+
+	engine_get_fetch_enter(g);
+	engine_job_begin(&g->job);
+	g->takes = engine_swarm_take(g->job.engine, &g->entered, &t);
+	if (g->takes)
+		return;
+	engine_job_wait(&g->job, ENGINE_AGAIN_RETRY_MS, "another job receives this snapshot");
+	engine_job_end(&g->job);
+}
+
+/* -- from the server alone -- */
 
 static void
 add_sources(struct get *g)
@@ -11,33 +153,25 @@ add_sources(struct get *g)
 	size_t n = download_sources(g->download, here, GET_SOURCES_SHOWN);
 
 	for (size_t i = 0; i < n; i++) {
-		size_t at = 0;
-		while (
-		    at < g->n_sources && !device_id_equal(&g->sources[at].device, &here[i].device))
-			at++;
-		if (at == GET_SOURCES_SHOWN)
-			continue;
-		if (at == g->n_sources)
-			g->sources[g->n_sources++] =
-			    (struct download_source){ .device = here[i].device };
-		g->sources[at].bytes += here[i].bytes;
+		struct get_source *s = source_of(g, &here[i].device);
+		if (s != NULL)
+			s->bytes += here[i].bytes;
 	}
-}
-
-static void
-download_closed(void *ctx)
-{
-	engine_job_end(&((struct get *)ctx)->job);
 }
 
 void
 engine_get_fetch_stop(struct get *g)
 {
+	if (g->takes) {
+		count_taken(g);
+		g->takes = false;
+		engine_swarm_stop(g->job.engine, &g->entered, false, stopped, g);
+	}
 	if (g->download == NULL)
 		return;
 	g->fetched += download_bytes(g->download);
 	add_sources(g);
-	download_close(g->download, download_closed, g);
+	download_close(g->download, stopped, g);
 	g->download = NULL;
 }
 
@@ -72,8 +206,8 @@ on_liar(void *ctx, struct peer *p, uint32_t unit)
 		peer_flush(p);
 }
 
-void
-engine_get_fetch(struct get *g)
+static void
+download(struct get *g)
 {
 	struct engine *en = g->job.engine;
 	const struct download_opts o = {
@@ -98,10 +232,25 @@ engine_get_fetch(struct get *g)
 		download_peer_add(g->download, en->link.peer);
 }
 
-bool
-engine_get_fetch_is_on(const struct get *g)
+void
+engine_get_fetch(struct get *g)
 {
-	return g->download != NULL;
+	if (engine_swarm_is_hybrid(g->job.engine, &g->commit.share))
+		take(g);
+	else
+		download(g);
+}
+
+bool
+engine_get_fetch_waits(const struct get *g)
+{
+	const struct swarm_node *n = engine_swarm_node(g->job.engine, &g->entered);
+	struct swarm_node_summary s;
+
+	if (!g->takes || n == NULL)
+		return g->download != NULL || g->takes;
+	swarm_node_summary(n, &s);
+	return s.peers == 0;
 }
 
 void
@@ -121,21 +270,44 @@ engine_get_fetch_link_gone(struct get *g)
 uint64_t
 engine_get_fetch_bytes(const struct get *g)
 {
+	if (g->takes)
+		return g->fetched + taken(g);
 	return g->fetched + (g->download != NULL ? download_bytes(g->download) : 0);
+}
+
+/* How many give something now. */
+static uint64_t
+givers(const struct get *g, uint64_t *ret_rate)
+{
+	const struct swarm_node *n = engine_swarm_node(g->job.engine, &g->entered);
+	struct swarm_node_peer peers[GET_SOURCES_SHOWN];
+	struct download_source now[GET_SOURCES_SHOWN];
+	struct swarm_node_summary s;
+	uint64_t sources = 0;
+
+	*ret_rate = 0;
+	if (g->download != NULL) {
+		size_t len = download_sources(g->download, now, GET_SOURCES_SHOWN);
+		for (size_t i = 0; i < len; i++)
+			sources += now[i].connected && now[i].rate > 0;
+		*ret_rate = download_rate(g->download);
+	} else if (n != NULL) {
+		size_t len = swarm_node_peers(n, peers, GET_SOURCES_SHOWN);
+		for (size_t i = 0; i < len; i++)
+			sources += peers[i].connected && peers[i].rate_in > 0;
+		swarm_node_summary(n, &s);
+		*ret_rate = s.rate_in;
+	}
+	return sources;
 }
 
 void
 engine_get_fetch_progress(const struct get *g, uint64_t left, struct buf *record)
 {
-	struct download_source now[GET_SOURCES_SHOWN];
-	uint64_t sources = 0;
+	uint64_t rate, sources = givers(g, &rate);
 
-	if (g->download == NULL)
+	if (g->download == NULL && !g->takes)
 		return;
-	uint64_t rate = download_rate(g->download);
-	size_t n = download_sources(g->download, now, GET_SOURCES_SHOWN);
-	for (size_t i = 0; i < n; i++)
-		sources += now[i].connected && now[i].rate > 0;
 	record_rate(record, "rate", rate);
 	if (rate > 0)
 		record_duration(record, "eta", left * 1000 / rate);

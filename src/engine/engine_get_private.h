@@ -20,6 +20,10 @@ enum get_phase {
 
 enum { GET_SOURCES_SHOWN = 16, GET_OVERWRITE = 1, GET_FOLLOW = 2 };
 
+struct get_source { /* somebody who gave something */
+	struct device_id device;
+	uint64_t bytes, seen; /* in all; and as its swarm_node counted at the last look */
+};
 struct get {
 	struct engine_job job; /* first */
 	struct engine_ask ask;
@@ -41,8 +45,11 @@ struct get {
 	struct download *download;
 	struct dest_summary summary;
 	struct buf commit_bytes;
-	uint64_t fetched; /* bytes of earlier downloads of this run */
-	struct download_source sources[GET_SOURCES_SHOWN];
+	uint64_t fetched;       /* bytes of earlier downloads of this run */
+	struct hash_id entered; /* the swarm that it takes part in; none */
+	bool takes;             /* from it, now */
+	uint64_t seen;          /* of what came from it is counted */
+	struct get_source sources[GET_SOURCES_SHOWN];
 	size_t n_sources;
 	/* GET_FOLLOW */
 	struct hash_id here; /* what is in DEST; none: nothing yet */
@@ -109,7 +116,10 @@ enum err engine_get_dest_clear_other(struct get *g, struct error *e) must_check;
 void engine_get_dest_switch(struct get *g);
 void engine_get_fetch(struct get *g);
 void engine_get_fetch_stop(struct get *g);
-bool engine_get_fetch_is_on(const struct get *g);
+/* Takes part in the snapshot's swarm, if it has one. */
+void engine_get_fetch_enter(struct get *g);
+void engine_get_fetch_leave(struct get *g, bool held); /* HELD: all that it took is in place */
+bool engine_get_fetch_waits(const struct get *g);      /* bytes are missing, and nobody is there */
 void engine_get_fetch_link_ready(struct get *g);
 void engine_get_fetch_link_gone(struct get *g);
 uint64_t engine_get_fetch_bytes(const struct get *g); /* in this run of the job */

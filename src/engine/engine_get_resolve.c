@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_get_private.h"
+#include "engine/engine_swarm.h"
 
 /* -- what the server says -- */
 
@@ -308,7 +309,7 @@ node_peer(struct get *g)
 	struct engine *en = g->job.engine;
 
 	g->is_server_asked = en->link.ready;
-	return en->link.ready ? en->link.peer : NULL;
+	return engine_swarm_nodes_from(en, &g->commit.id);
 }
 
 static void

@@ -242,10 +242,27 @@ take_statement(struct engine *en, struct bytes b)
 
 /* -- connections -- */
 
+/* Its membership says what it is called. */
+static void
+note_name(struct engine *en, const struct mesh_device *d)
+{
+	struct mesh_where w = { .device = *mesh_device_id(d) };
+	struct bytes member = authority_member(en->authority, &w.device);
+	struct statement st;
+
+	if (member.len == 0 || statement_decode(member, &st, NULL) != OK)
+		return;
+	w.name = bytes_str(st.name);
+	w.site = bytes_str(st.site);
+	(void)mesh_know(en->mesh, &w);
+}
+
 static void
 on_ready(void *ctx, struct mesh_device *d, struct peer *p)
 {
 	struct engine *en = ctx;
+
+	note_name(en, d);
 
 	log_debug("connected to %s at %s", mesh_device_name(d), conn_peer_address(peer_conn(p)));
 	if (mesh_device_epoch(d) < authority_epoch(en->authority))

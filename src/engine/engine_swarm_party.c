@@ -280,6 +280,7 @@ on_enter(struct engine *en, struct swarm_party *party, const struct msg_enter *m
 	}
 	if (x != NULL && hash_id_equal(&x->who.share, &m->share))
 		tell(party, x);
+	engine_get_peers(en);
 }
 
 static void
@@ -290,6 +291,7 @@ on_exit_of(struct engine *en, struct swarm_party *party, uint32_t job)
 	if (s == NULL)
 		return;
 	forget_said(en, party, s);
+	engine_get_peers(en);
 }
 
 /* -- MEMBERS -- */
@@ -447,6 +449,7 @@ engine_swarm_ready(struct engine *en, struct peer *p, struct mesh_device *d)
 		tell(party, en->swarm->entries.at[i]);
 	if (d == NULL)
 		engine_swarm_party_rewant(en);
+	engine_get_peers(en);
 }
 
 void
@@ -468,6 +471,8 @@ engine_swarm_gone(struct engine *en, struct peer *p)
 		if (party->device == NULL)
 			engine_swarm_party_rewant(en);
 		free(party);
+		engine_get_peer_gone(en, p);
+		engine_get_peers(en);
 		return;
 	}
 }

@@ -27,7 +27,7 @@ class World(Net):
         self.start_server()
         self.src, self.dest = make_tree(base / "src", files=40, big=2), base / "dest"
         self.publisher, self.reader = self.agent("publisher"), self.agent("reader")
-        self.publisher.json("publish", self.src, "--share", "tree")
+        self.publisher.json("publish", self.src, "--share", "tree", "--policy", "central")
         self.server.run("grant", "tree", "--all", "read")
 
     def get(self):
@@ -437,7 +437,7 @@ def test_a_fetched_file_that_rots_is_named_and_brought_back(world, rng):
 @pytest.mark.parametrize("what", ["a staged file", "the plan"])
 def test_an_interrupted_get_whose_files_are_damaged_ends_right(slow, tmp_path, rng, what):
     src = make_files(tmp_path / "src", 8 << 20)
-    slow.agent("publisher").json("publish", src, "--share", "tree")
+    slow.agent("publisher").json("publish", src, "--share", "tree", "--policy", "central")
     slow.server.run("grant", "tree", "--all", "read")
     reader, dest = slow.agent("reader"), tmp_path / "dest"
     slow.relay.rate = 2 << 20

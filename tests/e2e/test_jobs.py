@@ -14,7 +14,7 @@ SLOW = 4 << 20  # bytes a second: SIZE takes two seconds
 def published(net, tmp_path, total=SIZE):
     """A share `tree` of TOTAL bytes that everybody may read; gives where it came from, and a reader."""
     src = make_files(tmp_path / "src", total)
-    net.agent("publisher").json("publish", src, "--share", "tree")
+    net.agent("publisher").json("publish", src, "--share", "tree", "--policy", "central")
     net.server.run("grant", "tree", "--all", "read")
     return src, net.agent("reader")
 
@@ -353,8 +353,8 @@ def test_what_is_removed_gives_its_space_back(net, tmp_path):
     publisher = net.agent("publisher")
     one = make_files(tmp_path / "one", 4 << 20, seed=1)
     two = make_files(tmp_path / "two", 4 << 20, seed=2)
-    publisher.json("publish", one, "--share", "one")
-    publisher.json("publish", two, "--share", "two")
+    publisher.json("publish", one, "--share", "one", "--policy", "central")
+    publisher.json("publish", two, "--share", "two", "--policy", "central")
 
     def stored():
         return sum(p.stat().st_size for p in (net.server.home / "store").rglob("*") if p.is_file())

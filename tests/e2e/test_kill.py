@@ -27,7 +27,7 @@ class World(Net):
         self.publisher, self.reader = self.agent("publisher"), self.agent("reader")
         for i in range(60):
             write(self.src / f"d{i % 5}" / f"f{i}", noise(random.Random(i), 2000))
-        self.publisher.json("publish", self.src, "--share", "tree")
+        self.publisher.json("publish", self.src, "--share", "tree", "--policy", "central")
         self.server.run("grant", "tree", "--all", "read")
         self.reader.json("get", "tree", self.dest)
 

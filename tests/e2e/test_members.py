@@ -33,7 +33,7 @@ def tree(slow, tmp_path):
     """A share, and `other` who may read it."""
     slow.src = make_files(tmp_path / "src", SIZE)
     slow.owner = slow.agent("owner")
-    slow.owner.json("publish", slow.src, "--share", "tree")
+    slow.owner.json("publish", slow.src, "--share", "tree", "--policy", "central")
     slow.other = slow.agent("other", "--share", "tree:read")
     slow.dest = tmp_path / "dest"
     return slow

@@ -31,7 +31,7 @@ def wait_for_new_key(agent, device):
 def tree(slow, tmp_path):
     slow.src = make_files(tmp_path / "src", SIZE)
     slow.publisher = slow.agent("publisher")
-    slow.publisher.json("publish", slow.src, "--share", "tree")
+    slow.publisher.json("publish", slow.src, "--share", "tree", "--policy", "central")
     slow.reader = slow.agent("reader", "--share", "tree:read")
     slow.reader.json("get", "tree", tmp_path / "dest")
     slow.recovery = tmp_path / "carried-away.key"

@@ -14,7 +14,7 @@ def shared(slow, tmp_path):
     """A share of `owner`, and `other`, who has no access yet."""
     slow.src = make_files(tmp_path / "src", SIZE)
     slow.owner = slow.agent("owner")
-    slow.owner.json("publish", slow.src, "--share", "tree")
+    slow.owner.json("publish", slow.src, "--share", "tree", "--policy", "central")
     slow.other = slow.agent("other")
     slow.dest = tmp_path / "dest"
     return slow

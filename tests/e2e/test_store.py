@@ -29,7 +29,7 @@ def damage(net, seed):
 def test_what_the_store_lost_is_fetched_again_from_its_publisher(net, tmp_path, returns):
     src = make_files(tmp_path / "src", SIZE)
     publisher, reader = net.agent("publisher"), net.agent("reader", start=False)
-    publisher.json("publish", src, "--share", "tree")
+    publisher.json("publish", src, "--share", "tree", "--policy", "central")
     net.server.run("grant", "tree", "reader", "read")
     if returns:
         assert publisher.stop() == 0
@@ -55,7 +55,7 @@ def test_a_publisher_that_went_away_in_the_middle_keeps_neither_space_nor_others
     """A collection used to wait for it, and all who published after that waited for the collection."""
     gone, other = slow.agent("gone"), slow.agent("other")
     old, big, small = (make_files(tmp_path / n, SIZE, seed=i) for i, n in enumerate(("old", "big", "small")))
-    other.json("publish", old, "--share", "old")
+    other.json("publish", old, "--share", "old", "--policy", "central")
     slow.relay.rate = SLOW
     command = gone.begin("publish", big, "--share", "big")
     gone.wait_for_moved(SIZE // 2)
@@ -65,7 +65,7 @@ def test_a_publisher_that_went_away_in_the_middle_keeps_neither_space_nor_others
     full = stored(slow)
     slow.server.run("rm", "old")
     wait_until("its space comes back", lambda: stored(slow) < full - SIZE // 2)
-    assert other.json("publish", small, "--share", "small")["snapshot"] == 1
+    assert other.json("publish", small, "--share", "small", "--policy", "central")["snapshot"] == 1
     sent = slow.relay.up
     gone.start()
     gone.wait_for_link()
@@ -78,10 +78,10 @@ def test_a_publisher_that_went_away_in_the_middle_keeps_neither_space_nor_others
 def test_a_collection_stops_nobody_who_publishes(slow, tmp_path):
     publisher, other = slow.agent("publisher"), slow.agent("other")
     src = make_files(tmp_path / "src", SIZE)
-    other.json("publish", make_files(tmp_path / "old", SIZE, seed=5), "--share", "old")
+    other.json("publish", make_files(tmp_path / "old", SIZE, seed=5), "--share", "old", "--policy", "central")
     slow.relay.rate = SLOW
     before = slow.relay.up
-    command = publisher.begin("publish", src, "--share", "tree")
+    command = publisher.begin("publish", src, "--share", "tree", "--policy", "central")
     publisher.wait_for_moved(SIZE // 4)
     full = stored(slow)
     slow.server.run("rm", "old")
@@ -98,7 +98,7 @@ def test_removing_what_is_only_announced_makes_its_publisher_begin_anew(slow, tm
     publisher = slow.agent("publisher")
     src = make_files(tmp_path / "src", SIZE)
     slow.relay.rate = SLOW
-    command = publisher.begin("publish", src, "--share", "tree", "--label", "half")
+    command = publisher.begin("publish", src, "--share", "tree", "--policy", "central", "--label", "half")
     publisher.wait_for_moved(SIZE // 4)
     slow.server.run("rm", "tree@half")
     slow.relay.rate = None
