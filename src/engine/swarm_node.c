@@ -183,6 +183,7 @@ void
 swarm_node_lose(struct swarm_node *n, uint32_t unit)
 {
 	swarm_lose(n->swarm, unit);
+	swarm_node_taker_lost(n, unit);
 	swarm_node_pump(n);
 }
 

@@ -71,7 +71,8 @@ bool swarm_node_take(struct swarm_node *n, const struct swarm_node_taker *t);
  * loop when the sink is used no more. */
 void swarm_node_stop(struct swarm_node *n, bool forget, void (*on_stopped)(void *ctx), void *ctx);
 bool swarm_node_is_taking(const struct swarm_node *n);
-void swarm_node_lose(struct swarm_node *n, uint32_t unit); /* cannot be read any more; is told */
+/* It cannot be read any more, which is told; taken again if the sink misses it. */
+void swarm_node_lose(struct swarm_node *n, uint32_t unit);
 bool swarm_node_holds(const struct swarm_node *n, uint32_t unit);
 bool swarm_node_is_complete(const struct swarm_node *n);
 /* A unit that neither this node nor anybody who takes part holds or awaits; false: none. */

@@ -49,6 +49,7 @@ void swarm_node_taker_peer_gone(struct swarm_node *n, const struct node_peer *np
 /* For swarm_talk. */
 void swarm_node_taker_take(void *node, uint64_t peer, uint32_t unit);
 void swarm_node_taker_drop(void *node, uint64_t peer, uint32_t unit);
+void swarm_node_taker_lost(struct swarm_node *n, uint32_t unit);
 /* Before and after swarm has its say. */
 void swarm_node_taker_before(struct swarm_node *n);
 void swarm_node_taker_after(struct swarm_node *n);

@@ -81,6 +81,16 @@ scan_unit(const struct node_taker *t, uint32_t unit)
 	swarm_lose(s, unit);
 }
 
+/* What the sink does not miss and cannot give either is not asked for again. */
+void
+swarm_node_taker_lost(struct swarm_node *n, uint32_t unit)
+{
+	struct node_taker *t = n->taker;
+
+	if (t != NULL && !t->ending && is_here(t, unit))
+		swarm_skip(n->swarm, unit);
+}
+
 static bool
 is_scanned(const struct node_taker *t)
 {

@@ -169,19 +169,41 @@ what_is_here_already_is_given_and_not_taken(void **state)
 	assert_int_equal(m[0]->memory.twice + m[1]->memory.twice, 0);
 }
 
+/* It takes, and misses nothing. */
+static struct member *
+taker_with_all(struct swarm_world *sw)
+{
+	struct member *m = member_new(sw, HONEST);
+
+	member_join(m, false);
+	for (uint32_t c = 0; c < snapshot_map_chunks(sw->w.map); c++)
+		m->memory.taken[c] = memory_sink_all(&m->memory, c);
+	sw->takers = 1;
+	member_take(m);
+	return m;
+}
+
 static void
 nothing_missing_needs_nobody(void **state)
 {
 	struct swarm_world *sw = *state;
 
 	some_files(sw);
-	struct member *m = member_new(sw, HONEST);
-	member_join(m, false);
-	for (uint32_t c = 0; c < snapshot_map_chunks(sw->w.map); c++)
-		m->memory.taken[c] = memory_sink_all(&m->memory, c);
-	sw->takers = 1;
-	member_take(m);
+	struct member *m = taker_with_all(sw);
 	assert_int_equal(m->dones, 0); /* not from within the call */
+	run(sw);
+	assert_whole(m);
+}
+
+static void
+what_cannot_be_given_on_and_is_not_missed_stops_nobody(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	some_files(sw);
+	struct member *m = taker_with_all(sw);
+	swarm_node_lose(m->node, 0);
+	assert_false(swarm_node_holds(m->node, 0));
 	run(sw);
 	assert_whole(m);
 }
@@ -740,6 +762,7 @@ main(void)
 		T(bytes_are_counted_by_who_gave_them),
 		T(what_is_here_already_is_given_and_not_taken),
 		T(nothing_missing_needs_nobody),
+		T(what_cannot_be_given_on_and_is_not_missed_stops_nobody),
 		T(what_is_not_wanted_is_not_taken),
 		T(nothing_runs_when_all_is_there),
 		T(a_liar_is_cut_off_and_named_and_another_finishes),
