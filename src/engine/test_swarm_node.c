@@ -570,6 +570,103 @@ what_the_rest_have_together_finishes_without_the_origin(void **state)
 	assert_int_equal(sw->step, 1);
 }
 
+/* -- strangers that come and go, each another device -- */
+
+struct visitor {
+	struct swarm_world *sw;
+	struct device_key *key;
+	struct tls_ctx *tls;
+	struct timer *next;
+	unsigned n;
+};
+
+static void
+on_visitor_event(void *owner, struct peer *p, struct session_event *ev)
+{
+	(void)owner;
+	if (ev->kind == SESSION_EV_PUSH) /* the first news */
+		peer_close(p, NULL);
+	else if (ev->kind == SESSION_EV_HELLO)
+		session_admit(peer_session(p));
+}
+
+static void
+on_visitor_writable(void *owner, struct peer *p)
+{
+	(void)owner;
+	(void)p;
+}
+
+static void
+on_visitor_closed(void *owner, struct peer *p, const struct error *why)
+{
+	struct visitor *v = owner;
+	(void)p;
+
+	assert_null(why);
+	timer_start(v->next, 0);
+}
+
+static const struct peer_events visitor_events = { on_visitor_event, on_visitor_writable,
+	on_visitor_closed };
+
+static void
+visitor_go(struct visitor *v)
+{
+	tls_ctx_free(v->tls);
+	device_key_free(v->key);
+	v->tls = NULL;
+	v->key = NULL;
+}
+
+static void
+next_visitor(void *ctx)
+{
+	struct visitor *v = ctx;
+	struct member *m = &v->sw->members[0];
+	char text[32];
+	const char *address[] = { text };
+	auto_buf struct buf hello;
+
+	visitor_go(v);
+	if (v->n++ == SWARM_NODE_GONE_MAX + 8) {
+		timer_close(v->next);
+		swarm_world_stop(v->sw);
+		return;
+	}
+	snprintf(text, sizeof text, "127.0.0.1:%u", listener_port(m->listener));
+	assert_ok(device_key_generate(&v->key, &unit_error));
+	assert_ok(tls_ctx_new(v->key, &v->tls, &unit_error));
+	struct conn *c =
+	    conn_dial(v->sw->w.loop, v->tls, device_key_id(m->key), address, 1, NULL, NULL);
+	(void)peer_new(v->sw->w.loop, c, true, world_hello(&hello), &visitor_events, v);
+}
+
+static void
+note_few_rows(struct swarm_world *sw)
+{
+	struct swarm_node_peer rows[2 * SWARM_NODE_GONE_MAX];
+
+	assert_in_range(swarm_node_peers(sw->members[0].node, rows, lengthof(rows)),
+	    SWARM_NODE_GONE_MAX, SWARM_NODE_GONE_MAX + 1);
+}
+
+static void
+those_who_left_are_remembered_up_to_a_number(void **state)
+{
+	struct swarm_world *sw = *state;
+	struct visitor v = { .sw = sw };
+
+	some_files(sw);
+	member_seed(sw, HONEST, true);
+	v.next = timer_new(sw->w.loop, next_visitor, &v);
+	timer_start(v.next, 0);
+	sw->at_end = note_few_rows;
+	run(sw);
+	assert_int_equal(sw->members[0].n_links, SWARM_NODE_GONE_MAX + 8);
+	visitor_go(&v);
+}
+
 /* -- what is lost -- */
 
 static void
@@ -772,6 +869,7 @@ main(void)
 		T(what_cannot_be_asked_for_is_declined_and_blames_nobody),
 		T(one_that_goes_and_comes_back_finishes),
 		T(what_the_rest_have_together_finishes_without_the_origin),
+		T(those_who_left_are_remembered_up_to_a_number),
 		T(what_is_lost_at_one_is_told_and_had_of_another),
 		T(a_full_disk_ends_the_taker_and_it_goes_on_when_there_is_room),
 		T(it_stops_in_the_middle_and_goes_on),
