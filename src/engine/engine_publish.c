@@ -97,7 +97,7 @@ take_snapshot(struct publish *p, const struct msg_snapshot *m, struct error *e)
 	struct bytes statements[] = { m->share_statement, m->grant, m->head };
 	for (size_t i = 0; r == OK && i < lengthof(statements); i++) {
 		if (statements[i].len > 0)
-			r = authority_accept(p->job.engine->authority, statements[i], NULL, e);
+			r = engine_link_statement(p->job.engine, statements[i], e);
 		if (i == 2 && r == ERR_DENIED)
 			r = OK;
 	}
