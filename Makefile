@@ -14,9 +14,9 @@ all: build
 help:
 	@echo 'make deps        install through apt what is missing for a build, saying so first'
 	@echo 'make build       $(BUILD)/src/cmd/weft: optimized, with debug symbols'
-	@echo 'make demo        a server, a publisher and three agents with real files (DIR=... for your own)'
+	@echo 'make demo        one tree to eight machines, central and hybrid (DIR=... for your own)'
 	@echo 'make test        everything under sanitizers; test-long: at full size'
-	@echo 'make bench       beside nginx, rsync and sha256sum'
+	@echo 'make bench       beside nginx, rsync and sha256sum; and a swarm'
 	@echo 'make fuzz        each fuzz target for SECONDS=$(SECONDS) (TARGETS="frame message" for some)'
 	@echo 'make lint        layers, names, format, documents, and the longest functions'
 	@echo 'make install     to PREFIX=$(PREFIX), below DESTDIR if that is given'

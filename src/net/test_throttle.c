@@ -153,7 +153,7 @@ whoever_needs_little_goes_ahead_of_who_needs_much(void **state)
 	throttle_init(&f->takers[1].turn, take_small, &f->takers[1]);
 	loop_run(f->loop);
 	loop_free(f->loop);
-	/* When it is known who has much, 0 and 2 in turn, and one of 1's after each, not after both. */
+	/* Once it is known who has much: 0 and 2 in turn, and one of 1's after each. */
 	assert_true(f->n > 16);
 	for (int i = 2; i < 16; i++)
 		assert_int_equal(f->order[i], i % 2 == 0 ? 1 : i % 4 == 3 ? 0 : 2);
