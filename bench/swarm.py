@@ -191,12 +191,14 @@ def spread_once(policy, agents, size, rate):
         with concurrent.futures.ThreadPoolExecutor(agents) as pool:
             results = list(pool.map(get, readers))
         times = [t for t, _ in results]
+        at_end = {n.name: n.json("status") for n in (publisher, net.server)}
         for reader in readers:
             assert sha256(net.base / f"dest-{reader.name}" / "file") == digest, f"{reader.name}: wrong bytes"
         return {
             "time": max(times), "median": statistics.median(times),
-            "origin": (publisher.json("status")["sent"] - sent["publisher"]) / size,
-            "server": (net.server.json("status")["sent"] - sent["server"]) / size,
+            "origin": (at_end["publisher"]["sent"] - sent["publisher"]) / size,
+            "server": (at_end["server"]["sent"] - sent["server"]) / size,
+            "server_has": at_end["server"]["received"] / size,
             "cpu": sum(n.cpu() - cpu[n.name] for n in net.nodes) / (agents * size / (1 << 30)),
             "cpu_of": {n.name: n.cpu() - cpu[n.name] for n in net.nodes},
             "memory": max(r.memory() for r in readers),

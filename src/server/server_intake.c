@@ -348,17 +348,18 @@ collect_readable(struct intake *k)
 	}
 }
 
+/* As AS says: of which snapshot, and what is known of its author. */
 static void
-begin(struct server *s, int64_t share, const struct hash_id *snapshot,
-    const struct device_id *author, bool repair)
+begin(struct server *s, const struct intake *as)
 {
 	struct intake *k = mem_new(struct intake);
 
 	k->server = s;
-	k->repair = repair;
-	k->share = share;
-	k->snapshot = *snapshot;
-	k->author = *author;
+	k->repair = as->repair;
+	k->alone = as->alone;
+	k->share = as->share;
+	k->snapshot = as->snapshot;
+	k->author = as->author;
 	collect_readable(k);
 	array_push(&s->intakes, k);
 	server_intake_next(k);
@@ -368,7 +369,7 @@ void
 server_intake_again(struct intake *k)
 {
 	server_intake_end(k);
-	begin(k->server, k->share, &k->snapshot, &k->author, k->repair);
+	begin(k->server, k);
 }
 
 void
@@ -379,7 +380,8 @@ server_intake(struct server *s, struct registry_share *sh, struct registry_snaps
 	if (s->closing)
 		return;
 	if (k == NULL)
-		begin(s, sh->num, &sn->id, &sn->author, false);
+		begin(s,
+		    &(struct intake){ .share = sh->num, .snapshot = sn->id, .author = sn->author });
 	else if (k->state == INTAKE_WAITING)
 		server_intake_next(k);
 }
@@ -389,7 +391,8 @@ server_intake_repair(struct server *s, struct registry_share *sh, struct registr
 {
 	if (s->closing || sn->state != SNAPSHOT_HEAD || find(s, &sn->id) != NULL)
 		return false;
-	begin(s, sh->num, &sn->id, &sn->author, true);
+	begin(s, &(struct intake){
+		     .repair = true, .share = sh->num, .snapshot = sn->id, .author = sn->author });
 	return true;
 }
 

@@ -34,6 +34,7 @@ struct intake {
 	struct server_sink *sink;
 	struct snapshot_map *node_map; /* for the swarm; NULL: it has it */
 	bool taking;                   /* from the swarm, not by DOWNLOAD */
+	bool alone; /* its author was here, and did not come into the swarm in time */
 	struct download *download;
 	struct timer *watch;            /* NULL: it does not take from the swarm */
 	uint64_t nowhere_ms, absent_ms; /* since when; 0: it is not so (server_intake_watch.c) */

@@ -231,11 +231,12 @@ server_intake_step_open(struct intake *k)
 
 /* -- CHUNKS -- */
 
-/* A publisher that takes no part in the swarm, although it is here, sends all to us alone. */
+/* A publisher that takes no part in the swarm, although it is here, sends all to us alone.  It comes
+ * in when it has heard how large the units are, which is about now, so it is given time first. */
 static bool
 is_in_swarm(const struct intake *k)
 {
-	return server_peer_of(k->server, &k->author) == NULL ||
+	return !k->alone || server_peer_of(k->server, &k->author) == NULL ||
 	       server_swarm_link(k->server, &k->author, &k->commit.share, &k->snapshot) != NULL;
 }
 

@@ -84,11 +84,13 @@ on_look(void *ctx)
 	timer_start(k->watch, LOOK_MS);
 	bool is_absent = author == NULL && server_peer_of(k->server, &k->author) != NULL;
 	bool is_nowhere = author != NULL && server_node_nowhere(author, &k->snapshot, &unit);
-	if (lasts(k, is_absent, &k->absent_ms, ABSENT_MS))
+	if (lasts(k, is_absent, &k->absent_ms, ABSENT_MS)) {
+		k->alone = true;
 		server_intake_again(k);
-	else if (lasts(k, is_nowhere, &k->nowhere_ms, LOST_MS) && k->ask == NULL &&
-		 server_intake_snapshot(k) != NULL)
+	} else if (lasts(k, is_nowhere, &k->nowhere_ms, LOST_MS) && k->ask == NULL &&
+		   server_intake_snapshot(k) != NULL) {
 		ask(k, author, unit);
+	}
 }
 
 /* It has it after all, or is busy: the time begins anew. */
