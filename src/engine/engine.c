@@ -89,6 +89,7 @@ open_parts(struct engine *en, struct error *e)
 	if (r == OK) {
 		en->places = places_new(en->state);
 		en->dests = dest_table_new();
+		pthread_mutex_init(&en->lost.lock, NULL);
 		en->maps = map_cache_new(en->maps_dir, engine_nodes(en));
 		r = engine_join_load(en, e);
 	}

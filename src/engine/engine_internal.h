@@ -21,6 +21,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "crypto/authority.h"
@@ -78,6 +79,12 @@ struct engine {
 	struct places *places;
 	struct map_cache *maps;
 	struct dest_table *dests;
+	/* of the last snapshot that could not be given whole any more, why: it names a file */
+	struct {
+		pthread_mutex_t lock;
+		struct hash_id snapshot;
+		char why[ERROR_TEXT];
+	} lost;
 	int maps_dir, jobs_dir;
 	/* who we belong to */
 	bool joined;

@@ -1,3 +1,5 @@
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "engine/engine_internal.h"
 
@@ -44,6 +46,24 @@ put_map(void *ctx, struct snapshot_map *m)
 	map_cache_put(en->maps, m);
 }
 
+/* A file that changed is named by who first notices it, and then forgotten, with all that it held.
+ * So whoever asks for more of the same snapshot is told the same. */
+static enum err
+lose(struct engine *en, const struct hash_id *snapshot, const struct error *why, struct error *e)
+{
+	enum err r = why->code;
+
+	pthread_mutex_lock(&en->lost.lock);
+	if (!hash_id_equal(&en->lost.snapshot, snapshot)) {
+		en->lost.snapshot = *snapshot;
+		snprintf(en->lost.why, sizeof en->lost.why, "%s", why->text);
+	}
+	if (e != NULL)
+		r = fail(e, why->code, "%s", en->lost.why);
+	pthread_mutex_unlock(&en->lost.lock);
+	return r;
+}
+
 /* What is just being received comes first: its places are known only when it is in place. */
 static enum err
 get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_len,
@@ -51,11 +71,15 @@ get_leaves(void *ctx, const struct source_leaves *w, uint8_t *to, uint32_t *ret_
 {
 	struct engine *en = ctx;
 	const struct snapshot_map_chunk *c = snapshot_map_chunk(w->map, w->chunk);
+	struct error why;
 
 	if (dest_table_get_leaves(en->dests, w, to, ret_len, ret_leaves, NULL) == OK)
 		return OK;
-	return places_get_leaves(
-	    en->places, NULL, &c->id, c->len, w->first, w->n, to, ret_len, ret_leaves, e);
+	enum err r = places_get_leaves(
+	    en->places, NULL, &c->id, c->len, w->first, w->n, to, ret_len, ret_leaves, &why);
+	if (r == ERR_NOTFOUND)
+		return lose(en, w->snapshot, &why, e);
+	return r == OK || e == NULL ? r : (*e = why).code;
 }
 
 struct source
