@@ -1,49 +1,24 @@
 /*
- * Requests wait in the order they came.  Up to ACTIVE_MAX of them are active: being read in a job,
- * or holding what was read and waits for room in the session.  A job, a step, makes the next
- * STEP_BYTES of frames of one request, so that memory is bounded and a cancelled stream ends soon.
- * How much is read at once (a packed chunk is unpacked whole) and how much is queued are two
- * things.
+ * Requests wait in the order they came.  Up to RESPONDER_ACTIVE_MAX of them are active: being read
+ * in a job, or holding what was read and waits for room in the session.  A job, a step, makes the
+ * next RESPONDER_STEP_BYTES of frames of one request, so that memory is bounded and a cancelled
+ * stream ends soon.  How much is read at once (a packed chunk is unpacked whole) and how much is
+ * queued are two things.
  *
  * A request whose last frame is with the session waits in `leaving` until the connection has it.
  */
 #include "engine/responder.h"
 
 #include "base/mem.h"
-#include "session/serve.h"
-
-enum { ACTIVE_MAX = 2, STEP_BYTES = RESPONDER_AHEAD / ACTIVE_MAX, STEP_FRAMES = 64 };
-
-struct request {
-	struct request *next;
-	uint32_t stream;
-	struct responder_ask what;
-	bool begun; /* its end is told */
-	bool busy, cancelled, done;
-	uint64_t sent, last; /* bytes; number of the last block */
-	/* nodes */
-	enum hash_kind kind;
-	struct hash_id *ids;
-	uint32_t n_ids, at_id;
-	/* units */
-	struct msg_get_units ask;
-	struct snapshot_map *map;
-	uint32_t *lens; /* of the unit's chunks */
-	struct serve serve;
-	/* what the last step made, from at_frame on */
-	struct block *frames[STEP_FRAMES];
-	uint16_t flags[STEP_FRAMES];
-	uint32_t n_frames, at_frame;
-	struct error damage; /* code OK: everything could be read */
-};
+#include "engine/responder_private.h"
 
 struct responder {
 	struct loop *loop;
 	struct peer *peer;
 	const struct source *source;
 	struct responder_policy policy;
-	struct request *first, **last;
-	struct request *leaving, **leaving_last;
+	struct responder_request *first, **last;
+	struct responder_request *leaving, **leaving_last;
 	unsigned jobs;
 	bool blocked; /* as was told */
 	bool closing;
@@ -51,231 +26,20 @@ struct responder {
 	void *on_closed_ctx;
 };
 
-struct step {
-	struct responder *r;
-	struct request *q;
-	/* Leaves of a big chunk are read several at a time: it may be packed, and then it is
-	 * unpacked whole for each reading. */
-	struct held {
-		uint8_t *bytes; /* NULL: none yet */
-		uint32_t chunk, from, n, used;
-		struct leaf_list list;
-	} held;
-};
-
 static void pump(struct responder *r);
-static enum err work_step(void *ctx, struct error *e);
 static void on_step(void *ctx, enum err r, const struct error *e);
-
-/* -- making frames: in a job -- */
-
-static enum err
-add_node(struct responder *r, struct request *q, uint32_t i, struct error *e)
-{
-	auto_buf struct buf node = BUF(LIMIT_NODE_RAW);
-	struct error why = { 0 };
-	enum err err = r->source->get_node(
-	    r->source->ctx, &q->what.share, &q->what.snapshot, q->kind, &q->ids[i], &node, &why);
-	uint16_t flags = i + 1 == q->n_ids ? FRAME_END : 0;
-
-	if (err == ERR_CORRUPT)
-		q->damage = why;
-	if (err == ERR_NOTFOUND || err == ERR_CORRUPT) {
-		flags |= FRAME_MISSING;
-		node.len = 0;
-	} else if (err != OK) {
-		*e = why;
-		return err;
-	}
-	struct block *b = block_new((uint32_t)(FRAME_NODE_PREFIX + node.len));
-	frame_node_encode((uint16_t)i, b->bytes);
-	if (node.len > 0)
-		memcpy(b->bytes + FRAME_NODE_PREFIX, node.at, node.len);
-	b->len = (uint32_t)(FRAME_NODE_PREFIX + node.len);
-	q->flags[q->n_frames] = flags;
-	q->frames[q->n_frames++] = b;
-	return OK;
-}
-
-static enum err
-step_nodes(struct responder *r, struct request *q, struct error *e)
-{
-	uint64_t bytes = 0;
-	enum err err = OK;
-
-	while (
-	    err == OK && q->at_id < q->n_ids && q->n_frames < STEP_FRAMES && bytes < STEP_BYTES) {
-		err = add_node(r, q, q->at_id, e);
-		if (err == OK) {
-			bytes += q->frames[q->n_frames - 1]->len;
-			q->at_id++;
-		}
-	}
-	q->done = q->at_id == q->n_ids;
-	return err;
-}
-
-/* Opens the map and the cutter over the unit's chunks. */
-static enum err
-open_unit(struct responder *r, struct request *q, struct error *e)
-{
-	enum err err = r->source->get_map(
-	    r->source->ctx, &q->what.share, &q->what.snapshot, q->ask.unit_size, &q->map, e);
-	uint32_t chunk, n = 0;
-
-	if (err == ERR_CORRUPT)
-		q->damage = *e;
-	if (err != OK)
-		return err;
-	if (q->ask.unit >= snapshot_map_units(q->map))
-		return fail(e, ERR_PROTO, "unit %u of %llu", q->ask.unit,
-		    (unsigned long long)snapshot_map_units(q->map));
-	struct unit u = snapshot_map_unit(q->map, q->ask.unit);
-	struct unit_pieces p = unit_pieces_of(u);
-	q->lens = mem_array(uint32_t, u.n_leaves);
-	while (unit_pieces_more(&p, &chunk)) {
-		q->lens[n] = snapshot_map_chunk(q->map, chunk)->len;
-		unit_pieces_next(&p, q->lens[n++]);
-	}
-	return serve_init(&q->serve, &u, &q->ask, q->lens, e);
-}
-
-/* How many leaves of the unit are wanted in a row from UNIT_LEAF on. */
-static uint32_t
-wanted_in_row(const struct serve *s, uint32_t unit_leaf)
-{
-	for (uint32_t i = 0; i < s->n_runs; i++) {
-		uint32_t at = unit_leaf - s->runs[i].first;
-		if (at < s->runs[i].n)
-			return s->runs[i].n - at;
-	}
-	return 1;
-}
-
-/* N leaves of piece P's chunk, from its own on. */
-static enum err
-read_leaves(struct step *st, const struct serve_piece *p, uint32_t n, uint8_t *to,
-    struct leaf_list *ret_leaves, struct error *e)
-{
-	const struct source *source = st->r->source;
-	struct request *q = st->q;
-	const struct source_leaves which = { &q->what.share, &q->what.snapshot, q->map, p->chunk,
-		p->first_leaf, n };
-	uint32_t len;
-	enum err err = source->get_leaves(source->ctx, &which, to, &len, ret_leaves, e);
-
-	if (err != OK)
-		q->damage = *e;
-	return err;
-}
-
-/* Reads the leaves of piece P's chunk that this step has room for and that are wanted. */
-static enum err
-read_row(struct step *st, const struct serve_piece *p, uint32_t unit_leaf, uint32_t room,
-    struct error *e)
-{
-	struct request *q = st->q;
-	struct held *h = &st->held;
-	uint32_t left =
-	    chunk_id_leaf_count(snapshot_map_chunk(q->map, p->chunk)->len) - p->first_leaf;
-	uint32_t n = min_of(left, wanted_in_row(&q->serve, unit_leaf));
-
-	n = min_of(n, room);
-	if (h->bytes == NULL)
-		h->bytes = mem_alloc(STEP_BYTES);
-	enum err err = read_leaves(st, p, n, h->bytes, &h->list, e);
-	if (err != OK)
-		return err;
-	h->chunk = p->chunk;
-	h->from = p->first_leaf;
-	h->n = n;
-	h->used = 0;
-	return OK;
-}
-
-static enum err
-fill_piece(struct step *st, const struct serve_frame *f, uint32_t i, uint32_t room, struct block *b,
-    struct error *e)
-{
-	const struct serve_piece *p = &f->pieces[i];
-	struct held *h = &st->held;
-	enum err err = OK;
-
-	if (chunk_id_leaf_count(snapshot_map_chunk(st->q->map, p->chunk)->len) == 1)
-		return read_leaves(st, p, 1, b->bytes + p->at, NULL, e);
-	if (h->used == h->n)
-		err = read_row(st, p, f->prefix.first_leaf + i, room, e);
-	if (err != OK)
-		return err;
-	memcpy(b->bytes + p->at, h->bytes + (size_t)(p->first_leaf - h->from) * CHUNK_LEAF, p->len);
-	if (p->list_at != 0)
-		memcpy(b->bytes + p->list_at, h->list.hash, (size_t)h->list.n * HASH_BYTES);
-	h->used++;
-	return OK;
-}
-
-/* ROOM: leaves that may be read ahead, this frame's included. */
-static enum err
-add_frame(struct step *st, const struct serve_frame *f, uint32_t room, struct error *e)
-{
-	struct request *q = st->q;
-	struct block *b = block_new(f->payload);
-	enum err err = OK;
-
-	frame_data_encode(&f->prefix, b->bytes);
-	b->len = f->payload;
-	for (uint32_t i = 0; err == OK && i < f->n_pieces; i++)
-		err = fill_piece(st, f, i, room, b, e);
-	if (err != OK) {
-		block_free(b);
-		return err;
-	}
-	q->flags[q->n_frames] = f->end ? FRAME_END : 0;
-	q->frames[q->n_frames++] = b;
-	return OK;
-}
-
-/* What was read is also sent: leaves in hand go although the step is full. */
-static enum err
-step_unit(struct step *st, struct error *e)
-{
-	struct request *q = st->q;
-	struct serve_frame f;
-	uint32_t bytes = 0;
-	enum err err = q->map == NULL ? open_unit(st->r, q, e) : OK;
-
-	while (err == OK && !q->done && q->n_frames < STEP_FRAMES &&
-	       (bytes < STEP_BYTES || st->held.used < st->held.n)) {
-		uint32_t left = bytes < STEP_BYTES ? STEP_BYTES - bytes : 1;
-		if (!expect(serve_next(&q->serve, &f)))
-			return fail(e, ERR_BUG, "an answer without an end");
-		err = add_frame(st, &f, (left + CHUNK_LEAF - 1) / CHUNK_LEAF, e);
-		bytes += f.payload;
-		q->done = f.end;
-	}
-	free(st->held.bytes);
-	return err;
-}
-
-static enum err
-work_step(void *ctx, struct error *e)
-{
-	struct step *s = ctx;
-
-	return s->q->what.type == FRAME_GET_NODES ? step_nodes(s->r, s->q, e) : step_unit(s, e);
-}
 
 /* -- the queue: on the loop -- */
 
 static void
-drop_frames(struct request *q)
+drop_frames(struct responder_request *q)
 {
 	while (q->at_frame < q->n_frames)
 		block_free(q->frames[q->at_frame++]);
 }
 
 static void
-request_free(struct responder *r, struct request *q)
+request_free(struct responder *r, struct responder_request *q)
 {
 	if (q->map != NULL)
 		r->source->put_map(r->source->ctx, q->map);
@@ -286,15 +50,16 @@ request_free(struct responder *r, struct request *q)
 }
 
 static bool
-is_active(const struct request *q)
+is_active(const struct responder_request *q)
 {
 	return q->busy || q->at_frame < q->n_frames;
 }
 
 static void
-unlink_request(struct request **first, struct request ***last, struct request *q)
+unlink_request(
+    struct responder_request **first, struct responder_request ***last, struct responder_request *q)
 {
-	for (struct request **at = first; *at != NULL; at = &(*at)->next) {
+	for (struct responder_request **at = first; *at != NULL; at = &(*at)->next) {
 		if (*at != q)
 			continue;
 		*at = q->next;
@@ -306,14 +71,14 @@ unlink_request(struct request **first, struct request ***last, struct request *q
 }
 
 static void
-link_request(struct request ***last, struct request *q)
+link_request(struct responder_request ***last, struct responder_request *q)
 {
 	**last = q;
 	*last = &q->next;
 }
 
 static void
-tell_over(struct responder *r, const struct request *q, bool whole)
+tell_over(struct responder *r, const struct responder_request *q, bool whole)
 {
 	if (q->begun && r->policy.over != NULL && !r->closing)
 		r->policy.over(r->policy.ctx, r->peer, &q->what, q->sent, whole);
@@ -321,7 +86,7 @@ tell_over(struct responder *r, const struct request *q, bool whole)
 
 /* It ends here, in the middle. */
 static void
-end_request(struct responder *r, struct request *q)
+end_request(struct responder *r, struct responder_request *q)
 {
 	unlink_request(&r->first, &r->last, q);
 	tell_over(r, q, false);
@@ -329,19 +94,19 @@ end_request(struct responder *r, struct request *q)
 }
 
 static enum err
-judge(struct responder *r, const struct request *q, struct error *e)
+judge(struct responder *r, const struct responder_request *q, struct error *e)
 {
 	return r->policy.allow(r->policy.ctx, r->peer, &q->what, e);
 }
 
 static void
-refuse(struct responder *r, struct request *q, const struct error *why)
+refuse(struct responder *r, struct responder_request *q, const struct error *why)
 {
 	(void)session_answer_error(peer_session(r->peer), q->stream, why, q->what.unit);
 }
 
 static void
-tell_damage(struct responder *r, struct request *q)
+tell_damage(struct responder *r, struct responder_request *q)
 {
 	if (r->policy.failed != NULL && q->damage.code != OK)
 		r->policy.failed(r->policy.ctx, r->peer, &q->what, &q->damage);
@@ -349,9 +114,9 @@ tell_damage(struct responder *r, struct request *q)
 }
 
 static void
-free_all(struct responder *r, struct request *first)
+free_all(struct responder *r, struct responder_request *first)
 {
-	for (struct request *q = first, *next; q != NULL; q = next) {
+	for (struct responder_request *q = first, *next; q != NULL; q = next) {
 		next = q->next;
 		request_free(r, q);
 	}
@@ -372,7 +137,7 @@ free_closed(struct responder *r)
 /* -- sending -- */
 
 static void
-send_frame(struct responder *r, struct request *q)
+send_frame(struct responder *r, struct responder_request *q)
 {
 	uint32_t i = q->at_frame++;
 	uint64_t bytes = q->frames[i]->len;
@@ -388,7 +153,7 @@ send_frame(struct responder *r, struct request *q)
 /* Sends what of Q's frames there is room for.  Rights are looked at again before what was read goes
  * out: they may have ended meanwhile. */
 static void
-send_some(struct responder *r, struct request *q)
+send_some(struct responder *r, struct responder_request *q)
 {
 	struct error no;
 
@@ -415,7 +180,7 @@ send_all(struct responder *r)
 {
 	bool waiting = false;
 
-	for (struct request *q = r->first, *next; q != NULL; q = next) {
+	for (struct responder_request *q = r->first, *next; q != NULL; q = next) {
 		next = q->next;
 		if (q->busy || !is_active(q))
 			continue;
@@ -430,7 +195,7 @@ send_all(struct responder *r)
 static void
 tell_gone(struct responder *r)
 {
-	struct request *q;
+	struct responder_request *q;
 
 	while ((q = r->leaving) != NULL && q->last <= session_raw_gone(peer_session(r->peer))) {
 		unlink_request(&r->leaving, &r->leaving_last, q);
@@ -455,25 +220,25 @@ tell_blocked(struct responder *r, bool blocked)
 /* -- reading -- */
 
 static void
-start_step(struct responder *r, struct request *q)
+start_step(struct responder *r, struct responder_request *q)
 {
-	struct step *s = mem_new(struct step);
+	struct responder_read *st = mem_new(struct responder_read);
 
-	*s = (struct step){ .r = r, .q = q };
+	*st = (struct responder_read){ .owner = r, .source = r->source, .q = q };
 	q->n_frames = q->at_frame = 0;
 	q->busy = true;
 	r->jobs++;
-	job_run(r->loop, work_step, on_step, s);
+	job_run(r->loop, responder_read_step, on_step, st);
 }
 
 /* The first request that is not active.  Rights are looked at before every step, so that taking
  * them away ends what is under way. */
-static struct request *
+static struct responder_request *
 next_request(struct responder *r)
 {
 	struct error e;
 
-	for (struct request *q = r->first, *next; q != NULL; q = next) {
+	for (struct responder_request *q = r->first, *next; q != NULL; q = next) {
 		next = q->next;
 		if (is_active(q))
 			continue;
@@ -490,10 +255,10 @@ read_ahead(struct responder *r)
 {
 	unsigned active = 0;
 
-	for (const struct request *q = r->first; q != NULL; q = q->next)
+	for (const struct responder_request *q = r->first; q != NULL; q = q->next)
 		active += is_active(q);
-	for (; active < ACTIVE_MAX; active++) {
-		struct request *q = next_request(r);
+	for (; active < RESPONDER_ACTIVE_MAX; active++) {
+		struct responder_request *q = next_request(r);
 		if (q == NULL)
 			break;
 		start_step(r, q);
@@ -516,7 +281,7 @@ pump(struct responder *r)
 }
 
 static void
-finish_step(struct responder *r, struct request *q, enum err err, const struct error *e)
+finish_step(struct responder *r, struct responder_request *q, enum err err, const struct error *e)
 {
 	bool wanted = !q->cancelled && session_is_wanted(peer_session(r->peer), q->stream);
 
@@ -531,11 +296,11 @@ finish_step(struct responder *r, struct request *q, enum err err, const struct e
 static void
 on_step(void *ctx, enum err err, const struct error *e)
 {
-	struct step *s = ctx;
-	struct responder *r = s->r;
-	struct request *q = s->q;
+	struct responder_read *st = ctx;
+	struct responder *r = st->owner;
+	struct responder_request *q = st->q;
 
-	free(s);
+	free(st);
 	r->jobs--;
 	q->busy = false;
 	if (r->closing) {
@@ -585,7 +350,7 @@ responder_close(struct responder *r, void (*on_closed)(void *ctx), void *ctx)
 }
 
 static void
-copy_ids(struct request *q, const struct msg_get_nodes *m)
+copy_ids(struct responder_request *q, const struct msg_get_nodes *m)
 {
 	bool ok = true;
 
@@ -596,10 +361,10 @@ copy_ids(struct request *q, const struct msg_get_nodes *m)
 		q->ids[i] = message_node_id(m, i, &ok);
 }
 
-static struct request *
+static struct responder_request *
 request_new(const struct session_event *ev)
 {
-	struct request *q = mem_new(struct request);
+	struct responder_request *q = mem_new(struct responder_request);
 
 	q->stream = ev->stream;
 	q->what.type = ev->message.type;
@@ -619,7 +384,7 @@ request_new(const struct session_event *ev)
 }
 
 static enum err
-begin(struct responder *r, struct request *q, struct error *e)
+begin(struct responder *r, struct responder_request *q, struct error *e)
 {
 	enum err err = judge(r, q, e);
 
@@ -634,7 +399,7 @@ begin(struct responder *r, struct request *q, struct error *e)
 void
 responder_request(struct responder *r, const struct session_event *ev)
 {
-	struct request *q = request_new(ev);
+	struct responder_request *q = request_new(ev);
 	struct error no;
 
 	if (begin(r, q, &no) == OK) {
@@ -651,7 +416,7 @@ responder_request(struct responder *r, const struct session_event *ev)
 void
 responder_cancel(struct responder *r, uint32_t stream)
 {
-	for (struct request *q = r->first; q != NULL; q = q->next) {
+	for (struct responder_request *q = r->first; q != NULL; q = q->next) {
 		if (q->stream != stream)
 			continue;
 		q->cancelled = true;
@@ -666,7 +431,7 @@ responder_requests(const struct responder *r)
 {
 	size_t n = 0;
 
-	for (const struct request *q = r->first; q != NULL; q = q->next)
+	for (const struct responder_request *q = r->first; q != NULL; q = q->next)
 		n++;
 	return n;
 }
