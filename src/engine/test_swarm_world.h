@@ -9,7 +9,7 @@
 
 #include "engine/swarm_node.h"
 
-enum { MEMBERS_MAX = 6, LINKS_MAX = 96 };
+enum { MEMBERS_MAX = 6, LINKS_MAX = 96, SWARM_WORLD_UNIT = 64 * 1024 };
 
 struct member;
 struct link { /* one end of a connection */
@@ -501,4 +501,69 @@ swarm_world_clear(struct swarm_world *sw)
 		memory_sink_clear(&sw->members[i].memory);
 	}
 	world_clear(&sw->w);
+}
+
+/* -- for tests -- */
+
+static inline int
+swarm_world_setup(void **state)
+{
+	struct swarm_world *sw = mem_new(struct swarm_world);
+
+	swarm_world_init(sw);
+	*state = sw;
+	return 0;
+}
+
+static inline int
+swarm_world_teardown(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	swarm_world_clear(sw);
+	free(sw);
+	return 0;
+}
+
+/* Small files, a middle one, and big chunks that no unit holds whole. */
+static inline void
+swarm_world_files(struct swarm_world *sw)
+{
+	for (unsigned i = 0; i < 40; i++)
+		content_file(&sw->w.content, 1, 1 + i * 997, 0);
+	content_file(&sw->w.content, 3, 192 * 1024, 1234);
+	content_file(&sw->w.content, 9, 1024 * 1024, 77);
+	content_file(&sw->w.content, 1, 64 * 1024, 0);
+	world_content(&sw->w, SWARM_WORLD_UNIT);
+}
+
+static inline void
+swarm_world_run(struct swarm_world *sw)
+{
+	loop_run(sw->w.loop);
+}
+
+static inline void
+member_assert_whole(const struct member *m)
+{
+	assert_int_equal(m->dones, 1);
+	check_ok(m->result, m->why);
+	assert_true(member_has_all(m));
+	assert_true(m->flushes > 0);
+}
+
+static inline uint32_t
+swarm_world_units(const struct swarm_world *sw)
+{
+	return (uint32_t)snapshot_map_units(sw->w.map);
+}
+
+/* One who takes all, connected with SEED. */
+static inline struct member *
+member_receiver_of(struct member *seed)
+{
+	struct member *m = member_receiver(seed->sw);
+
+	members_connect(m, seed);
+	return m;
 }
