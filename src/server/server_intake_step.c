@@ -231,8 +231,8 @@ server_intake_step_open(struct intake *k)
 
 /* -- CHUNKS -- */
 
-/* A publisher that takes no part in the swarm, although it is here, sends all to us alone.  It comes
- * in when it has heard how large the units are, which is about now, so it is given time first. */
+/* A publisher that takes no part in the swarm, although it is here, sends all to us alone.  It
+ * comes in when it has heard how large the units are, which is about now, so it is given time. */
 static bool
 is_in_swarm(const struct intake *k)
 {

@@ -1,7 +1,7 @@
 /*
  * Our own part in swarms.  Of what is announced in a hybrid share we are one receiver among others
- * (server_intake_step.c has the sink), and give on what has come; of what we keep we give what nobody
- * else does, the last resort.
+ * (server_intake_step.c has the sink), and give on what has come; of what we keep we give what
+ * nobody else does, the last resort.
  *
  * A node of a kept snapshot begins when somebody wants it, and ends when nobody has for a minute.
  * Whoever wants something is in it, and of those who hold everything some: more of them tell us
