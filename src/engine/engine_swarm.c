@@ -290,6 +290,7 @@ done_open(struct engine_work *w, enum err r, const struct error *e)
 	struct open_map *o = (struct open_map *)w;
 	struct swarm_entry *x = o->entry;
 	struct engine *en = w->engine;
+	bool was_dropped = x->dropped; /* else whoever drops it below frees it, too */
 
 	x->opening = false;
 	if (r == OK && (x->dropped || x->node != NULL || en->closing)) {
@@ -303,7 +304,8 @@ done_open(struct engine_work *w, enum err r, const struct error *e)
 		else if (x->wants == 0)
 			engine_swarm_drop(x);
 	}
-	free_dropped(x);
+	if (was_dropped)
+		free_dropped(x);
 	free(o);
 }
 

@@ -349,6 +349,19 @@ def test_a_damaged_map_of_a_snapshot_is_made_again(world, rng):
         world.publisher.json("publish", world.src, "--share", "tree")
 
 
+def test_an_agent_that_has_lost_the_manifest_of_what_it_gives_starts_and_gives_it_no_more(net, tmp_path):
+    src = make_files(tmp_path / "src", 1 << 20)
+    owner = net.agent("owner")
+    owner.json("publish", src, "--share", "tree")
+    assert owner.stop() == 0
+    shutil.rmtree(owner.home / "maps")
+    pack_of(owner, "nodes").unlink()
+    owner.start()
+    owner.wait_for_link()
+    assert owner.json("publish", src, "--share", "other")["snapshot"] == 1
+    assert owner.stop() == 0
+
+
 @pytest.mark.parametrize("name", ["device.key", "format", "weft.conf"])
 def test_a_home_whose_own_files_are_damaged_says_which(world, rng, name):
     """And is left as it is: once the file is back, all is as before."""
