@@ -16,8 +16,8 @@
  *   be in a thief's hands, who can date anything back; the new key signs again what it stands for.
  *   A share's name and nonce give nobody anything, and its id is their hash.  (After a promotion,
  *   signed by the old key itself, all stays.)
- * - a membership or grant below the epoch of a revocation of its device, or of that device on that
- *   share.
+ * - a membership or grant below the epoch of a revocation of its device, or of that device or of
+ *   everybody on that share.
  *
  * Of what is not void about one subject (a device, a device on a share, a share's head or policy)
  * the newest counts, by epoch, number (of a head), time of issue, expiry, bytes; one that is newer
@@ -233,8 +233,11 @@ check_revoked(
 	uint64_t below = revoked_below(a, &about->device, &none);
 
 	if (about->kind == STATEMENT_GRANT) {
-		uint64_t share_below = revoked_below(a, &about->device, &about->share);
-		below = max_of(below, share_below);
+		static const struct device_id everybody;
+		uint64_t own = revoked_below(a, &about->device, &about->share);
+		uint64_t all = revoked_below(a, &everybody, &about->share);
+		below = max_of(below, own);
+		below = max_of(below, all);
 	}
 	if (epoch < below)
 		return fail(e, ERR_DENIED, "revoked at epoch %" PRIu64, below);

@@ -302,6 +302,13 @@ is_zero(struct bytes b)
 	return true;
 }
 
+bool
+statement_is_for_all(const struct statement *s)
+{
+	return s->kind == STATEMENT_REVOKE && is_zero(BYTES_OF(s->device)) &&
+	       !hash_id_is_none(&s->share);
+}
+
 /* What is wrong with field F of S, or NULL. */
 static const char *
 field_wrong(enum field f, const struct statement *s)
@@ -309,8 +316,9 @@ field_wrong(enum field f, const struct statement *s)
 	const uint32_t all_rights = RIGHT_READ | RIGHT_WRITE | RIGHT_ADMIN;
 
 	switch (f) {
-	case DEVICE:
-		return is_zero(BYTES_OF(s->device)) ? "no device" : NULL;
+	case DEVICE: /* everybody loses a share, nobody is everybody otherwise */
+		return is_zero(BYTES_OF(s->device)) && !statement_is_for_all(s) ? "no device"
+										: NULL;
 	case SHARE:
 		return hash_alg_known(s->share.alg) ? NULL : "no share";
 	case RIGHTS:

@@ -73,6 +73,8 @@ const char *statement_kind_name(enum statement_kind kind);   /* "grant" */
 const char *statement_policy_name(enum share_policy policy); /* "hybrid"; "?" for no such one */
 /* False: no such policy. */
 bool statement_policy_parse(const char *text, enum share_policy *ret) must_check;
+/* A revocation of everybody's grants on a share: its device is zero. */
+bool statement_is_for_all(const struct statement *s);
 /* Checks S's fields, encodes and signs with KEY, whose id becomes S->authority; only in a SUCCESSOR
  * an authority that is given (not zero) stays, as KEY may be the recovery key.  Appends the bytes
  * to OUT and fills S->id, signature.  Of two statements about one subject at one epoch the later

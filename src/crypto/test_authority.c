@@ -162,6 +162,19 @@ a_revocation_ends_what_is_older_and_nothing_else(void **state)
 	refuses(w->a, g1, "revoked at epoch 2");
 	takes(w->a, grant(w->key[0], w->device[1], w->share[0], RIGHT_READ, 2), true);
 	assert_rights(w, 1, 0, RIGHT_READ);
+	/* everybody's on one share */
+	struct said all = revocation(w->key[0], w->device[1], &w->share[0], 3);
+	memset(&all.s.device, 0, sizeof all.s.device);
+	all = say(w->key[0], all.s);
+	takes(w->a, grant(w->key[0], w->device[2], w->share[0], RIGHT_READ, 3), true);
+	takes(w->a, all, true);
+	assert_rights(w, 1, 0, 0);
+	assert_rights(w, 1, 1, RIGHT_READ);
+	assert_rights(w, 2, 0, RIGHT_READ); /* at its epoch */
+	assert_member(w, 1, true);
+	refuses(w->a, grant(w->key[0], w->device[1], w->share[0], RIGHT_READ, 2), "at epoch 3");
+	takes(w->a, grant(w->key[0], w->device[1], w->share[0], RIGHT_READ, 3), true);
+	assert_rights(w, 1, 0, RIGHT_READ);
 	/* the membership, and with it all grants */
 	takes(w->a, revocation(w->key[0], w->device[1], NULL, 5), true);
 	assert_member(w, 1, false);

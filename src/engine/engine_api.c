@@ -90,6 +90,8 @@ device_row(struct bytes b, struct buf *out)
 	record_time(out, "seen", (int64_t)r.seen_ms * 1000000);
 	record_bytes(out, "version", r.software);
 	record_time(out, "joined", (int64_t)r.joined_ms * 1000000);
+	if (r.reported > 0)
+		record_int(out, "reported", r.reported);
 }
 
 static void

@@ -203,14 +203,23 @@ engine_link_ended(struct engine *en)
 	en->link.given_up = true;
 }
 
+/* By a grant that is newer than what was just taken away. */
+static bool
+has_access(const struct engine *en, const struct hash_id *share)
+{
+	return authority_check_grant(en->authority, device_key_id(en->home->key), share, RIGHT_READ,
+		   clock_wall_ns() / 1000000000, NULL) == OK;
+}
+
 /* A revocation of ours ends the membership; one of a share of ours ends what is under way with it.
  */
 static void
 act_on_own_end(struct engine *en, const struct statement *st)
 {
 	if (!hash_id_is_none(&st->share)) {
-		engine_job_share_lost(
-		    en, &st->share, "the server took this device's access to the share away");
+		if (!has_access(en, &st->share))
+			engine_job_share_lost(en, &st->share,
+			    "the server took this device's access to the share away");
 		return;
 	}
 	log_warn("the server ended this device's membership; `weft join` with a new invite enrols "
@@ -229,7 +238,7 @@ act_on(struct engine *en, struct bytes b, const struct statement *st)
 
 	if (st->kind == STATEMENT_REVOKE) {
 		engine_mesh_pass_on(en, b);
-		if (is_own)
+		if (is_own || statement_is_for_all(st))
 			act_on_own_end(en, st);
 		else if (hash_id_is_none(&st->share))
 			engine_mesh_revoked(en, &st->device);

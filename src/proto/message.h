@@ -159,6 +159,7 @@ struct row_device {
 	uint8_t online, is_server;
 	uint64_t seen_ms, joined_ms;
 	struct bytes address, software;
+	uint32_t reported; /* how often its bytes were wrong, as REPORT says */
 };
 struct msg_get_nodes {
 	struct hash_id share, snapshot;

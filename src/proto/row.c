@@ -44,6 +44,7 @@ static const struct field device_fields[] = {
 	{ 7, FIELD_U64, OPT, AT(joined_ms), 0, INT64_MAX },
 	{ 8, FIELD_TEXT, OPT, AT(address), 1, LIMIT_ADDRESS_TEXT },
 	{ 9, FIELD_TEXT, OPT, AT(software), 1, LIMIT_NAME },
+	{ 10, FIELD_U32, OPT, AT(reported), 0, UINT32_MAX },
 };
 #undef ROW
 #define ROW row_member

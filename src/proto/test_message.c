@@ -602,7 +602,8 @@ rows_survive_and_bad_ones_are_refused(void **state)
 	struct row_device dev = { .id = { { 7 } },
 		.name = BYTES_LIT("pc"),
 		.online = 1,
-		.address = BYTES_LIT("10.0.0.1:7470") },
+		.address = BYTES_LIT("10.0.0.1:7470"),
+		.reported = 3 },
 			  dev2;
 	struct buf out = BUF(LIMIT_ROW);
 

@@ -184,12 +184,13 @@ registry_add_device(struct registry *r, const struct registry_device *d)
 {
 	struct map_slot *slot = map_put(&r->devices, key_device(&d->id), NULL);
 	struct registry_device *mine = slot->ptr;
-	unsigned connections = mine != NULL ? mine->connections : 0;
+	const struct registry_device was = mine != NULL ? *mine : (struct registry_device){ 0 };
 
 	if (mine == NULL)
 		slot->ptr = mine = mem_new(struct registry_device);
 	*mine = *d;
-	mine->connections = connections;
+	mine->connections = was.connections;
+	mine->reported = was.reported;
 	return mine;
 }
 

@@ -29,7 +29,8 @@ struct registry_device {
 	char address[LIMIT_ADDRESS_TEXT + 1], software[64];
 	int64_t joined_ms, seen_ms;
 	bool ended;           /* left or was removed */
-	unsigned connections; /* now; not stored */
+	unsigned connections; /* now; not stored, as the next */
+	uint32_t reported;    /* how often its bytes were wrong */
 };
 struct registry_snapshot {
 	struct hash_id id, content, head_statement;

@@ -63,6 +63,25 @@ rules_share_id(const struct registry *r, const struct hash_id *id, const struct 
 	    r, s, bytes_str(may_see ? s->name : hash_id_short(id, text)), device, rights, ret, e);
 }
 
+enum err
+rules_create(const struct registry *r, const struct device_id *device, struct error *e)
+{
+	unsigned n = 0;
+
+	map_each (slot, &r->shares) {
+		const struct registry_share *s = slot->ptr;
+		array_each (a, &s->access)
+			n += !a->all && (a->rights & RIGHT_WRITE) != 0 &&
+			     device_id_equal(&a->device, device);
+	}
+	if (n >= RULES_SHARES_MAX)
+		return fail(e, ERR_LIMIT,
+		    "this device may write to %u shares, and creates no more from %d on; ask the "
+		    "server's administrator to remove some (`weft rm SHARE`)",
+		    n, RULES_SHARES_MAX);
+	return OK;
+}
+
 bool
 rules_is_hybrid(const struct registry *r, const struct registry_share *s)
 {

@@ -19,6 +19,10 @@ enum err rules_share(const struct registry *r, struct bytes name, const struct d
 enum err rules_share_id(const struct registry *r, const struct hash_id *id,
     const struct device_id *device, uint32_t rights, struct registry_share **ret,
     struct error *e) must_check;
+/* Shares that a device may write to, for itself and not as everybody: it creates no more then. */
+enum { RULES_SHARES_MAX = 256 };
+enum err rules_create(
+    const struct registry *r, const struct device_id *device, struct error *e) must_check;
 /* May members answer for its bytes? */
 bool rules_is_hybrid(const struct registry *r, const struct registry_share *s);
 /* May this commit of AUTHOR be announced in S?  Its signature has been checked.  ERR_CONFLICT: it

@@ -225,8 +225,8 @@ struct access_change {
 	int64_t share;
 	struct registry_access access;
 	struct control_call *call;
-	ARRAY(struct statement) revoked;
-	ARRAY(struct buf) revokes;
+	struct statement revoked;
+	struct buf revoke; /* empty: nothing is taken away */
 };
 
 static enum err
@@ -235,10 +235,9 @@ store_access(struct change *c, struct server *s, struct error *e)
 	struct access_change *a = (struct access_change *)c;
 	enum err r = registry_store_access(s->registry->db, a->share, &a->access, e);
 
-	for (size_t i = 0; r == OK && i < a->revokes.len; i++)
-		r = registry_store_statement(
-		    s->registry->db, buf_bytes(&a->revokes.at[i]), &a->revoked.at[i], e);
-	return r;
+	return r == OK && a->revoke.len > 0 ? registry_store_statement(s->registry->db,
+						  buf_bytes(&a->revoke), &a->revoked, e)
+					    : r;
 }
 
 static void
@@ -264,19 +263,15 @@ apply_access(struct change *c, struct server *s, enum err r, const struct error 
 	struct registry_share *sh = registry_share_num(s->registry, a->share);
 
 	if (r == OK && sh != NULL) {
-		/* From now on; who loses something hears of it before he is refused anything. */
-		registry_set_access(sh, &a->access);
-		array_each (b, &a->revokes)
-			server_peer_push_all(s, buf_bytes(b));
+		registry_set_access(sh, &a->access); /* from now on */
+		push_grant(s, sh, &a->access);       /* first: who keeps something is not to stop */
+		if (a->revoke.len > 0)
+			server_peer_push_all(s, buf_bytes(&a->revoke));
 		server_intake_judge(s);
 		server_swarm_judge(s, &sh->id);
-		push_grant(s, sh, &a->access);
 	}
 	control_call_done(a->call, r == OK ? NULL : e, -1);
-	array_each (b, &a->revokes)
-		buf_clear(b);
-	array_clear(&a->revokes);
-	array_clear(&a->revoked);
+	buf_clear(&a->revoke);
 	free(a);
 }
 
@@ -312,6 +307,7 @@ new_access(
 	c->share = sh->num;
 	c->access = *a;
 	c->call = call;
+	c->revoke = BUF(STATEMENT_MAX);
 	return c;
 }
 
@@ -328,27 +324,6 @@ api_grant(
 	if (err == OK)
 		server_change(s, &new_access(call, sh, &a)->change);
 	return err;
-}
-
-/* Devices that lose their access with A: itself, or, for everybody's, all without an entry of their
- * own. */
-static enum err
-revoke_losers(struct server *s, struct registry_share *sh, const struct registry_access *a,
-    struct access_change *c, struct error *e)
-{
-	map_each (slot, &s->registry->devices) {
-		struct registry_device *d = slot->ptr;
-		struct statement st;
-		struct buf bytes = BUF(STATEMENT_MAX);
-		if (d->ended || (!a->all && !device_id_equal(&d->id, &a->device)))
-			continue;
-		enum err r = sign_revoke(s, sh, &d->id, &st, &bytes, e);
-		if (r != OK)
-			return r;
-		array_push(&c->revoked, st);
-		array_push(&c->revokes, bytes);
-	}
-	return OK;
 }
 
 static bool
@@ -375,7 +350,9 @@ api_ungrant(
 		return fail(e, ERR_NOTFOUND, "%s was not granted to %s", sh->name,
 		    a.all ? "everybody" : control_arg(r, "device"));
 	struct access_change *c = new_access(call, sh, &a); /* rights 0: to be taken away */
-	err = revoke_losers(s, sh, &a, c, e);
+	/* Everybody's is one statement, however many they are; who keeps access by an entry of its
+	 * own gets a new grant. */
+	err = sign_revoke(s, sh, &a.device, &c->revoked, &c->revoke, e);
 	if (err != OK)
 		log_error("revoke access to %s: %s", sh->name, e->text);
 	server_change(s, &c->change);

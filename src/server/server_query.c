@@ -69,6 +69,7 @@ row_of_device(const struct server *s, const struct registry_device *d, struct bu
 		.joined_ms = (uint64_t)d->joined_ms,
 		.address = bytes_str(d->address),
 		.software = bytes_str(d->software),
+		.reported = d->reported,
 	    },
 	    &row);
 	message_list_add(raw, buf_bytes(&row));

@@ -97,7 +97,7 @@ server_share_create(struct link *l, const struct session_event *ev)
 	uint8_t policy = ev->message.create_share.policy;
 	struct share_change *h = mem_new(struct share_change);
 	struct error e;
-	enum err r = OK;
+	enum err r = rules_create(s->registry, &l->device, &e);
 
 	h->change = (struct change){ .store = store_share, .apply = apply_share };
 	h->link = l->number;
@@ -112,7 +112,7 @@ server_share_create(struct link *l, const struct session_event *ev)
 	random_fill(h->statement.nonce, sizeof h->statement.nonce);
 	/* To whoever may not see the other share of this name, all that is told is that the name is
 	 * taken. */
-	if (registry_share_named(s->registry, name) != NULL)
+	if (r == OK && registry_share_named(s->registry, name) != NULL)
 		r = fail(&e, ERR_EXISTS,
 		    "the name %s is taken; choose another, or ask for write access",
 		    h->statement.name);

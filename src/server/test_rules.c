@@ -355,6 +355,26 @@ who_reads_a_hybrid_share_and_cuts_it_as_we_do_takes_part(void **state)
 	assert_int_equal(rules_enter(w->r, anna, &good, &e), ERR_DENIED);
 }
 
+static void
+who_may_write_to_many_shares_creates_no_more(void **state)
+{
+	struct world *w = *state;
+	const struct device_id *anna = device_key_id(w->anna);
+	struct error e;
+
+	for (int64_t i = 2; i < 2 + RULES_SHARES_MAX; i++) {
+		char name[16];
+		check_ok(rules_create(w->r, anna, &e), e);
+		snprintf(name, sizeof name, "share%d", (int)i);
+		grant(add_share(w, name, i), w->anna, RIGHT_READ | RIGHT_WRITE);
+	}
+	assert_int_equal(rules_create(w->r, anna, &e), ERR_LIMIT);
+	check_says(e.text, "256");
+	check_ok(rules_create(w->r, device_key_id(w->bert), &e), e);
+	registry_drop_share(w->r, registry_share_named(w->r, BYTES_LIT("share2")));
+	check_ok(rules_create(w->r, anna, &e), e);
+}
+
 /* However the chunks' lengths fall, a snapshot has no more units than that. */
 static void
 no_cut_gives_more_units_than_the_most_there_can_be(void **state)
@@ -415,6 +435,7 @@ main(void)
 		T(a_second_snapshot_must_name_the_first),
 		T(a_selector_finds_number_id_and_label_and_prefers_what_is_complete),
 		T(who_reads_a_hybrid_share_and_cuts_it_as_we_do_takes_part),
+		T(who_may_write_to_many_shares_creates_no_more),
 		T(no_cut_gives_more_units_than_the_most_there_can_be),
 		T(devices_are_found_by_name_or_the_beginning_of_their_id),
 	};

@@ -186,6 +186,19 @@ def test_news_of_units_that_there_are_not_end_the_connection(world):
     wait_until("a has left", lambda: (b.enter(world.snapshot), b.told()[1] == {})[1])
 
 
+def test_who_is_reported_to_send_wrong_bytes_is_counted_and_named(world):
+    a, b = world.a, world.b
+    report = {1: world.snapshot.share, 2: world.snapshot.id, 3: u32(0), 4: b.key.device}
+    a.line.send(wire.REPORT, report)
+    a.line.send(wire.REPORT, report)
+    b.line.send(wire.REPORT, report)  # of itself: nonsense
+    a.line.ask(wire.QUERY, {1: b"\1"})
+    b.line.ask(wire.QUERY, {1: b"\1"})
+    assert {d["name"]: d.get("reported") for d in world.server.json("devices")} == {
+        "spine": None, "author": None, "a": None, "b": 2, "c": None}
+    assert world.server.says("a reports wrong bytes from b")
+
+
 def test_who_is_no_member_any_more_has_left_at_once(world):
     a, c = world.a, world.c
     a.enter(world.snapshot)
