@@ -205,9 +205,9 @@ engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx)
 	en->on_closed_ctx = ctx;
 	en->pending++; /* whatever closes meanwhile, this comes last */
 	timer_close(en->tick);
-	engine_swarm_close(en);
 	engine_mesh_close(en);
 	engine_job_stop_all(en);
+	engine_swarm_close(en); /* nobody takes any more */
 	engine_link_close(en);
 	loop_post(en->loop, close_later, en);
 }

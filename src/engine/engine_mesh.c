@@ -107,27 +107,6 @@ take_chain(struct engine *en, const struct msg_hello *h)
 		(void)!engine_link_statement(en, b, NULL);
 }
 
-static enum err
-greeted(void *ctx, struct peer *p, const struct msg_hello *h, struct error *e)
-{
-	struct engine *en = ctx;
-	enum err r = check_clock(h->wall_ms, e);
-
-	if (r == OK && (en->authority == NULL || en->closing))
-		r = fail(e, ERR_DENIED, "this machine belongs to no server");
-	if (r != OK)
-		return r;
-	take_chain(en, h);
-	/* It may be older than what we know of the device. */
-	if (h->member.len > 0)
-		(void)!authority_accept(en->authority, h->member, NULL, NULL);
-	if (authority_check_member(
-		en->authority, peer_device(p), clock_wall_ns() / 1000000000, NULL) != OK)
-		return fail(
-		    e, ERR_DENIED, "you are no member of the server that this machine belongs to");
-	return OK;
-}
-
 /* -- revocations -- */
 
 struct send_revokes {
@@ -171,6 +150,57 @@ send_revokes(struct engine *en, struct peer *to, uint64_t after)
 	send_batch(&x);
 	buf_clear(&x.list.raw);
 	peer_flush(to);
+}
+
+/* Who was a member is shown the statement that ended that, and nothing else. */
+struct find_end {
+	const struct device_id *device;
+	struct bytes found;
+};
+
+static void
+find_end(void *ctx, struct bytes b, const struct statement *st)
+{
+	struct find_end *x = ctx;
+
+	if (hash_id_is_none(&st->share) && device_id_equal(&st->device, x->device))
+		x->found = b;
+}
+
+static void
+send_end(struct engine *en, struct peer *to)
+{
+	struct find_end x = { .device = peer_device(to) };
+	struct send_revokes send = { .to = to, .list.raw = BUF(STATEMENT_MAX + 4) };
+
+	authority_each(en->authority, STATEMENT_REVOKE, find_end, &x);
+	if (x.found.len == 0)
+		return;
+	session_admit(peer_session(to)); /* it is closed in the same turn */
+	add_statement(&send.list, x.found, NULL);
+	send_batch(&send);
+	buf_clear(&send.list.raw);
+}
+
+static enum err
+greeted(void *ctx, struct peer *p, const struct msg_hello *h, struct error *e)
+{
+	struct engine *en = ctx;
+	enum err r = check_clock(h->wall_ms, e);
+
+	if (r == OK && (en->authority == NULL || en->closing))
+		r = fail(e, ERR_DENIED, "this machine belongs to no server");
+	if (r != OK)
+		return r;
+	take_chain(en, h);
+	/* It may be older than what we know of the device. */
+	if (h->member.len > 0)
+		(void)!authority_accept(en->authority, h->member, NULL, NULL);
+	if (authority_check_member(
+		en->authority, peer_device(p), clock_wall_ns() / 1000000000, NULL) == OK)
+		return OK;
+	send_end(en, p);
+	return fail(e, ERR_DENIED, "you are no member of the server that this machine belongs to");
 }
 
 struct pass_on {

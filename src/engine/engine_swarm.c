@@ -67,7 +67,7 @@ free_dropped(struct swarm_entry *x)
 {
 	struct engine *en = x->engine;
 
-	if (!x->dropped || x->opening || x->closing)
+	if (!x->dropped || x->opening || x->closing || x->ending)
 		return;
 	array_remove(&en->swarm->entries, x);
 	array_clear(&x->listed);
@@ -75,6 +75,18 @@ free_dropped(struct swarm_entry *x)
 }
 
 /* -- nodes -- */
+
+/* Who stopped taking while we did so for reasons of our own: its sink is free now. */
+static bool
+tell_stopped(struct swarm_entry *x)
+{
+	void (*on_stopped)(void *ctx) = x->on_stopped;
+
+	x->on_stopped = NULL;
+	if (on_stopped != NULL)
+		on_stopped(x->on_stopped_ctx);
+	return on_stopped != NULL;
+}
 
 static void
 on_node_closed(void *ctx)
@@ -85,6 +97,7 @@ on_node_closed(void *ctx)
 	if (x->map != NULL)
 		map_cache_put(en->maps, x->map);
 	x->map = NULL;
+	(void)tell_stopped(x); /* who is told may drop it, which is done below */
 	x->closing = false;
 	en->pending--;
 	open_next(x); /* asked for meanwhile */
@@ -208,11 +221,50 @@ start_taking(struct swarm_entry *x)
 		.on_done = on_done,
 		.ctx = x };
 
-	if (x->node == NULL || !x->has_taker || x->takes)
+	if (x->node == NULL || !x->has_taker || x->takes || x->ending)
 		return;
 	x->takes = true;
 	if (!expect(swarm_node_take(x->node, &t)))
 		x->takes = false;
+}
+
+static void
+on_ended(void *ctx)
+{
+	struct swarm_entry *x = ctx;
+	struct engine *en = x->engine;
+	struct error e;
+
+	(void)fail(&e, ERR_AGAIN, "the bytes of this share come from its server from now on");
+	if (!tell_stopped(x) && x->has_taker)
+		on_done(x, ERR_AGAIN, &e);
+	x->ending = false;
+	en->pending--;
+	if (x->dropped)
+		free_dropped(x);
+	else
+		engine_swarm_drop(x);
+	engine_part_closed(en);
+}
+
+void
+engine_swarm_end(struct swarm_entry *x)
+{
+	bool takes = x->takes;
+
+	if (x->ending)
+		return;
+	if (!x->has_taker) {
+		engine_swarm_drop(x);
+		return;
+	}
+	x->ending = true;
+	x->takes = false;
+	x->engine->pending++;
+	if (takes)
+		swarm_node_stop(x->node, false, on_ended, x);
+	else
+		loop_post(x->engine->loop, on_ended, x);
 }
 
 /* -- opening -- */
@@ -370,7 +422,10 @@ engine_swarm_stop(struct engine *en, const struct hash_id *snapshot, bool forget
 
 	if (x != NULL)
 		x->has_taker = x->takes = false;
-	if (takes || (x != NULL && x->node != NULL && forget && !x->whole))
+	if (x != NULL && (x->ending || x->closing)) {
+		x->on_stopped = on_stopped; /* the sink may be in use until then */
+		x->on_stopped_ctx = ctx;
+	} else if (takes || (x != NULL && x->node != NULL && forget && !x->whole))
 		swarm_node_stop(x->node, forget, on_stopped, ctx);
 	else if (on_stopped != NULL)
 		loop_post(en->loop, on_stopped, ctx);

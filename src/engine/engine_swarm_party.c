@@ -512,17 +512,8 @@ judge_party(struct engine *en, struct swarm_party *party)
 static void
 judge_entry(struct swarm_entry *x)
 {
-	struct error e;
-
-	if (x->dropped || engine_swarm_is_hybrid(x->engine, &x->who.share))
-		return;
-	bool has_taker = x->has_taker;
-	struct swarm_node_taker taker = x->taker;
-	engine_swarm_drop(x);
-	if (!has_taker)
-		return;
-	(void)fail(&e, ERR_AGAIN, "the bytes of this share come from its server from now on");
-	taker.on_done(taker.ctx, ERR_AGAIN, &e);
+	if (!x->dropped && !engine_swarm_is_hybrid(x->engine, &x->who.share))
+		engine_swarm_end(x);
 }
 
 void

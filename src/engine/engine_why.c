@@ -99,9 +99,9 @@ facts_of(const struct why *w)
 		.up_limit = throttle_rate(en->o.throttle, THROTTLE_UP),
 	};
 
-	if (w->job != NULL && (w->job->waiting || w->job->want == WANT_PAUSE)) {
+	if (f.takes && w->job != NULL && w->job->waiting && w->job->row.text[0] != 0) {
 		f.waits = true;
-		f.waiting = w->job->want == WANT_PAUSE ? "it is paused" : w->job->row.text;
+		f.waiting = w->job->row.text;
 	}
 	for (size_t i = 0; i < w->n_peers; i++) {
 		if (!w->peers[i].connected)
@@ -226,6 +226,9 @@ no_entry(struct engine *en, const struct engine_job *j, const char *name, struct
 		return fail(e, ERR_NOTFOUND,
 		    "%s is central: its bytes go to and from the server alone (`weft jobs`)",
 		    j->share_name);
+	if (j != NULL && (j->want == WANT_PAUSE || j->row.state == JOB_PAUSED))
+		return fail(e, ERR_NOTFOUND, "job %lld is paused: `weft resume %lld`",
+		    (long long)j->row.id, (long long)j->row.id);
 	if (j != NULL && j->row.text[0] != 0)
 		return fail(e, ERR_NOTFOUND, "job %lld moves nothing yet: %s", (long long)j->row.id,
 		    j->row.text);

@@ -105,6 +105,33 @@ def test_who_may_no_longer_read_gets_no_more_units(net, tmp_path):
                lambda: not any(s["connected"] for s in a.json("why", "photos")["sources"] if s["name"] == "ben"))
 
 
+def test_a_revocation_is_passed_on_while_the_server_is_away(net, tmp_path):
+    """Ann and cem sleep while cem's membership ends, and wake up without a server: ben tells both."""
+    b = net.agent("ben", start=False)
+    b.start("agent", "--listen", "127.0.0.1:0", "--name", "ben", "--up-limit", "2MB")
+    a, c = net.agent("ann"), net.agent("cem")
+    make_files(tmp_path / "tree", 12 * MIB)
+    b.run("publish", tmp_path / "tree", "--share", "photos", "--no-wait")
+    net.server.run("grant", "photos", "--all", "read")
+    commands = [node.begin("get", "photos", tmp_path / node.name) for node in (a, c)]
+    for node in (a, c):
+        node.wait_for_moved(MIB)
+        node.stop()
+    for command in commands:
+        command.communicate()
+    net.server.run("leave", "cem")
+    wait_until("ben has heard of it", lambda: not met(b, "cem")())
+    net.server.stop()
+    for node in (a, c):
+        node.start()
+    wait_until("cem has heard of its end", lambda: "ended" in c.json("status").get("why", ""))
+    a.wait_for_jobs()
+    assert_same(tmp_path / "tree", tmp_path / "ann")
+    assert not met(a, "cem")() and not met(b, "cem")()
+    assert not (tmp_path / "cem" / "part0").exists()
+    net.server.start()
+
+
 def test_json_is_whole_when_there_is_nobody(net):
     a = net.agent("ann")
     wait_until("ann is connected", lambda: a.json("peers")[0]["state"] == "connected")
