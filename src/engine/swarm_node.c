@@ -235,6 +235,16 @@ swarm_node_find_id(struct swarm_node *n, uint64_t id)
 	return NULL;
 }
 
+struct node_peer *
+swarm_node_find_sender(struct swarm_node *n, uint64_t id)
+{
+	array_each (np, &n->peers) {
+		if (np->id == id)
+			return np;
+	}
+	return NULL;
+}
+
 static struct node_peer *
 find(const struct swarm_node *n, const struct peer *p)
 {
@@ -416,6 +426,7 @@ show(const struct swarm_node *n, const struct node_peer *np)
 
 	if (np->peer != NULL)
 		(void)swarm_peer_stats(n->swarm, np->id, &row.stats);
+	row.stats.wrong = np->wrong;
 	return row;
 }
 

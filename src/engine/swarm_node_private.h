@@ -11,7 +11,8 @@ struct node_peer {
 	struct peer *peer; /* NULL: it took part, and has left */
 	struct device_id device;
 	bool last_resort;
-	bool banned; /* for good: also when it connects again */
+	bool banned;    /* for good: also when it connects again */
+	uint32_t wrong; /* leaves, over all its connections: who comes anew does not begin anew */
 	struct speed in, out;
 	struct swarm_stats last; /* once it has left */
 };
@@ -35,6 +36,8 @@ struct swarm_node {
 
 /* NULL: it has left. */
 struct node_peer *swarm_node_find_id(struct swarm_node *n, uint64_t id);
+/* ... it is here on another connection, or forgotten. */
+struct node_peer *swarm_node_find_sender(struct swarm_node *n, uint64_t id);
 uint64_t swarm_node_now_ms(const struct swarm_node *n);
 void swarm_node_pump(struct swarm_node *n);        /* at the end of the turn */
 void swarm_node_free_closed(struct swarm_node *n); /* if it is closed, and nothing holds it */

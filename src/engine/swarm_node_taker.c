@@ -216,9 +216,19 @@ cut_off(struct node_taker *t, struct node_peer *np, uint32_t unit)
 	struct peer *p = np->peer;
 
 	np->banned = true;
+	if (p == NULL) /* it has gone, and is not let in again */
+		return;
 	unit_fetch_source_gone(t->fetch, np->id, true);
 	if (n->o.on_liar != NULL)
 		n->o.on_liar(n->o.ctx, p, unit);
+}
+
+/* A leaf of NP was wrong: true when that was one too many. */
+static bool
+charge(struct swarm_node *n, struct node_peer *np)
+{
+	(void)swarm_charge(n->swarm, np->id);
+	return !np->banned && ++np->wrong >= SWARM_WRONG_MAX;
 }
 
 /* Whole: also when its sender has gone, or was replaced, and the last leaves were checked late. */
@@ -246,9 +256,9 @@ on_end(void *ctx, const struct unit_fetch_end *end)
 {
 	struct node_taker *t = ctx;
 	struct swarm_node *n = t->node;
-	struct node_peer *np = swarm_node_find_id(n, end->source);
+	struct node_peer *np = swarm_node_find_sender(n, end->source);
 	bool whole = is_here(t, end->unit);
-	bool enough = end->wrong && np != NULL && swarm_charge(n->swarm, end->source);
+	bool enough = end->wrong && np != NULL && charge(n, np);
 
 	note_end(t, end, whole);
 	swarm_node_pump(n);

@@ -81,6 +81,38 @@ a_liar_that_comes_back_is_not_let_in(void **state)
 	assert_int_equal(liar->requests, 0);
 }
 
+/* The liar hangs up after each wrong leaf, and comes back; then comes who is honest. */
+static void
+look_for_hanging_up(struct swarm_world *sw)
+{
+	struct member *m = &sw->members[2], *liar = &sw->members[0];
+	struct link *l = &m->links[m->n_links - 1];
+
+	if (sw->step == SWARM_WRONG_MAX || member_knows(m, liar).stats.wrong == sw->step)
+		return;
+	sw->step++;
+	if (l->peer != NULL)
+		peer_close(l->peer, NULL);
+	members_connect(m, sw->step == SWARM_WRONG_MAX ? &sw->members[1] : liar);
+}
+
+static void
+a_liar_that_connects_anew_does_not_begin_anew(void **state)
+{
+	struct swarm_world *sw = *state;
+
+	content_file(&sw->w.content, 1, 1000, 0); /* one unit: so one leaf at a time */
+	world_content(&sw->w, SWARM_WORLD_UNIT);
+	struct member *liar = member_seed(sw, WRONG_BYTES, false);
+	member_seed(sw, HONEST, true);
+	struct member *m = member_receiver_of(liar);
+	sw->on_event = look_for_hanging_up;
+	sw->at_end = note_banned;
+	swarm_world_run(sw);
+	member_assert_whole(m);
+	assert_int_equal(sw->step, SWARM_WRONG_MAX);
+}
+
 /* First the mute one's offers are accepted; then another one gives all but these; then time passes
  * and these are replaced. */
 static void
@@ -257,6 +289,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_liar_is_cut_off_and_named_and_another_finishes),
 		T(a_liar_that_comes_back_is_not_let_in),
+		T(a_liar_that_connects_anew_does_not_begin_anew),
 		T(what_a_mute_one_promised_is_had_of_another),
 		T(what_nobody_else_has_is_cancelled_at_last),
 		T(what_cannot_be_asked_for_is_declined_and_blames_nobody),
