@@ -6,7 +6,8 @@
  * takes its place: what was staged stays beside it, as one more source of local bytes, until the
  * new plan has taken from it what fits.  For that a job has two places to stage in, used in turn.
  *
- * A snapshot that is withdrawn before it was here whole is given up; DEST is as it was.
+ * A snapshot that is withdrawn before it was here whole is given up; DEST is as it was, and what
+ * was staged waits for the next one.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -259,8 +260,8 @@ engine_get_follow_turn(struct get *g)
 		engine_get_run(g, work_turn, done_turn);
 		return true;
 	}
-	if (g->is_dropped) {
-		engine_get_follow_tidy(g);
+	if (g->is_dropped) { /* most of it is in what its author publishes instead */
+		engine_get_run(g, work_turn, done_tidy);
 		return true;
 	}
 	return false;
