@@ -32,6 +32,16 @@ find_said(struct swarm_party *party, const struct hash_id *snapshot)
 	return NULL;
 }
 
+/* ... of X: what was said of the same snapshot under a share of its own does not count, as its
+ * right to that share is none to X's. */
+static const struct swarm_said *
+has_said(struct swarm_party *party, const struct swarm_entry *x)
+{
+	const struct swarm_said *s = find_said(party, &x->who.snapshot);
+
+	return s != NULL && hash_id_equal(&s->share, &x->who.share) ? s : NULL;
+}
+
 static struct swarm_said *
 find_job(struct swarm_party *party, uint32_t job)
 {
@@ -108,7 +118,7 @@ should_hear(struct swarm_party *party, const struct swarm_entry *x)
 	if (x->dropped || x->who.unit_size == 0 || !engine_swarm_is_hybrid(en, &x->who.share) ||
 	    (units_to_say(party, x) == 0 && x->wants == 0))
 		return false;
-	if (is_server(party) || find_said(party, &x->who.snapshot) != NULL)
+	if (is_server(party) || has_said(party, x) != NULL)
 		return true;
 	const struct device_id *device = mesh_device_id(party->device);
 	return is_listed(x, device) ||
@@ -153,15 +163,14 @@ say_exit(struct swarm_party *party, uint32_t job)
 static bool
 fits(const struct swarm_entry *x, const struct swarm_said *s)
 {
-	return s->units > 0 && s->units == x->units && s->unit_size == x->who.unit_size &&
-	       hash_id_equal(&s->share, &x->who.share);
+	return s->units > 0 && s->units == x->units && s->unit_size == x->who.unit_size;
 }
 
 /* Both have entered, of the same units: now they are told of each other's. */
 static void
 bring_together(struct swarm_party *party, struct swarm_entry *x)
 {
-	const struct swarm_said *s = find_said(party, &x->who.snapshot);
+	const struct swarm_said *s = has_said(party, x);
 
 	if (x->node != NULL && s != NULL && fits(x, s) && find_told(party, x) != NULL &&
 	    !swarm_node_has(x->node, party->peer))
@@ -273,13 +282,15 @@ on_enter(struct engine *en, struct swarm_party *party, const struct msg_enter *m
 				     .unit_size = m->unit_size,
 				     .units = m->units,
 				     .last_resort = m->last_resort != 0 }));
-	x = engine_swarm_asked(en, &m->snapshot);
-	if (x != NULL && x->who.unit_size == 0 && is_server(party)) {
+	x = engine_swarm_find(en, &m->snapshot);
+	if (x == NULL || has_said(party, x) == NULL)
+		return;
+	(void)engine_swarm_asked(en, &m->snapshot);
+	if (x->who.unit_size == 0 && is_server(party)) {
 		x->who.unit_size = m->unit_size; /* the server decides that */
 		engine_swarm_open_node(x);
 	}
-	if (x != NULL && hash_id_equal(&x->who.share, &m->share))
-		tell(party, x);
+	tell(party, x);
 	engine_get_peers(en);
 }
 
@@ -482,8 +493,9 @@ engine_swarm_nodes_from(struct engine *en, const struct hash_id *snapshot)
 {
 	if (en->link.ready)
 		return en->link.peer;
+	const struct swarm_entry *x = engine_swarm_find(en, snapshot);
 	array_each (party, &en->swarm->parties) {
-		const struct swarm_said *s = find_said(*party, snapshot);
+		const struct swarm_said *s = x != NULL ? has_said(*party, x) : NULL;
 		if (s != NULL && s->units > 0)
 			return (*party)->peer;
 	}

@@ -271,6 +271,32 @@ def test_liars_are_cut_off_and_named_and_nothing_of_theirs_is_kept(net, tree, tm
     assert author.json("verify", "tree")["differences"] == 0
 
 
+def test_the_right_to_one_share_shows_nothing_of_another_whose_snapshot_is_known(net, tree, tmp_path):
+    author = net.agent("author")
+    write(tmp_path / "other" / "f", b"open to all")
+    author.json("publish", tree, "--share", "secret")
+    author.json("publish", tmp_path / "other", "--share", "open")
+    net.server.run("grant", "secret", "--all", "read")
+    liar = Mute(net, "liar").learn("secret")
+    secret, snapshot, member = liar.share, liar.snapshot, liar.member
+    net.server.run("ungrant", "secret", "--all")
+    net.server.run("grant", "open", "--all", "read")
+    liar.learn("open")
+    net.server.stop()  # nobody else has the author open what it holds
+    author.restart()
+    w = Wire.dial(port_of(author), liar.key)
+    w.hello(more={6: liar.authority, 7: member})
+    own, liar.snapshot = liar.snapshot, snapshot
+    liar.enter(w, 0)
+    liar.JOB, liar.snapshot = 10, own
+    w.sock.settimeout(2)
+    liar.enter(w, 0)
+    assert w.wait_for(wire.ENTER)[2] == liar.share
+    with pytest.raises(Closed):  # nothing more comes
+        while True:
+            assert w.wait_for(wire.ENTER)[2] != secret
+
+
 # -- strangers at the port ------------------------------------------------------------------------------------------------
 
 def many_files():
