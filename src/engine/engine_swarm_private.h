@@ -46,9 +46,9 @@ struct swarm_entry {
 	uint32_t job, units; /* units 0: not known yet */
 	struct snapshot_map *map; /* while there is a node */
 	struct swarm_node *node;
-	bool opening, closing; /* a job of the pool, or the node, has yet to end */
-	bool dropped;          /* freed when that has happened */
-	bool ending;           /* the taker is being stopped by us; then it is told */
+	bool opening, closing;         /* a job of the pool, or the node, has yet to end */
+	bool dropped;                  /* freed when that has happened */
+	bool ending;                   /* the taker is being stopped by us; then it is told */
 	void (*on_stopped)(void *ctx); /* ... or this: it has stopped itself meanwhile */
 	void *on_stopped_ctx;
 	bool origin, whole;    /* published here; held whole, as far as we know */
@@ -88,7 +88,7 @@ struct swarm_entry *engine_swarm_find(struct engine *en, const struct hash_id *s
 /* Somebody asks: a node for what is held, if it is. NULL: it is not. */
 struct swarm_entry *engine_swarm_asked(struct engine *en, const struct hash_id *snapshot);
 void engine_swarm_open_node(struct swarm_entry *x); /* nothing when it is open or being opened */
-void engine_swarm_drop(struct swarm_entry *x); /* nobody takes */
+void engine_swarm_drop(struct swarm_entry *x);      /* nobody takes */
 /* It is not hybrid any more: who takes is told so once its sink is free, then X is dropped. */
 void engine_swarm_end(struct swarm_entry *x);
 bool engine_swarm_lacks(const struct swarm_entry *x); /* something is wanted and not here */
