@@ -42,8 +42,7 @@ mesh_find(struct mesh *m, const struct device_id *device)
 static bool
 is_in_use(const struct mesh_device *d)
 {
-	return d->line != NULL || d->dial != NULL || d->plan.wanted || d->plan.banned ||
-	       d->data != NULL;
+	return d->lines > 0 || d->plan.wanted || d->plan.banned || d->data != NULL;
 }
 
 /* Of those that nobody needs the one that was seen least recently. */

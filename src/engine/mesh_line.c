@@ -39,6 +39,14 @@ line_new(struct mesh *m, struct conn *c, bool dialed, struct bytes hello)
 	return l;
 }
 
+/* L keeps it until it has closed. */
+static void
+set_device(struct line *l, struct mesh_device *d)
+{
+	d->lines += l->device == NULL;
+	l->device = d;
+}
+
 /* What worked last goes first. */
 static size_t
 addresses_of(const struct mesh_device *d, const char *out[static LIMIT_ADDRESSES + 1])
@@ -71,7 +79,7 @@ mesh_line_dial(struct mesh *m, struct mesh_device *d)
 	struct conn *c = conn_dial(m->o.loop, m->o.tls, &d->id, addresses, n, NULL, NULL);
 	mesh_plan_dialing(&d->plan);
 	d->dial = line_new(m, c, true, buf_bytes(&hello));
-	d->dial->device = d;
+	set_device(d->dial, d);
 }
 
 /* Whoever sits there and does not greet keeps nobody out. */
@@ -191,7 +199,7 @@ on_hello(struct line *l, const struct msg_hello *h)
 		mesh_line_close(l, &e);
 		return;
 	}
-	l->device = d;
+	set_device(l, d);
 	d->epoch = h->epoch;
 	take_addresses(m, id, h);
 	session_admit(peer_session(l->peer));
@@ -339,6 +347,8 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 		step_down(l, why);
 	if (d != NULL && d->dial == l)
 		dial_failed(l, why);
+	if (d != NULL)
+		d->lines--;
 	if (l->responder != NULL) {
 		m->pending++;
 		responder_close(l->responder, on_responder_closed, m);

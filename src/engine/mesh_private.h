@@ -29,6 +29,7 @@ struct mesh_device {
 	char worked[LIMIT_ADDRESS_TEXT + 1];  /* by our dial: tried first */
 	struct line *line;                    /* the current one */
 	struct line *dial;                    /* ours that is under way */
+	unsigned lines;                       /* all of it, those that are closing included */
 	char group[24];
 	uint64_t epoch;
 	uint64_t used_ms, seen_ms;

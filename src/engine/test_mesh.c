@@ -554,6 +554,41 @@ one_of_too_many_strangers_makes_way(void **state)
 	assert_int_equal(a->ready, 0);
 }
 
+/* -- more devices than there is room for -- */
+
+static void
+forget_while_closing(struct world *w)
+{
+	struct side *a = &w->sides[0];
+	struct device_id id = { { 0 } };
+	struct error e;
+
+	if (a->mesh == NULL || !is_settled(a) || !is_settled(&w->sides[1])) {
+		if (is_quiet(w) && a->mesh == NULL)
+			end_world(w);
+		return;
+	}
+	(void)fail(&e, ERR_DENIED, "enough");
+	mesh_cut(a->mesh, &a->other, &e);
+	for (uint32_t i = 0; i < MESH_DEVICES_MAX; i++) {
+		memcpy(id.bytes, &i, sizeof i);
+		mesh_ban(a->mesh, &id, &e); /* so that they stay */
+	}
+	close_mesh(a);
+	close_mesh(&w->sides[1]);
+}
+
+static void
+a_device_is_not_forgotten_before_its_connection_has_closed(void **state)
+{
+	struct world *w = *state;
+
+	w->on_change = forget_while_closing;
+	begin_round(w);
+	loop_run(w->loop);
+	assert_int_equal(w->sides[0].gone, w->sides[0].ready);
+}
+
 int
 main(void)
 {
@@ -565,6 +600,7 @@ main(void)
 		TEST(who_is_banned_does_not_come_back),
 		TEST(a_call_makes_one_attempt_though_the_device_is_not_wanted),
 		TEST(one_of_too_many_strangers_makes_way),
+		TEST(a_device_is_not_forgotten_before_its_connection_has_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
