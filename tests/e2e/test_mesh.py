@@ -64,7 +64,7 @@ class World(Net):
             if not self.dest(r).exists() or snapshot_of(self.dest(r)) != snapshot_of(self.src):
                 r.json("get", f"tree@{id_}", self.dest(r))
             assert_same(self.src, self.dest(r))
-            assert not hidden_left(self.dest(r))
+            wait_until("what its death left is removed", lambda r=r: not hidden_left(self.dest(r)), 30)
 
     def up(self):
         for n in self.all:
