@@ -128,6 +128,21 @@ on_taken(void *ctx, enum err r, const struct error *e)
 	engine_job_end(&g->job);
 }
 
+/* ... or puts it into place, where it can be copied from: two would fetch the same bytes twice, and
+ * the second would take from the swarm what the first gives to it. */
+static bool
+is_received_by_another(const struct get *g)
+{
+	array_each (j, &g->job.engine->jobs) {
+		const struct get *o = (const struct get *)*j;
+		if (o != g && (*j)->kind == g->job.kind && !(*j)->over && !(*j)->waiting &&
+		    hash_id_equal(&o->entered, &g->entered) &&
+		    (o->takes || o->phase == GET_SWITCH))
+			return true;
+	}
+	return false;
+}
+
 static void
 take(struct get *g)
 {
@@ -136,6 +151,17 @@ take(struct get *g)
 	};
 
 	engine_get_fetch_enter(g);
+	if (is_received_by_another(g)) {
+		g->is_second = true;
+		engine_job_wait(&g->job, ENGINE_AGAIN_RETRY_MS, "another job receives this snapshot");
+		return;
+	}
+	if (g->is_second) {
+		g->is_second = false;
+		g->phase = GET_COPY;
+		engine_get_dest_copy(g);
+		return;
+	}
 	engine_job_begin(&g->job);
 	g->takes = engine_swarm_take(g->job.engine, &g->entered, &t);
 	if (g->takes)

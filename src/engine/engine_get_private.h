@@ -48,6 +48,7 @@ struct get {
 	uint64_t fetched;       /* bytes of earlier downloads of this run */
 	struct hash_id entered; /* the swarm that it takes part in; none */
 	bool takes;             /* from it, now */
+	bool is_second;         /* another job receives the same; then it is copied from there */
 	uint64_t seen;          /* of what came from it is counted */
 	struct get_source sources[GET_SOURCES_SHOWN];
 	size_t n_sources;

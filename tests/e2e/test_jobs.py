@@ -432,3 +432,25 @@ def test_a_daemon_without_its_control_socket_is_no_daemon(net):
     assert net.server.stop() == 0
     assert "weft server" in net.server.fails(3, "invite")
     assert "weft server" in net.server.fails(3, "status")
+
+
+def test_of_two_gets_of_one_snapshot_the_second_copies_what_the_first_receives(net, tmp_path):
+    src = make_files(tmp_path / "src", 4 << 20)
+    owner = net.agent("owner")
+    owner.json("publish", src, "--share", "tree")
+    net.server.run("grant", "tree", "--all", "read")
+    for node in (owner, net.server):
+        node.arguments += ["--up-limit", "8Mbit"]  # or the first is done before the second begins
+        node.restart()
+    owner.wait_for_link()
+    reader = net.agent("reader")
+    reader.wait_for_link()
+    gets = [reader.begin("get", "tree", tmp_path / name, "--json") for name in "abc"]
+    got = []
+    for command in gets:
+        out, err = command.communicate(timeout=PATIENCE)
+        assert command.returncode == 0, err
+        got.append(json.loads(out.splitlines()[-1]))
+    assert sum(row["bytes_fetched"] for row in got) < 5 << 20, got
+    for name in "abc":
+        assert_same(src, tmp_path / name)
