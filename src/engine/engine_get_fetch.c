@@ -136,8 +136,7 @@ is_received_by_another(const struct get *g)
 	array_each (j, &g->job.engine->jobs) {
 		const struct get *o = (const struct get *)*j;
 		if (o != g && (*j)->kind == g->job.kind && !(*j)->over && !(*j)->waiting &&
-		    hash_id_equal(&o->entered, &g->entered) &&
-		    (o->takes || o->phase == GET_SWITCH))
+		    hash_id_equal(&o->entered, &g->entered) && (o->takes || o->phase == GET_SWITCH))
 			return true;
 	}
 	return false;
@@ -153,7 +152,8 @@ take(struct get *g)
 	engine_get_fetch_enter(g);
 	if (is_received_by_another(g)) {
 		g->is_second = true;
-		engine_job_wait(&g->job, ENGINE_AGAIN_RETRY_MS, "another job receives this snapshot");
+		engine_job_wait(
+		    &g->job, ENGINE_AGAIN_RETRY_MS, "another job receives this snapshot");
 		return;
 	}
 	if (g->is_second) {
