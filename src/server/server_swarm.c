@@ -148,7 +148,8 @@ tell_all(void *ctx)
 static void
 changed(struct server *s)
 {
-	task_start(&s->tell);
+	if (!s->closing)
+		task_start(&s->tell);
 }
 
 /* -- what they say -- */
@@ -269,8 +270,7 @@ server_swarm_link_gone(struct link *l)
 
 	server_node_link_gone(l);
 	tracker_gone(s->tracker, l->number, loop_now_ms(s->loop));
-	if (!s->closing)
-		changed(s);
+	changed(s);
 }
 
 struct link *
