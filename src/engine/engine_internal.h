@@ -158,6 +158,9 @@ enum err engine_mesh_hello(
     struct engine *en, const char *observed, struct buf *out, struct error *e) must_check;
 /* The authority ended the membership of DEVICE. */
 void engine_mesh_revoked(struct engine *en, const struct device_id *device);
+/* DEVICE may not read SHARE any more. */
+void engine_mesh_ungranted(
+    struct engine *en, const struct device_id *device, const struct hash_id *share);
 /* The next statement goes to all members that we are connected to. */
 void engine_mesh_pass_on(struct engine *en, struct bytes statement);
 void engine_mesh_cut_all(struct engine *en, const char *why); /* our own membership is over */

@@ -242,6 +242,8 @@ act_on(struct engine *en, struct bytes b, const struct statement *st)
 			act_on_own_end(en, st);
 		else if (hash_id_is_none(&st->share))
 			engine_mesh_revoked(en, &st->device);
+		else
+			engine_mesh_ungranted(en, &st->device, &st->share);
 	}
 	if (st->kind == STATEMENT_REVOKE || st->kind == STATEMENT_POLICY)
 		engine_swarm_judge(en);

@@ -454,6 +454,45 @@ engine_mesh_knows(struct engine *en, const struct device_id *device, const struc
 	return find_known(en, device, share) != NULL;
 }
 
+/* It is not told any more of what it may not read; by a new grant it comes in again. */
+void
+engine_mesh_ungranted(
+    struct engine *en, const struct device_id *device, const struct hash_id *share)
+{
+	struct engine_known *k = find_known(en, device, share);
+
+	if (k != NULL)
+		array_swap_out(&en->known, (size_t)(k - en->known.at));
+	engine_swarm_unlist(en, device, share);
+}
+
+struct find_ungrant {
+	const struct device_id *device;
+	const struct hash_id *share;
+	bool found;
+};
+
+static void
+find_ungrant(void *ctx, struct bytes b, const struct statement *st)
+{
+	struct find_ungrant *x = ctx;
+	(void)b;
+
+	x->found |= device_id_equal(&st->device, x->device) && hash_id_equal(&st->share, x->share);
+}
+
+/* Its right has been taken away, and not given again as far as we know. */
+static bool
+is_ungranted(struct engine *en, const struct device_id *device, const struct hash_id *share)
+{
+	struct find_ungrant x = { device, share, false };
+
+	if (en->authority != NULL)
+		authority_each(en->authority, STATEMENT_REVOKE, find_ungrant, &x);
+	return x.found && authority_check_grant(en->authority, device, share, RIGHT_READ,
+			      clock_wall_ns() / 1000000000, NULL) != OK;
+}
+
 const char *
 engine_mesh_name(struct engine *en, const struct device_id *device)
 {
@@ -505,7 +544,7 @@ load_member(void *ctx, const struct state_member *m, const struct hash_id *share
 		at += n + (at[n] == '\n');
 	}
 	w.addresses.raw = buf_bytes(&raw);
-	if (mesh_know(en->mesh, &w) != NULL)
+	if (mesh_know(en->mesh, &w) != NULL && !is_ungranted(en, &m->device, share))
 		(void)make_known(en, &m->device, share);
 	return OK;
 }

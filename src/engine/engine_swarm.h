@@ -35,6 +35,9 @@ struct responder_policy engine_swarm_policy(struct engine *en);
 void engine_swarm_judge(struct engine *en);
 /* Our own grant for SHARE is a new one: it is shown again. */
 void engine_swarm_granted(struct engine *en, const struct hash_id *share);
+/* DEVICE may not read SHARE any more: the server's word that it takes part is void. */
+void engine_swarm_unlist(
+    struct engine *en, const struct device_id *device, const struct hash_id *share);
 /* The membership is over. */
 void engine_swarm_forget(struct engine *en);
 

@@ -326,16 +326,35 @@ list_member(struct engine *en, struct swarm_entry *x, struct bytes b)
 }
 
 static void
+unlist(struct swarm_entry *x, const struct device_id *device)
+{
+	for (size_t i = 0; i < x->listed.len; i++) {
+		if (!device_id_equal(&x->listed.at[i], device))
+			continue;
+		array_swap_out(&x->listed, i);
+		return;
+	}
+}
+
+void
+engine_swarm_unlist(struct engine *en, const struct device_id *device, const struct hash_id *share)
+{
+	array_each (x, &en->swarm->entries) {
+		if (hash_id_equal(&(*x)->who.share, share))
+			unlist(*x, device);
+	}
+	engine_swarm_party_rewant(en);
+}
+
+static void
 unlist_members(struct swarm_entry *x, struct bytes left)
 {
+	struct device_id id;
+
 	for (; left.len >= DEVICE_ID_BYTES;
 	     left = bytes_slice(left, DEVICE_ID_BYTES, left.len - DEVICE_ID_BYTES)) {
-		for (size_t i = 0; i < x->listed.len; i++) {
-			if (memcmp(x->listed.at[i].bytes, left.at, DEVICE_ID_BYTES) == 0) {
-				array_swap_out(&x->listed, i);
-				break;
-			}
-		}
+		memcpy(id.bytes, left.at, DEVICE_ID_BYTES);
+		unlist(x, &id);
 	}
 }
 

@@ -297,6 +297,40 @@ def test_the_right_to_one_share_shows_nothing_of_another_whose_snapshot_is_known
             assert w.wait_for(wire.ENTER)[2] != secret
 
 
+def test_whose_right_was_taken_away_is_not_told_of_what_comes_later(net, tmp_path):
+    author, reader, liar = net.agent("author"), net.agent("reader"), Mute(net, "liar")
+    first, second = tmp_path / "first", tmp_path / "second"
+    write(first / "f", b"1")
+    author.json("publish", first, "--share", "tree")
+    net.server.run("grant", "tree", "reader", "read")
+    net.server.run("grant", "tree", "liar", "read")
+    # The reader hears of it as of one who takes part.
+    liar.learn("tree")
+    w = Wire.dial(net.port, liar.key)
+    w.hello()
+    liar.enter(w, 0)
+    reader.json("get", "tree", tmp_path / "one")
+    w.close()
+    net.server.run("ungrant", "tree", "liar")
+    for node in (author, net.server):
+        node.arguments += ["--up-limit", UP]
+        node.restart()
+    author.wait_for_link()
+    reader.wait_for_link()
+    write(second / "f", random.Random(1).randbytes(2 << 20))
+    author.json("publish", second, "--share", "tree")
+    command = reader.begin("get", "tree", tmp_path / "two")
+    reader.wait_for_moved()
+    net.server.stop()
+    wait_until("the reader knows that the server is away", lambda: not reader.json("status")["connected"])
+    w = Wire.dial(port_of(reader), liar.key)
+    w.sock.settimeout(2)
+    w.hello(more={6: liar.authority, 7: liar.member})
+    with pytest.raises(Closed):
+        pytest.fail(f"it was told of {w.wait_for(wire.ENTER)[3]}")
+    assert command.poll() is None, "the reader had all of it before"
+
+
 # -- strangers at the port ------------------------------------------------------------------------------------------------
 
 def many_files():
