@@ -121,9 +121,9 @@ on_taken(void *ctx, enum err r, const struct error *e)
 	g->takes = false;
 	if (r == OK)
 		g->phase = GET_SWITCH;
-	else
+	else if (r != ERR_AGAIN || engine_swarm_is_hybrid(g->job.engine, &g->commit.share))
 		engine_get_work_failed(g, r, e);
-	if (r == ERR_AGAIN) /* not from a swarm any more */
+	if (r == ERR_AGAIN) /* not from a swarm any more: the next step asks the server */
 		engine_get_fetch_leave(g, false);
 	engine_job_end(&g->job);
 }

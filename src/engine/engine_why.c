@@ -21,6 +21,18 @@ struct why {
 
 /* -- which one -- */
 
+/* MOVES: in a swarm. */
+static struct engine_job *
+job_of_share(struct engine *en, const char *name, bool moves)
+{
+	array_each (j, &en->jobs) {
+		if (!(*j)->over && strcmp((*j)->share_name, name) == 0 &&
+		    (!moves || engine_swarm_find(en, &(*j)->row.snapshot) != NULL))
+			return *j;
+	}
+	return NULL;
+}
+
 static struct engine_job *
 job_named(struct engine *en, const char *name)
 {
@@ -31,12 +43,7 @@ job_named(struct engine *en, const char *name)
 		if (j != NULL && !j->over)
 			return j;
 	}
-	array_each (j, &en->jobs) {
-		if (!(*j)->over && strcmp((*j)->share_name, name) == 0 &&
-		    engine_swarm_find(en, &(*j)->row.snapshot) != NULL)
-			return *j;
-	}
-	return NULL;
+	return job_of_share(en, name, true);
 }
 
 static const char *
@@ -253,6 +260,8 @@ engine_why(struct engine *en, struct control_call *call, const struct control_re
 		send_why(&w, call);
 		return;
 	}
+	if (w.job == NULL)
+		w.job = job_of_share(en, name, false);
 	(void)no_entry(en, w.job, name, &e);
 	control_call_done(call, &e, -1);
 }

@@ -1,11 +1,14 @@
 """A share's policy: what it begins with, who changes it, who hears of it, what it outlasts."""
+import json
 import sqlite3
 
 import pytest
 
-from weft import FAILED, USAGE, make_files, wait_until, write
+from weft import FAILED, PATIENCE, USAGE, Net, assert_same, hidden_left, make_files, wait_until, write
 
 POLICY = 8  # docs/format-statement.md
+SIZE = 8 << 20
+TALK = 32 << 10  # bytes; what members may say to each other: not so much as one leaf
 
 
 @pytest.fixture
@@ -84,3 +87,119 @@ def test_a_policy_outlasts_restarts_and_a_new_key_and_not_its_share(owned, tmp_p
     write(owned.src / "more", b"more")
     owner.json("publish", owned.src, "--share", "tree")
     assert server.json("policy", "tree")["policy"] == "hybrid"
+
+
+# -- in the middle of a get ------------------------------------------------------------------------------------------------
+
+class Members(Net):
+    """Two that hold all of `tree`, and two that will get it; all are slow, the server until it is hurried."""
+
+    def __init__(self, base, policy):
+        super().__init__(base)
+        self.start_server()
+        self.src = make_files(base / "src", SIZE)
+        self.owner = self.agent("owner")
+        self.owner.json("publish", self.src, "--share", "tree", "--policy", policy)
+        self.server.run("grant", "tree", "--all", "read")
+        seed = self.agent("seed", start=False)
+        self.limit(seed)
+        seed.json("get", "tree", base / "dest-seed")
+        self.owner.stop()
+        self.limit(self.owner)
+        self.readers = [self.agent(name, start=False) for name in ("reader", "other")]
+        for r in self.readers:
+            self.limit(r)
+        self.members = [self.owner, seed, *self.readers]
+        self.hurry("--up-limit", "2Mbit")
+
+    def hurry(self, *limit):
+        """The server gives as quickly as it can; or LIMIT."""
+        usual = list(self.server.arguments)
+        assert self.server.stop() == 0
+        self.server.start(*usual, *limit)
+        self.server.arguments = usual
+        for m in self.members:
+            m.wait_for_link()
+
+    def limit(self, agent):
+        agent.start("agent", "--listen", "127.0.0.1:0", "--name", agent.name, "--up-limit", "2Mbit")
+        agent.wait_for_link()
+
+    def dest(self, reader):
+        return self.base / f"dest-{reader.name}"
+
+    def get(self, what="tree"):
+        return [r.begin("get", what, self.dest(r), "--json") for r in self.readers]
+
+    def change(self, policy):
+        """Whoever is connected knows of it then: what the server says comes in its order."""
+        self.server.run("policy", "tree", policy)
+        for m in self.members:
+            assert policies(m)["tree"] == policy
+
+    def moved(self):
+        """Bytes on the connections between members, either way."""
+        rows = [p for m in self.members for p in m.json("peers") if not p.get("server")]
+        return sum(p.get("bytes_in", 0) + p.get("bytes_out", 0) for p in rows)
+
+    def settled(self):
+        """The same, once what was on the line has come."""
+        seen = [-1]
+
+        def still():
+            seen.append(self.moved())
+            return seen[-1] == seen[-2]
+        wait_until("nothing moves between members", still)
+        return seen[-1]
+
+    def sources(self, commands):
+        """How much came from whom; all is there, and counted once."""
+        told = []
+        for r, c in zip(self.readers, commands):
+            out, err = c.communicate(timeout=PATIENCE * 2)
+            assert c.returncode == 0, err
+            assert_same(self.src, self.dest(r))
+            assert not hidden_left(self.dest(r))
+            value = json.loads(out)
+            told.append({s["name"]: s["bytes"] for s in value["sources"]})
+            assert sum(told[-1].values()) == value["bytes_fetched"]
+        return told
+
+
+@pytest.fixture
+def members(tmp_path, request):
+    net = Members(tmp_path, request.param)
+    yield net
+    assert net.close() == []
+
+
+@pytest.mark.parametrize("members", ["hybrid"], indirect=True)
+def test_from_central_on_nothing_of_a_get_comes_from_members(members):
+    commands = members.get()
+    wait_until("members give", lambda: members.moved() > SIZE // 8)
+    members.change("central")
+    before = members.settled()
+    for r in members.readers:
+        assert r.job()["state"] == "running"
+        assert "tree is central" in r.fails(FAILED, "why", "tree")
+    for m in members.members[:2]:
+        m.fails(FAILED, "why", "tree")  # it gives nothing of it
+    members.hurry()
+    came = members.sources(commands)
+    assert members.moved() - before < TALK
+    assert all(c["spine"] > SIZE // 4 and len(c) > 1 for c in came), came
+
+
+@pytest.mark.parametrize("members", ["central"], indirect=True)
+def test_a_get_that_was_central_when_it_began_goes_on(members):
+    commands = members.get()
+    for r in members.readers:
+        r.wait_for_moved(SIZE // 16)
+    members.change("hybrid")
+    members.hurry()
+    assert all(list(c) == ["spine"] for c in members.sources(commands))
+    # the next one asks members
+    late = members.agent("late")
+    came = late.json("get", "tree", members.base / "late")["sources"]
+    assert {s["name"] for s in came} - {"spine"}
+    assert_same(members.src, members.base / "late")
