@@ -347,7 +347,6 @@ next_visitor(void *ctx)
 	struct member *m = &v->sw->members[0];
 	char text[32];
 	const char *address[] = { text };
-	auto_buf struct buf hello;
 
 	visitor_go(v);
 	if (v->n++ == SWARM_NODE_GONE_MAX + 8) {
@@ -355,6 +354,7 @@ next_visitor(void *ctx)
 		swarm_world_stop(v->sw);
 		return;
 	}
+	auto_buf struct buf hello;
 	snprintf(text, sizeof text, "127.0.0.1:%u", listener_port(m->listener));
 	assert_ok(device_key_generate(&v->key, &unit_error));
 	assert_ok(tls_ctx_new(v->key, &v->tls, &unit_error));

@@ -74,7 +74,7 @@ struct node { /* a source, and the connection to it */
 	/* our end */
 	struct peer *line;
 	bool cold; /* TCP is there, but we do not greet */
-	uint64_t came;
+	uint64_t came, leaf_bytes; /* all of DATA and NODE; leaves of DATA */
 	unsigned connections;
 	bool has_why;
 	struct error why; /* the connection ended */
@@ -428,14 +428,28 @@ node_on_conn(void *ctx, struct conn *c)
 
 /* -- we ask -- */
 
+static inline uint64_t
+line_leaf_bytes(const struct session_event *ev)
+{
+	struct data_prefix p;
+	struct bytes lists, leaves = BYTES(NULL, 0);
+
+	if (ev->header.type == FRAME_DATA)
+		assert_ok(frame_data_decode(
+		    BYTES(ev->block->bytes, ev->block->len), &p, &lists, &leaves, &unit_error));
+	return leaves.len;
+}
+
 static inline void
 line_on_event(void *owner, struct peer *p, struct session_event *ev)
 {
 	struct node *n = owner;
 	struct world *w = n->w;
 
-	if (ev->kind == SESSION_EV_RAW)
+	if (ev->kind == SESSION_EV_RAW) {
 		n->came += ev->block->len;
+		n->leaf_bytes += line_leaf_bytes(ev);
+	}
 	if (requester_route(p, ev)) {
 		if (w->on_came != NULL)
 			w->on_came(n);

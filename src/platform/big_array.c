@@ -200,8 +200,10 @@ big_array_push(struct big_array *a, const void *record, struct error *e)
 	memcpy(big_array_at(a, a->n), record, a->record);
 	a->n++;
 	a->touched += a->record;
-	if (a->touched >= TRIM_EVERY)
+	if (a->touched >= TRIM_EVERY) {
 		big_array_trim(a);
+		a->touched = 0;
+	}
 	return OK;
 }
 
@@ -240,5 +242,4 @@ big_array_trim(struct big_array *a)
 	/* Of a shared mapping this drops our view only: dirty pages stay the file's, and come back
 	 * when touched. */
 	(void)madvise(a->map, a->mapped, MADV_DONTNEED);
-	a->touched = 0;
 }

@@ -24,7 +24,7 @@ struct big_array {
 	uint64_t room;   /* records that fit */
 	uint32_t record; /* bytes a record */
 	uint32_t magic;
-	uint64_t touched; /* bytes pushed since the last trim */
+	uint64_t touched; /* bytes pushed since pushing trimmed */
 };
 
 /* New empty array at P (replacing an old one), or a private one without a name when P.len is 0 (in
@@ -41,7 +41,7 @@ enum err big_array_resize(struct big_array *a, uint64_t n, struct error *e) must
 /* Writes header and records to the disk. */
 enum err big_array_sync(struct big_array *a, struct error *e) must_check;
 /* Gives the pages back to the kernel (the bytes stay in the file): call now and then during a long
- * walk.  Pushing does it by itself. */
+ * walk.  Pushing does it by itself.  From any thread, also while others read. */
 void big_array_trim(struct big_array *a);
 
 enum { BIG_ARRAY_HEADER = 4096 };
