@@ -134,8 +134,8 @@ enum err server_peer_grant(struct server *s, const struct registry_share *sh,
 void server_peer_admit(struct link *l); /* it is a member from now on */
 void server_peer_answer(struct link *l, const struct message *m);
 void server_peer_answer_error(struct link *l, uint32_t stream, const struct error *e);
-void server_peer_remember(
-    struct link *l, int64_t share); /* it holds a grant of it: renewed while connected */
+/* It holds a grant of SH: renewed while connected; told of what is announced, now and later. */
+void server_peer_remember(struct link *l, const struct registry_share *sh);
 /* Requests, one each. */
 void server_join(struct link *l, const struct session_event *ev);
 void server_join_leave(struct link *l, const struct session_event *ev);

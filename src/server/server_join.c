@@ -77,6 +77,7 @@ send_joined(struct server *s, struct link *l, uint32_t stream, struct bytes memb
 	auto_buf struct buf raw = BUF(LIMIT_FRAME_MESSAGE);
 	struct message m = { .type = FRAME_JOINED, .flags = FRAME_END, .stream = stream };
 	struct joined_list list = { .raw = &raw };
+	ARRAY(struct registry_share *) given = { 0 };
 
 	authority_each(s->registry->authority, STATEMENT_AUTHORITY, add_statement, &list);
 	authority_each(s->registry->authority, STATEMENT_SUCCESSOR, add_statement, &list);
@@ -92,12 +93,15 @@ send_joined(struct server *s, struct link *l, uint32_t stream, struct bytes memb
 			continue;
 		message_list_add(&raw, buf_bytes(&sh->statement));
 		message_list_add(&raw, buf_bytes(&grant));
-		server_peer_remember(l, sh->num);
+		array_push(&given, sh);
 		n += 2;
 	}
 	m.joined = (struct msg_joined){ .server_name = bytes_str(s->name),
 		.statements = { buf_bytes(&raw), n } };
 	server_peer_answer(l, &m);
+	array_each (sh, &given) /* only now is it one that may be told anything */
+		server_peer_remember(l, *sh);
+	array_clear(&given);
 }
 
 static void

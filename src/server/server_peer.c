@@ -372,11 +372,18 @@ remembers(const struct link *l, const struct registry_share *sh)
 }
 
 static void
-push_progress(
-    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn, bool all)
+send_progress(struct link *l, const struct registry_share *sh, const struct registry_snapshot *sn)
 {
 	const struct message m = progress_of(sh, sn);
 
+	if (session_send(peer_session(l->peer), &m, NULL) == OK)
+		peer_flush(l->peer);
+}
+
+static void
+push_progress(
+    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn, bool all)
+{
 	map_each (slot, &s->links) {
 		struct link *l = slot->ptr;
 		bool is_author = device_id_equal(&l->device, &sn->author);
@@ -384,8 +391,7 @@ push_progress(
 			continue;
 		if (!is_author && !(rules_rights(s->registry, sh, &l->device) & RIGHT_READ))
 			continue;
-		if (session_send(peer_session(l->peer), &m, NULL) == OK)
-			peer_flush(l->peer);
+		send_progress(l, sh, sn);
 	}
 }
 
@@ -420,14 +426,29 @@ server_peer_grant(struct server *s, const struct registry_share *sh, const struc
 	return server_sign(s, &st, out, e);
 }
 
-void
-server_peer_remember(struct link *l, int64_t num)
+/* What was announced before it asked, as it would have been told had it asked earlier. */
+static void
+catch_up(struct link *l, const struct registry_share *sh)
 {
-	array_each (n, &l->shares) {
-		if (*n == num)
-			return;
+	struct server *s = l->server;
+
+	if (!rules_is_hybrid(s->registry, sh) ||
+	    !(rules_rights(s->registry, sh, &l->device) & RIGHT_READ))
+		return;
+	array_each (at, &sh->snapshots) {
+		const struct registry_snapshot *sn = *at;
+		if (sn->state == SNAPSHOT_ANNOUNCED && server_intake_has_manifest(s, &sn->id))
+			send_progress(l, sh, sn);
 	}
-	array_push(&l->shares, num);
+}
+
+void
+server_peer_remember(struct link *l, const struct registry_share *sh)
+{
+	if (remembers(l, sh))
+		return;
+	array_push(&l->shares, sh->num);
+	catch_up(l, sh);
 }
 
 void

@@ -54,7 +54,7 @@ send_snapshot(struct server *s, struct link *l, uint32_t stream, const struct re
 		server_peer_answer_error(l, stream, &e);
 		return;
 	}
-	server_peer_remember(l, sh->num);
+	server_peer_remember(l, sh);
 	server_policy_push(l, sh);
 	m.snapshot = (struct msg_snapshot){
 		.share_statement = buf_bytes(&sh->statement),
@@ -210,7 +210,7 @@ server_share_resolve(struct link *l, const struct session_event *ev)
 	enum err r = rules_share(
 	    s->registry, m->share, &l->device, m->for_write ? RIGHT_WRITE : RIGHT_READ, &sh, &e);
 	if (r == OK) /* also when there is nothing yet: it will hear when there is */
-		server_peer_remember(l, sh->num);
+		server_peer_remember(l, sh);
 	if (r == OK && m->for_write)
 		sn = sh->head;
 	else if (r == OK)

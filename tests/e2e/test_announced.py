@@ -108,11 +108,30 @@ def test_who_asked_about_the_share_is_told_when_it_can_be_had(world):
     assert wire.PROGRESS not in [kind for kind, _ in world.b.line.pushed]
 
 
+def announced_to(line):
+    return [fields[2] for kind, fields in line.pushed if kind == wire.PROGRESS and fields[3][0] == wire.ANNOUNCED]
+
+
+def test_who_asks_about_the_share_later_is_told_what_can_be_had_already(world):
+    world.announce()
+    told(world.author.line, wire.ANNOUNCED)
+    for _ in range(2):  # a new connection has not been told
+        world.resolve(world.a)
+        assert announced_to(world.a.line) == [world.snapshot.id]
+        world.resolve(world.a)
+        assert announced_to(world.a.line) == [world.snapshot.id], "once for a connection"
+        world.a.close()
+        world.a.dial()
+    world.server.run("ungrant", world.name.decode(), "--all")
+    assert refused(world.resolve(world.b)) == wire.NOT_FOUND and announced_to(world.b.line) == []
+
+
 @pytest.mark.parametrize("world", [CENTRAL], indirect=True, ids=["central"])
 def test_of_a_central_share_nothing_is_had_before_it_is_the_head(world):
     world.announce()
     assert refused(world.resolve(world.a)) == wire.NOT_FOUND
     assert refused(world.resolve(world.a, wire.text_of(world.snapshot.id))) == wire.NOT_FOUND
+    assert announced_to(world.a.line) == []
     (kind, _, _), = world.a.line.ask(wire.GET_NODES, world.tree())
     assert kind == wire.ERROR
 

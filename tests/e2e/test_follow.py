@@ -222,16 +222,16 @@ def limited(net, name, rate):
     return a.start("agent", "--listen", "127.0.0.1:0", "--name", name, "--up-limit", rate)
 
 
-def slow_publisher(net, tmp_path):
+def slow_publisher(net, tmp_path, rate="32Mbit"):
     src = make_files(tmp_path / "src", 1 << 20)
-    publisher = limited(net, "publisher", "32Mbit")
+    publisher = limited(net, "publisher", rate)
     publisher.json("publish", src, "--share", "tree")
     net.server.run("grant", "tree", "--all", "read")
     return src, publisher, net.agent("reader")
 
 
 def announce(src, publisher):
-    """24 MiB, which take six seconds at least; gives the id."""
+    """24 MiB, which take six seconds at least at 32Mbit; gives the id."""
     make_files(src / "new", 24 << 20, seed=3)
     return publisher.json("publish", src, "--share", "tree", "--no-wait")["id"]
 
@@ -294,6 +294,20 @@ def test_of_grants_and_heads_the_last_is_kept(net, tmp_path):
     kinds = [bytes(b)[1] for (b,) in db.execute("SELECT bytes FROM statement")]
     db.close()
     assert sorted(k for k in kinds if k in (GRANT, HEAD)) == [GRANT, HEAD], kinds
+
+
+def test_what_was_announced_while_it_was_away_is_taken_before_it_is_the_head(net, tmp_path):
+    src, publisher, reader = slow_publisher(net, tmp_path, "16Mbit")
+    reader.begin("get", "tree", tmp_path / "dest", "--follow")
+    wait_for_snapshot(reader, 1)
+    reader.stop()
+    announce(src, publisher)
+    wait_until("it can be had", lambda: publisher.job().get("done", 0) > 0)
+    reader.start()
+    reader.wait_for_moved()
+    assert publisher.json("shares")[0]["snapshot"] == 1
+    wait_for_snapshot(reader, 2)
+    assert_same(src, tmp_path / "dest")
 
 
 # -- with members ---------------------------------------------------------------------------------------------------------
