@@ -73,7 +73,7 @@ struct node { /* a source, and the connection to it */
 	void (*on_responder_closed)(void *ctx);
 	/* our end */
 	struct peer *line;
-	bool cold; /* TCP is there, but we do not greet */
+	bool cold;                 /* TCP is there, but we do not greet */
 	uint64_t came, leaf_bytes; /* all of DATA and NODE; leaves of DATA */
 	unsigned connections;
 	bool has_why;
