@@ -331,6 +331,55 @@ def test_whose_right_was_taken_away_is_not_told_of_what_comes_later(net, tmp_pat
     assert command.poll() is None, "the reader had all of it before"
 
 
+def babble(liar, port, rng, n=100):
+    """N messages of a swarm in no order, about few jobs, so that they meet each other's."""
+    w = Wire.dial(port, liar.key)
+    w.hello(more={6: liar.authority, 7: liar.member})
+    stream = 1
+    for _ in range(n):
+        job, unit = {1: u32(rng.choice((1, 2, 9, 2**32 - 1)))}, {2: u32(rng.randrange(FILES))}
+        what = {2: liar.share, 3: rng.choice((liar.snapshot, liar.snapshot, liar.share)), 4: u32(liar.unit_size),
+                5: u32(rng.choice((0, FILES, FILES, FILES + 1))), 7: liar.grant}
+        lists = {tag: wire.runs(*[(2 * i, 1) for i in range(rng.randrange(20))]) for tag in (4, 5, 6, 7) if rng.random() < .5}
+        of = {1: liar.share, 2: liar.snapshot, 3: u32(liar.unit_size)}
+        kind, fields, at = rng.choice((
+            (wire.ENTER, {**job, **what}, 0),
+            (wire.ENTER, {**job, **what}, 0),
+            (wire.NEWS, {**job, **lists}, 0),
+            (wire.OFFER, {**job, **unit}, 0),
+            (wire.DECLINE, {**job, **unit, 3: bytes([rng.randrange(1, 4)]), 4: u32(0)}, 0),
+            (wire.EXIT, job, 0),
+            (wire.GET_UNITS, {**of, 4: u32(rng.choice((0, 5, FILES, 2**32 - 1)))}, stream),
+            (wire.GET_NODES, {**of, 3: bytes([rng.choice((2, 4, 5))]), 4: liar.snapshot + liar.share}, stream),
+            (wire.CANCEL, {}, rng.randrange(1, stream + 1, 2))))
+        stream += 2 * (at == stream and kind != wire.CANCEL)
+        w.send(kind, fields, at)
+        if select.select([w.sock], [], [], 0)[0]:
+            w.frame()
+    return w
+
+
+def test_whatever_a_member_says_in_whatever_order_a_get_ends_with_the_tree(net, tree, tmp_path):
+    rng = random.Random(11)
+    author, reader, liars = swarm_of(net, tree, (Mute, Sluggard))
+    command = reader.begin("get", "tree", tmp_path / "dest")
+    reader.wait_for_moved()
+    open_, said = [], 0
+    for _ in range(8):
+        for port in (port_of(reader), port_of(author), net.port):
+            try:  # some stay as they are, some break off in the middle
+                open_.append(babble(rng.choice(liars), port, rng))
+                said += 1
+            except (Closed, OSError):
+                pass
+        if rng.random() < .5:
+            open_.clear()
+    assert said > 12
+    out, err = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 0, err
+    assert_same(tree, tmp_path / "dest")
+
+
 # -- strangers at the port ------------------------------------------------------------------------------------------------
 
 def many_files():
