@@ -169,14 +169,7 @@ registry_select(const struct registry_share *s, struct bytes selector,
 uint64_t
 registry_readers(const struct registry *r, const struct registry_share *s)
 {
-	uint64_t n = 0;
-
-	array_each (a, &s->access) {
-		if (a->all)
-			return r->devices.len;
-		n++;
-	}
-	return n;
+	return registry_access(s, NULL) != NULL ? r->devices.len : s->access.len;
 }
 
 struct registry_device *
@@ -219,6 +212,7 @@ share_free(struct registry_share *s)
 		free(*sn);
 	array_clear(&s->snapshots);
 	array_clear(&s->access);
+	map_clear(&s->access_of);
 	buf_clear(&s->statement);
 	buf_clear(&s->head_statement);
 	free(s);
@@ -263,21 +257,46 @@ registry_drop_snapshot(struct registry_share *s, struct registry_snapshot *sn)
 	free(sn);
 }
 
+static const struct device_id everybody = { 0 };
+
+const struct registry_access *
+registry_access(const struct registry_share *s, const struct device_id *device)
+{
+	const struct map_slot *slot =
+	    map_find(&s->access_of, key_device(device != NULL ? device : &everybody));
+
+	return slot != NULL ? &s->access.at[slot->num] : NULL;
+}
+
+static void
+drop_access(struct registry_share *s, const struct device_id *device)
+{
+	const struct map_slot *slot = map_find(&s->access_of, key_device(device));
+
+	if (slot == NULL)
+		return;
+	size_t i = slot->num;
+	map_del(&s->access_of, key_device(device));
+	array_swap_out(&s->access, i);
+	if (i < s->access.len) /* the last one is there now */
+		map_put(&s->access_of, key_device(&s->access.at[i].device), NULL)->num = i;
+}
+
 void
 registry_set_access(struct registry_share *s, const struct registry_access *a)
 {
-	for (size_t i = 0; i < s->access.len; i++) {
-		struct registry_access *mine = &s->access.at[i];
-		if (mine->all != a->all || !device_id_equal(&mine->device, &a->device))
-			continue;
-		if (a->rights == 0)
-			array_swap_out(&s->access, i);
-		else
-			mine->rights = a->rights;
+	bool is_new;
+
+	if (a->rights == 0) {
+		drop_access(s, &a->device);
 		return;
 	}
-	if (a->rights != 0)
+	struct map_slot *slot = map_put(&s->access_of, key_device(&a->device), &is_new);
+	if (is_new) {
+		slot->num = s->access.len;
 		array_push(&s->access, *a);
+	}
+	s->access.at[slot->num].rights = a->rights;
 }
 
 void

@@ -54,6 +54,7 @@ struct registry_share {
 	char name[STATEMENT_NAME_MAX + 1];
 	struct buf statement; /* SHARE */
 	ARRAY(struct registry_access) access;
+	struct map access_of;                        /* device_id -> place in access */
 	ARRAY(struct registry_snapshot *) snapshots; /* by announcement */
 	struct registry_snapshot *head;
 	struct buf head_statement;
@@ -106,6 +107,9 @@ struct registry_share *registry_share_named(const struct registry *r, struct byt
 struct registry_share *registry_share_num(const struct registry *r, int64_t num);
 struct registry_snapshot *registry_snapshot(
     const struct registry_share *s, const struct hash_id *id);
+/* The entry of DEVICE, everybody's for NULL; NULL when there is none. */
+const struct registry_access *registry_access(
+    const struct registry_share *s, const struct device_id *device);
 /* "" (the head; while there is none the newest that is announced), a number, an id or a prefix of
  * it, a label (the newest with it). ERR_NOTFOUND names the selector. */
 enum err registry_select(const struct registry_share *s, struct bytes selector,

@@ -4,18 +4,20 @@
 
 #include "base/text.h"
 
+static uint32_t
+rights_of(const struct registry_access *a)
+{
+	return a != NULL ? a->rights : 0;
+}
+
 uint32_t
 rules_rights(
     const struct registry *r, const struct registry_share *s, const struct device_id *device)
 {
-	uint32_t rights = 0;
-
 	if (registry_device(r, device) == NULL)
 		return 0;
-	array_each (a, &s->access) {
-		if (a->all || device_id_equal(&a->device, device))
-			rights |= a->rights;
-	}
+	uint32_t rights =
+	    rights_of(registry_access(s, NULL)) | rights_of(registry_access(s, device));
 	if (rights & RIGHT_ADMIN)
 		rights |= RIGHT_WRITE;
 	if (rights & RIGHT_WRITE)
@@ -68,12 +70,8 @@ rules_create(const struct registry *r, const struct device_id *device, struct er
 {
 	unsigned n = 0;
 
-	map_each (slot, &r->shares) {
-		const struct registry_share *s = slot->ptr;
-		array_each (a, &s->access)
-			n += !a->all && (a->rights & RIGHT_WRITE) != 0 &&
-			     device_id_equal(&a->device, device);
-	}
+	map_each (slot, &r->shares)
+		n += (rights_of(registry_access(slot->ptr, device)) & RIGHT_WRITE) != 0;
 	if (n >= RULES_SHARES_MAX)
 		return fail(e, ERR_LIMIT,
 		    "this device may write to %u shares, and creates no more from %d on; ask the "

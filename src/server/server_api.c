@@ -326,16 +326,6 @@ api_grant(
 	return err;
 }
 
-static bool
-has_access(const struct registry_share *sh, const struct registry_access *a)
-{
-	array_each (mine, &sh->access) {
-		if (mine->all == a->all && device_id_equal(&mine->device, &a->device))
-			return true;
-	}
-	return false;
-}
-
 static enum err
 api_ungrant(
     struct server *s, struct control_call *call, const struct control_request *r, struct error *e)
@@ -346,7 +336,7 @@ api_ungrant(
 
 	if (err != OK)
 		return err;
-	if (!has_access(sh, &a))
+	if (registry_access(sh, a.all ? NULL : &a.device) == NULL)
 		return fail(e, ERR_NOTFOUND, "%s was not granted to %s", sh->name,
 		    a.all ? "everybody" : control_arg(r, "device"));
 	struct access_change *c = new_access(call, sh, &a); /* rights 0: to be taken away */

@@ -105,6 +105,37 @@ what_is_not_yours_looks_like_what_is_not_there(void **state)
 	assert_string_equal(hidden.text, absent.text);
 }
 
+static struct device_id
+nth_device(uint32_t i)
+{
+	return (struct device_id){ .bytes = { (uint8_t)i, (uint8_t)(i >> 8), 1 } };
+}
+
+/* Entries are looked up, not walked through, and taken away in any order. */
+static void
+of_many_entries_each_device_has_its_own(void **state)
+{
+	struct world *w = *state;
+	enum { N = 10000 };
+
+	for (uint32_t i = 0; i < N; i++) {
+		struct registry_access a = { .device = nth_device(i),
+			.rights = i % 2 == 0 ? RIGHT_READ : RIGHT_WRITE };
+		registry_add_device(w->r, &(struct registry_device){ .id = a.device });
+		registry_set_access(w->photos, &a);
+	}
+	grant(w->photos, NULL, RIGHT_ADMIN);
+	for (uint32_t i = 0; i < N; i += 3)
+		registry_set_access(
+		    w->photos, &(struct registry_access){ .device = nth_device(i) });
+	grant(w->photos, NULL, 0);
+	for (uint32_t i = 0; i < N; i++) {
+		struct device_id id = nth_device(i);
+		uint32_t want = i % 2 == 0 ? RIGHT_READ : RIGHT_READ | RIGHT_WRITE;
+		assert_int_equal(rules_rights(w->r, w->photos, &id), i % 3 == 0 ? 0 : want);
+	}
+}
+
 static void
 rights_follow_the_entries(void **state)
 {
@@ -427,6 +458,7 @@ main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(what_is_not_yours_looks_like_what_is_not_there),
+		T(of_many_entries_each_device_has_its_own),
 		T(rights_follow_the_entries),
 		T(who_has_left_has_no_rights),
 		T(an_invite_ends_with_its_uses_and_its_time),
