@@ -15,7 +15,8 @@
  *             for peer-to-peer live streaming" (2008).
  *
  * Rules       - A unit that nobody else holds or awaits goes out before any other; whoever is the
- *               origin sends no second copy of anything while somebody lacks such a unit.
+ *               origin sends no second copy of anything while somebody lacks such a unit.  It
+ *               goes to a last resort only when nobody else has room: that one passes nothing on.
  *             - A last resort (the server of a hybrid share) offers only such units, and anything
  *               to a peer that starves: no other peer has offered it a unit for SWARM_STARVE_US.
  *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all

@@ -145,14 +145,14 @@ is_needier(const struct swarm_peer *a, const struct swarm_peer *b)
  * neediest of all would be picked by everybody at once.
  */
 static struct swarm_peer *
-draw(struct swarm *s, uint64_t now_us)
+draw_of(struct swarm *s, bool only_ordinary, uint64_t now_us)
 {
 	struct swarm_peer *drawn[2] = { NULL, NULL };
 	uint32_t n = 0;
 
 	array_each (at, &s->peers) {
 		struct swarm_peer *p = *at;
-		if (p->barren || !has_room(p, now_us))
+		if (p->barren || !has_room(p, now_us) || (only_ordinary && p->last_resort))
 			continue;
 		n++;
 		if (n <= 2)
@@ -168,6 +168,15 @@ draw(struct swarm *s, uint64_t now_us)
 	/* Which of the two is first in the array says nothing: ties are broken by the dice. */
 	uint64_t first = rng_below(&s->rng, 2);
 	return is_needier(drawn[1 - first], drawn[first]) ? drawn[1 - first] : drawn[first];
+}
+
+/* The last resort passes on nothing that others hold: a first copy is better with who does. */
+static struct swarm_peer *
+draw(struct swarm *s, uint64_t now_us)
+{
+	struct swarm_peer *p = s->lone.count > 0 ? draw_of(s, true, now_us) : NULL;
+
+	return p != NULL ? p : draw_of(s, false, now_us);
 }
 
 /* -- what -- */

@@ -35,6 +35,13 @@ add_peer(struct swarm *s, uint64_t peer)
 }
 
 static void
+add_last_resort(struct swarm *s, uint64_t peer)
+{
+	swarm_peer_add(s, peer, true, 0);
+	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .inbound = 0 }));
+}
+
+static void
 say_has(struct swarm *s, uint64_t peer, uint32_t first, uint32_t n)
 {
 	const struct swarm_run run = { .first = first, .n = n };
@@ -226,6 +233,27 @@ the_origin_waits_for_room_at_who_lacks_a_first_copy(void **state)
 	assert_false(swarm_offer(s, 1, &o));
 	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = 0 }));
 	assert_true(swarm_offer(s, 2, &o));
+	assert_int_equal(o.peer, 1);
+	swarm_free(s);
+}
+
+/* The server passes on nothing that others hold, so its first copies are the dearest. */
+static void
+first_copies_go_to_who_passes_them_on_while_there_is_room(void **state)
+{
+	struct swarm *s = open_holding((struct swarm_opts){ .origin = true }, N);
+	struct swarm_offer o;
+
+	(void)state;
+	add_last_resort(s, 1);
+	add_peer(s, 2);
+	for (uint64_t t = 1; t < N / 2; t++) {
+		assert_true(swarm_offer(s, t, &o));
+		assert_int_equal(o.peer, 2);
+		serve(s, o, t);
+	}
+	assert_true(swarm_peer_news(s, 2, &(struct swarm_news){ .inbound = SWARM_INBOUND }));
+	assert_true(swarm_offer(s, N, &o)); /* rather than wait */
 	assert_int_equal(o.peer, 1);
 	swarm_free(s);
 }
@@ -868,6 +896,7 @@ main(void)
 		cmocka_unit_test(an_awaited_unit_counts_as_a_copy),
 		cmocka_unit_test(the_origin_sends_nothing_twice_before_all_once),
 		cmocka_unit_test(the_origin_waits_for_room_at_who_lacks_a_first_copy),
+		cmocka_unit_test(first_copies_go_to_who_passes_them_on_while_there_is_room),
 		cmocka_unit_test(whose_connection_takes_nothing_is_offered_nothing),
 		cmocka_unit_test(a_lost_first_copy_is_sent_again),
 		cmocka_unit_test(the_last_resort_offers_only_what_no_peer_has),

@@ -297,7 +297,7 @@ def test_a_target_without_room_for_it_all_is_an_answer_before_anything_is_fetche
 def test_a_disk_that_fills_up_in_the_middle_is_waited_for(slow, tmp_path):
     src = make_files(tmp_path / "src", SIZE, files=16)
     a = slow.agent("a")
-    a.json("publish", src, "--share", "tree")
+    a.json("publish", src, "--share", "tree", "--policy", "central")
     slow.server.run("grant", "tree", "--all", "read")
     b = slow.agent("b")
     dest = tmp_path / "dest"
