@@ -7,7 +7,7 @@ import pytest
 import wire
 from test_tracker import Member
 from weft import Net, wait_until
-from wire import u32
+from wire import Closed, u32
 
 
 CENTRAL = 1
@@ -146,6 +146,7 @@ class Swimmer:
         self.have = set(have)
         member.enter(world.snapshot, self.job, UNITS)
         self.line.serve = self.serve
+        self.lie = None      # what it sends instead of each leaf
         self.lost = {}       # units that cannot be read any more, and why
         self.taken = []      # units that the server asked for
         self.asked = {}      # streams of its requests for units
@@ -177,7 +178,7 @@ class Swimmer:
         if unit in self.lost:
             w.send(wire.ERROR, {1: wire.u16(wire.NOT_FOUND), 2: self.lost[unit]}, stream, wire.END)
         else:
-            wire.leaf_data(w, stream, self.world.data, unit)
+            wire.leaf_data(w, stream, self.world.data, unit, self.lie)
 
     def serves(self, *units):
         """Until the server has taken these."""
@@ -222,6 +223,32 @@ def test_what_the_server_has_of_it_is_had_before_it_is_the_head(world):
     assert kind == wire.DATA and payload.endswith(wire_data)
     for unit in (0, 2):
         assert [kind for kind, _, _ in reader.gets(unit)] == [wire.ERROR]
+
+
+def reported(world, name):
+    device, = [d for d in world.server.json("devices") if d["name"] == name]
+    return device.get("reported", 0)
+
+
+def test_a_member_that_feeds_it_wrong_bytes_is_cut_off_named_and_counted(world):
+    author = begin(world)
+    liar = Swimmer(world, world.a, range(UNITS))
+    liar.lie = os.urandom(65536)
+    before = [reported(world, name) for name in ("author", "a", "b")]
+    liar.offer(0, 1, 2)
+    with pytest.raises(Closed):
+        while True:
+            world.a.line.other(*world.a.line.frame())
+    assert sorted(liar.taken) == [0, 1, 2], "it has been asked for what it offered, no more"
+    assert [reported(world, name) for name in ("author", "a", "b")] == [before[0], before[1] + 1, before[2]]
+    assert world.server.says("a sent wrong bytes for unit")
+    author.offer(*range(UNITS))
+    author.serves(*range(UNITS))  # those of the liar too: nothing of it was kept
+    told(world.author.line, wire.HEAD)
+    reader = Swimmer(world, world.b)
+    for unit in range(UNITS):
+        (_, _, payload), = reader.gets(unit)
+        assert payload.endswith(world.data[unit * 65536:(unit + 1) * 65536])
 
 
 def test_its_readers_complete_it_when_its_author_has_died(world):

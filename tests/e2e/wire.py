@@ -324,8 +324,10 @@ def left(fields):
     return {raw[i:i + 32] for i in range(0, len(raw), 32)}
 
 
-def leaf_data(wire, stream, data, leaf):
-    """Answers a request for unit LEAF of a snapshot that is one chunk, DATA, of several leaves: a unit each."""
+def leaf_data(wire, stream, data, leaf, lie=None):
+    """Answers a request for unit LEAF of a snapshot that is one chunk, DATA, of several leaves: a unit each.
+
+    LIE: bytes in place of the leaf's own."""
     lists = b"".join(leaves_of(data))
     head = struct.pack("<IHHHH", leaf, 0, 1, len(lists), 0)
-    wire.send(DATA, head + lists + data[leaf * 65536:(leaf + 1) * 65536], stream, END)
+    wire.send(DATA, head + lists + (lie or data[leaf * 65536:(leaf + 1) * 65536]), stream, END)
