@@ -46,13 +46,27 @@ begin(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *
 	return p == en->link.peer ? OK : fail(e, ERR_AGAIN, "nothing of the kind was offered");
 }
 
+/* What could not be read for a moment (no descriptor was left) was taken for lost; the server, who
+ * finds it with nobody, asks for it once more. */
+static void
+regain(struct engine *en, struct swarm_node *n, const struct responder_ask *ask)
+{
+	const struct swarm_entry *x = engine_swarm_find(en, &ask->snapshot);
+
+	if ((x->whole || x->origin) && !swarm_node_holds(n, ask->unit))
+		swarm_node_regain(n, ask->unit);
+}
+
 static void
 over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
 {
 	struct swarm_node *n = node_of(ctx, p, ask);
 
-	if (n != NULL)
-		swarm_node_answered(n, p, ask->unit, bytes, whole);
+	if (n == NULL)
+		return;
+	swarm_node_answered(n, p, ask->unit, bytes, whole);
+	if (whole)
+		regain(ctx, n, ask);
 }
 
 static void

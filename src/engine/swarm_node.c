@@ -187,6 +187,13 @@ swarm_node_lose(struct swarm_node *n, uint32_t unit)
 	swarm_node_pump(n);
 }
 
+void
+swarm_node_regain(struct swarm_node *n, uint32_t unit)
+{
+	swarm_hold(n->swarm, unit);
+	swarm_node_pump(n);
+}
+
 bool
 swarm_node_holds(const struct swarm_node *n, uint32_t unit)
 {

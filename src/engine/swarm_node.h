@@ -73,6 +73,8 @@ void swarm_node_stop(struct swarm_node *n, bool forget, void (*on_stopped)(void 
 bool swarm_node_is_taking(const struct swarm_node *n);
 /* It cannot be read any more, which is told; taken again if the sink misses it. */
 void swarm_node_lose(struct swarm_node *n, uint32_t unit);
+/* ... and can after all. */
+void swarm_node_regain(struct swarm_node *n, uint32_t unit);
 bool swarm_node_holds(const struct swarm_node *n, uint32_t unit);
 bool swarm_node_is_complete(const struct swarm_node *n);
 /* A unit that neither this node nor anybody who takes part holds or awaits; false: none. */
