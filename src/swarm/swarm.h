@@ -59,6 +59,7 @@ enum {
 #define SWARM_SUSPECT_US   ((uint64_t)2 * 1000 * 1000)  /* or eight round trips, if that is more */
 #define SWARM_SILENT_US    ((uint64_t)30 * 1000 * 1000) /* then what was asked is cancelled */
 #define SWARM_STARVE_US    ((uint64_t)2 * 1000 * 1000)
+#define SWARM_LEAN_US      ((uint64_t)4 * 1000 * 1000)  /* of the origin, at the end */
 #define SWARM_PENANCE_US   ((uint64_t)30 * 1000 * 1000) /* after broken promises */
 #define SWARM_RETRY_MAX_US ((uint64_t)60 * 1000 * 1000) /* longest "later" that is believed */
 

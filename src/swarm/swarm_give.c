@@ -10,7 +10,10 @@
 
 #include "swarm/swarm_private.h"
 
-enum { SAMPLE_US = 20 * 1000 /* of sending, over which the uplink's rate is measured */ };
+enum {
+	SAMPLE_US = 20 * 1000, /* of sending, over which the uplink's rate is measured */
+	LEAN_SHARE = 8,        /* an eighth of the units is little */
+};
 
 /* -- slots -- */
 
@@ -246,14 +249,52 @@ may_be_second(struct swarm *s, const struct swarm_peer *p)
 	return !s->o.origin || s->lone.count == 0 || !somebody_lacks_lone(s);
 }
 
+/*
+ * Lean origin.  When each unit has been sent once and the others lack little by then, they are as
+ * quick as the origin: what several of them have they give each other while its uplink would only
+ * send it once more.  For a while; who lacks much (he came late) is not meant, nor where the origin
+ * is the quickest by far: there they lack much when it has sent everything once.
+ */
+static bool
+lacks_little(const struct swarm *s, const struct swarm_peer *p)
+{
+	return swarm_peer_missing(p) <= s->o.n_units / LEAN_SHARE;
+}
+
+static void
+judge_lean(struct swarm *s, uint64_t now_us)
+{
+	uint32_t many = 0, little = 0;
+
+	if (!s->o.origin || s->passed || s->lone.count > 0)
+		return;
+	array_each (p, &s->peers) {
+		many += (*p)->heard && !(*p)->last_resort;
+		little += (*p)->heard && !(*p)->last_resort && lacks_little(s, *p);
+	}
+	if (many == 0)
+		return;
+	s->passed = true;
+	if (2 * little > many)
+		s->lean_us = now_us + SWARM_LEAN_US;
+}
+
 static uint32_t
-choose(struct swarm *s, struct swarm_peer *p)
+choose_second(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
+{
+	uint32_t unit = may_be_second(s, p) ? find_rare(s, p) : s->o.n_units;
+
+	if (unit < s->o.n_units && now_us < s->lean_us && s->copies[unit] > 1 && lacks_little(s, p))
+		return s->o.n_units;
+	return unit;
+}
+
+static uint32_t
+choose(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 {
 	uint32_t unit = find_lacking(s, &s->lone, p);
 
-	if (unit == s->o.n_units && may_be_second(s, p))
-		unit = find_rare(s, p);
-	return unit;
+	return unit < s->o.n_units ? unit : choose_second(s, p, now_us);
 }
 
 static void
@@ -271,11 +312,12 @@ swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 	struct swarm_peer *p;
 	bool found = false;
 
+	judge_lean(s, now_us);
 	if (slots_filled(s, now_us) >= s->depth || s->have.count == 0)
 		return false;
 	/* Who is drawn in vain is passed over until something changes, so this ends. */
 	while (!found && (p = draw(s, now_us)) != NULL) {
-		uint32_t unit = choose(s, p);
+		uint32_t unit = choose(s, p, now_us);
 		found = unit < s->o.n_units;
 		p->barren = !found;
 		if (found) {

@@ -65,6 +65,9 @@ struct swarm {
 	uint64_t busy_us, busy_bytes; /* since the last sample */
 	uint64_t rate;
 	uint64_t rtt_us; /* smoothed over all peers */
+	/* the origin, once each unit has been sent */
+	bool passed;
+	uint64_t lean_us; /* until when it leaves to others what several of them have */
 	/* news */
 	ARRAY(uint32_t) log;    /* units of which something changed */
 	uint64_t log_base;      /* number of its first entry */

@@ -267,6 +267,10 @@ swarm_tick(struct swarm *s, uint64_t now_us)
 			p->penance_us = 0;
 	}
 	judge_starving(s, now_us);
+	if (s->lean_us != 0 && now_us >= s->lean_us) {
+		s->lean_us = 0;
+		swarm_retry(s);
+	}
 }
 
 bool
@@ -328,6 +332,8 @@ swarm_wakes(const struct swarm *s, uint64_t now_us)
 		at = min_of(at, peer_wakes(s, *p, now_us));
 	if (s->resumed)
 		at = now_us;
+	if (s->lean_us != 0)
+		at = min_of(at, max_of(now_us, s->lean_us));
 	if (!s->starving && !s->paused && !swarm_is_complete(s) && has_last_resort(s))
 		at = min_of(at, max_of(now_us, s->fed_us + SWARM_STARVE_US));
 	return at;

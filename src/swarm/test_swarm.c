@@ -237,6 +237,68 @@ the_origin_waits_for_room_at_who_lacks_a_first_copy(void **state)
 	swarm_free(s);
 }
 
+/* Each of two peers has or awaits all but the last LACKING units, which the other has. */
+static struct swarm *
+open_after_a_pass(uint32_t lacking)
+{
+	struct swarm *s = open_holding((struct swarm_opts){ .origin = true }, N);
+
+	for (uint64_t p = 1; p <= 4; p++)
+		add_peer(s, p);
+	for (uint64_t p = 1; p <= 2; p++)
+		say_has(s, p, 0, N - lacking);
+	for (uint64_t p = 3; p <= 4; p++)
+		say_has(s, p, 0, N);
+	return s;
+}
+
+static void
+the_origin_leaves_the_rest_to_others_for_a_while(void **state)
+{
+	struct swarm *s = open_after_a_pass(N / 10);
+	struct swarm_news news;
+	struct swarm_offer o;
+
+	(void)state;
+	assert_false(swarm_offer(s, 1000, &o));
+	for (uint64_t p = 1; p <= 4; p++) {
+		while (swarm_tell(s, p, 1000, &news))
+			;
+	}
+	assert_int_equal(swarm_wakes(s, 1000), 1000 + SWARM_LEAN_US);
+	swarm_peer_gone(s, 3, 2000); /* then only one other has it */
+	assert_true(swarm_offer(s, 2000, &o));
+	swarm_free(s);
+
+	s = open_after_a_pass(N / 10);
+	assert_false(swarm_offer(s, 1000, &o));
+	add_peer(s, 5); /* who comes late lacks much */
+	assert_true(swarm_offer(s, 1000, &o));
+	assert_int_equal(o.peer, 5);
+	swarm_free(s);
+
+	s = open_after_a_pass(N / 10);
+	assert_false(swarm_offer(s, 1000, &o));
+	swarm_tick(s, 1000 + SWARM_LEAN_US);
+	assert_true(swarm_offer(s, 1000 + SWARM_LEAN_US, &o));
+	swarm_free(s);
+}
+
+static void
+an_origin_that_is_quicker_than_all_others_goes_on(void **state)
+{
+	struct swarm *s = open_after_a_pass(N / 2);
+	struct swarm_offer o;
+
+	(void)state;
+	add_peer(s, 5);
+	say_has(s, 5, 0, N / 2);
+	add_peer(s, 6);
+	say_has(s, 6, 0, N / 2);
+	assert_true(swarm_offer(s, 1000, &o));
+	swarm_free(s);
+}
+
 /* The server passes on nothing that others hold, so its first copies are the dearest. */
 static void
 first_copies_go_to_who_passes_them_on_while_there_is_room(void **state)
@@ -896,6 +958,8 @@ main(void)
 		cmocka_unit_test(an_awaited_unit_counts_as_a_copy),
 		cmocka_unit_test(the_origin_sends_nothing_twice_before_all_once),
 		cmocka_unit_test(the_origin_waits_for_room_at_who_lacks_a_first_copy),
+		cmocka_unit_test(the_origin_leaves_the_rest_to_others_for_a_while),
+		cmocka_unit_test(an_origin_that_is_quicker_than_all_others_goes_on),
 		cmocka_unit_test(first_copies_go_to_who_passes_them_on_while_there_is_room),
 		cmocka_unit_test(whose_connection_takes_nothing_is_offered_nothing),
 		cmocka_unit_test(a_lost_first_copy_is_sent_again),
