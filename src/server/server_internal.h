@@ -158,6 +158,7 @@ struct responder_policy server_answer_policy(struct link *l);
 void server_swarm_open(struct server *s);
 void server_swarm_close(struct server *s);
 void server_swarm_hello(struct link *l, const struct msg_hello *h); /* where it can be reached */
+void server_swarm_push(struct link *l, const struct message *m);    /* also when it is closing */
 void server_swarm_message(struct link *l, const struct message *m); /* ENTER, NEWS, EXIT, DIAL */
 void server_swarm_link_gone(struct link *l);
 /* Rights or snapshots of SHARE (NULL: of any) may have ended: who may not take part any more has

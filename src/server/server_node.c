@@ -30,16 +30,6 @@ struct server_node {
 /* -- those who take part -- */
 
 static void
-send_push(struct link *l, const struct message *m)
-{
-	struct error e;
-
-	if (session_send(peer_session(l->peer), m, &e) != OK)
-		log_debug("tell connection %llu: %s", (unsigned long long)l->number, e.text);
-	peer_flush(l->peer);
-}
-
-static void
 say_enter(const struct server_node *n, struct link *l)
 {
 	const struct message m = { .type = FRAME_ENTER,
@@ -50,7 +40,7 @@ say_enter(const struct server_node *n, struct link *l)
 		    .units = swarm_node_units(n->swarm),
 		    .last_resort = 1 } };
 
-	send_push(l, &m);
+	server_swarm_push(l, &m);
 }
 
 /* One who has said other units than the manifest makes is none of ours; one without a manifest says
@@ -128,7 +118,7 @@ say_exit(const struct server_node *n)
 	map_each (slot, &n->server->links) {
 		struct link *l = slot->ptr;
 		if (l->member && swarm_node_has(n->swarm, l->peer))
-			send_push(l, &m);
+			server_swarm_push(l, &m);
 	}
 }
 

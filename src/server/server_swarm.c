@@ -65,8 +65,8 @@ server_swarm_hello(struct link *l, const struct msg_hello *h)
 
 /* -- MEMBERS -- */
 
-static void
-send_push(struct link *l, const struct message *m)
+void
+server_swarm_push(struct link *l, const struct message *m)
 {
 	struct error e;
 
@@ -117,7 +117,7 @@ tell(struct server *s, const struct tracker_told *x)
 		while (i < x->n_came && raw.len < LIMIT_FRAME_MESSAGE / 2)
 			add_row(s, x->came[i++], &raw, &n);
 		m.members.rows = (struct message_list){ buf_bytes(&raw), n };
-		send_push(l, &m);
+		server_swarm_push(l, &m);
 		m.members.whole = 0;
 		m.members.left = BYTES(NULL, 0);
 	} while (i < x->n_came);
@@ -233,7 +233,7 @@ on_dial(struct link *l, const struct msg_dial *m)
 		return;
 	struct link *to = server_peer_link(s, tracker_meets(s->tracker, l->number, &m->device));
 	if (to != NULL && to->member)
-		send_push(to, &call);
+		server_swarm_push(to, &call);
 }
 
 void
