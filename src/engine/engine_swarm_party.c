@@ -387,6 +387,9 @@ on_talk(struct engine *en, struct swarm_party *party, const struct message *m)
 	struct swarm_entry *x = s != NULL ? engine_swarm_find(en, &s->snapshot) : NULL;
 	struct error e;
 
+	/* A node that was idle has been closed without a word: who lacks something now needs it. */
+	if (x != NULL && x->node == NULL && m->type == FRAME_NEWS)
+		(void)engine_swarm_asked(en, &s->snapshot);
 	if (x == NULL || x->node == NULL || !swarm_node_has(x->node, party->peer))
 		return;
 	if (swarm_node_message(x->node, party->peer, m, &e) != OK)
