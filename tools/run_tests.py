@@ -3,7 +3,7 @@
 
   build-test   address and undefined-behaviour sanitizers, fault points: style, unit, sim and fuzz-replay tests (meson)
   build-tsan   thread sanitizer: the tests of suite "threads", which are also in the first build
-  tests/e2e    real processes of the first build (pytest)
+  tests/e2e    real processes of the first build (pytest), two files at a time: they wait more than they work
 
 Only the standard library is used.  Exit status 0 when nothing failed and something passed.
 """
@@ -14,12 +14,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LONG = os.environ.get("WEFT_LONG") == "1"
 BUILD_LIMIT_S = 1800
+AT_ONCE = 1 if LONG else 2  # files of tests/e2e
 SUITE_LIMIT_S = 6 * 3600 if LONG else 1200
 SANITIZER = "halt_on_error=1:abort_on_error=1:print_summary=1"
 
@@ -37,10 +39,11 @@ class Totals:
         return f"{self.passed} passed, {self.failed} failed{skipped}"
 
 
-def run(command, limit_s, env=None):
+def run(command, limit_s, env=None, output=None):
     """Runs a command in a process group of its own, all of which ends with it.  Its status; 124 when it took too long."""
     print("+", " ".join(map(str, command)), flush=True)
-    process = subprocess.Popen([str(c) for c in command], cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=True)
+    process = subprocess.Popen([str(c) for c in command], cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=True,
+                               stdout=output, stderr=subprocess.STDOUT if output else None)
     try:
         return process.wait(limit_s)
     except subprocess.TimeoutExpired:
@@ -144,13 +147,39 @@ def thread_build(totals):
 
 
 def end_to_end(totals):
-    if not (ROOT / "tests/e2e").is_dir():
-        return
-    weft, log = ROOT / "build-test/src/cmd/weft", ROOT / "build-test/e2e.xml"
-    log.unlink(missing_ok=True)
+    """File by file, the big ones first; what each printed is shown when it has ended."""
+    files = sorted((ROOT / "tests/e2e").glob("test_*.py"), key=lambda f: f.stat().st_size)
+    weft, logs, lock = ROOT / "build-test/src/cmd/weft", ROOT / "build-test/e2e", threading.Lock()
+    logs.mkdir(exist_ok=True)
     env = {"WEFT": str(weft), "WEFT_BIN": str(weft), "ASAN_OPTIONS": SANITIZER, "UBSAN_OPTIONS": SANITIZER}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", f"--junitxml={log}", "tests/e2e"]
-    collect(log, run(command, SUITE_LIMIT_S, env), "pytest", totals)
+
+    def test(file):
+        result, text = logs / f"{file.stem}.xml", logs / f"{file.stem}.txt"
+        result.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=3", f"--junitxml={result}", file]
+        with open(text, "wb") as output:
+            status = run(command, SUITE_LIMIT_S, env, output)
+        with lock:
+            print(text.read_text(errors="replace"), flush=True)
+            collect(result, status, f"pytest {file.name}", totals)
+
+    def work():
+        while True:
+            with lock:
+                if not files:
+                    return
+                file = files.pop()
+            try:
+                test(file)
+            except Exception as e:  # an error of this program is no success
+                with lock:
+                    totals.fail(f"{file.name}: {e}")
+
+    workers = [threading.Thread(target=work) for _ in range(AT_ONCE)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
 
 
 def main():
