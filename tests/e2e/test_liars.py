@@ -364,8 +364,9 @@ def test_whatever_a_member_says_in_whatever_order_a_get_ends_with_the_tree(net, 
     author, reader, liars = swarm_of(net, tree, (Mute, Sluggard))
     command = reader.begin("get", "tree", tmp_path / "dest")
     reader.wait_for_moved()
-    open_, said = [], 0
-    for _ in range(8):
+    open_, said, rounds = [], 0, 0
+    while rounds < 8 or (said <= 12 and rounds < 40):  # one may close another's connection: how often is left to chance
+        rounds += 1
         for port in (port_of(reader), port_of(author), net.port):
             try:  # some stay as they are, some break off in the middle
                 open_.append(babble(rng.choice(liars), port, rng))
