@@ -293,7 +293,6 @@ on_ready(void *ctx, struct mesh_device *d, struct peer *p)
 	struct engine *en = ctx;
 
 	note_name(en, d);
-
 	log_debug("connected to %s at %s", mesh_device_name(d), conn_peer_address(peer_conn(p)));
 	if (mesh_device_epoch(d) < authority_epoch(en->authority))
 		send_revokes(en, p, mesh_device_epoch(d));

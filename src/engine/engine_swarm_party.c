@@ -388,7 +388,7 @@ on_talk(struct engine *en, struct swarm_party *party, const struct message *m)
 	struct error e;
 
 	/* A node that was idle has been closed without a word: who lacks something now needs it. */
-	if (x != NULL && x->node == NULL && m->type == FRAME_NEWS)
+	if (x != NULL && x->node == NULL && m->type == FRAME_NEWS && has_said(party, x) != NULL)
 		(void)engine_swarm_asked(en, &s->snapshot);
 	if (x == NULL || x->node == NULL || !swarm_node_has(x->node, party->peer))
 		return;

@@ -17,6 +17,8 @@
  * Rules       - A unit that nobody else holds or awaits goes out before any other; whoever is the
  *               origin sends no second copy of anything while somebody lacks such a unit.  It
  *               goes to a last resort only when nobody else has room: that one passes nothing on.
+ *             - When all has been sent once and most others lack little, the origin leaves to
+ *               them for SWARM_LEAN_US what two of them or more hold or await.
  *             - A last resort (the server of a hybrid share) offers only such units, and anything
  *               to a peer that starves: no other peer has offered it a unit for SWARM_STARVE_US.
  *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all
