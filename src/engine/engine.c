@@ -101,7 +101,7 @@ free_parts(struct engine *en)
 {
 	array_clear(&en->jobs);
 	engine_ended_clear(en);
-	array_clear(&en->known);
+	map_clear(&en->known);
 	engine_swarm_free(en);
 	authority_free(en->authority);
 	map_cache_free(en->maps);

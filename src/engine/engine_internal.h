@@ -4,7 +4,8 @@
  *
  *   engine.c           opening, closing, the tick
  *   engine_link.c      the connection to the server: dial, greet, ask, come back
- *   engine_mesh.c      other members: greeting them, what they say of the authority, where they are
+ *   engine_mesh.c      other members: greeting them, what they say of the authority
+ *   engine_known.c     ... where they were, when the server does not say
  *   engine_swarm.h     which snapshots we take part in, and with whom
  *   engine_join.c      enrolling and leaving
  *   engine_source.c    what the server may fetch from here
@@ -24,6 +25,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/map.h"
 #include "crypto/authority.h"
 #include "engine/advertise.h"
 #include "engine/dest_table.h"
@@ -62,11 +64,6 @@ struct engine_link {
 
 struct engine_job;
 struct engine_swarm;
-struct engine_known { /* a member that took part in swarms of a share */
-	struct device_id device;
-	struct hash_id share;
-	uint64_t kept_ms; /* monotonic: when it was written down in this run; 0: not yet */
-};
 struct trust_probe;
 
 struct engine {
@@ -102,7 +99,7 @@ struct engine {
 	advertise_text advertise[LIMIT_ADDRESSES];
 	size_t n_advertise;
 	struct mesh *mesh; /* NULL: a server's, or one that only joins */
-	ARRAY(struct engine_known) known;
+	struct map known;  /* engine_known.c */
 	struct engine_swarm *swarm;
 	struct job_queue *writes; /* of state, one after the other */
 	struct timer *tick;
@@ -158,21 +155,25 @@ enum err engine_mesh_hello(
     struct engine *en, const char *observed, struct buf *out, struct error *e) must_check;
 /* The authority ended the membership of DEVICE. */
 void engine_mesh_revoked(struct engine *en, const struct device_id *device);
-/* DEVICE may not read SHARE any more. */
-void engine_mesh_ungranted(
-    struct engine *en, const struct device_id *device, const struct hash_id *share);
 /* The next statement goes to all members that we are connected to. */
 void engine_mesh_pass_on(struct engine *en, struct bytes statement);
 void engine_mesh_cut_all(struct engine *en, const char *why); /* our own membership is over */
 void engine_mesh_called(struct engine *en, const struct msg_call *m);
-/* The server says that ROW takes part in a swarm of SHARE: known from now on, also after a restart.
- * NULL: we or it. */
-struct mesh_device *engine_mesh_member(
-    struct engine *en, const struct row_member *row, const struct hash_id *share);
 /* "": not known. */
 const char *engine_mesh_name(struct engine *en, const struct device_id *device);
-bool engine_mesh_knows(
+
+/* -- known members -- */
+void engine_known_load(struct engine *en); /* blocking: at start, after engine_mesh_open */
+/* The server says that ROW takes part in a swarm of SHARE: known from now on, also after a restart.
+ * NULL: we or it. */
+struct mesh_device *engine_known_member(
+    struct engine *en, const struct row_member *row, const struct hash_id *share);
+bool engine_known_has(
     struct engine *en, const struct device_id *device, const struct hash_id *share);
+/* DEVICE may not read SHARE any more. */
+void engine_known_ungranted(
+    struct engine *en, const struct device_id *device, const struct hash_id *share);
+void engine_known_forget(struct engine *en, const struct device_id *device); /* no member */
 
 #define ENGINE_KEY_SERVER "server.id" /* settings: the server's device id, */
 #define ENGINE_KEY_AUTHORITY                                                                       \

@@ -74,7 +74,7 @@ engine_join_forget(struct engine *en)
 	en->joined = false;
 	engine_mesh_cut_all(en, "this machine belongs to another server, or to none, now");
 	engine_swarm_forget(en);
-	array_clear(&en->known);
+	map_clear(&en->known);
 	authority_free(en->authority);
 	en->authority = NULL;
 	en->n_addresses = 0;

@@ -243,7 +243,7 @@ act_on(struct engine *en, struct bytes b, const struct statement *st)
 		else if (hash_id_is_none(&st->share))
 			engine_mesh_revoked(en, &st->device);
 		else
-			engine_mesh_ungranted(en, &st->device, &st->share);
+			engine_known_ungranted(en, &st->device, &st->share);
 	}
 	if (st->kind == STATEMENT_REVOKE || st->kind == STATEMENT_POLICY)
 		engine_swarm_judge(en);

@@ -1,6 +1,5 @@
 /*
- * Other members: how they are greeted, what they tell of the authority, and where they are when
- * the server does not say.
+ * Other members: how they are greeted, and what they tell of the authority.
  *
  * Both sides show their membership and check the other's against the authority they share; who is
  * no member of it is sent away.  Who has seen less of the authority's revocations is told them, and
@@ -16,8 +15,6 @@
 #include "engine/engine_swarm.h"
 #include "net/listener.h"
 #include "platform/clock.h"
-
-enum { KNOWN_MAX = 4 * STATE_MEMBERS_MAX, KEEP_AGAIN_MS = 10 * 60 * 1000 };
 
 /* -- what HELLO shows -- */
 
@@ -230,15 +227,13 @@ engine_mesh_pass_on(struct engine *en, struct bytes statement)
 		mesh_each(en->mesh, pass_on, &(struct pass_on){ statement });
 }
 
-static void forget(struct engine *en, const struct device_id *device);
-
 void
 engine_mesh_revoked(struct engine *en, const struct device_id *device)
 {
 	struct error e;
 
 	(void)fail(&e, ERR_DENIED, "the membership of this device has ended");
-	forget(en, device);
+	engine_known_forget(en, device);
 	if (en->mesh != NULL)
 		mesh_cut(en->mesh, device, &e);
 }
@@ -348,149 +343,7 @@ engine_mesh_called(struct engine *en, const struct msg_call *m)
 		mesh_called(en->mesh, d);
 }
 
-/* -- where members are -- */
-
-struct keep_member {
-	struct engine_work work;
-	struct state_member member;
-	struct hash_id share;
-	bool forget;
-};
-
-static enum err
-work_keep(struct engine_work *w, struct error *e)
-{
-	struct keep_member *k = (struct keep_member *)w;
-
-	return k->forget ? state_member_del(w->engine->state, &k->member.device, e)
-			 : state_member_put(w->engine->state, &k->member, &k->share, e);
-}
-
-static void
-done_keep(struct engine_work *w, enum err r, const struct error *e)
-{
-	if (r != OK)
-		log_error("keep where a member is: %s", e->text);
-	free(w);
-}
-
-static void
-add_addresses(struct state_member *m, struct message_list list)
-{
-	size_t n = 0;
-	struct bytes b;
-
-	while (message_list_next(&list, &b)) {
-		if (n + b.len + 2 > sizeof m->addresses)
-			return;
-		memcpy(m->addresses + n, b.at, b.len);
-		n += b.len;
-		m->addresses[n++] = '\n';
-		m->addresses[n] = '\0';
-	}
-}
-
-static void
-keep_member(struct engine *en, const struct row_member *row, const struct hash_id *share)
-{
-	struct keep_member *k = mem_new(struct keep_member);
-
-	k->work = (struct engine_work){ .work = work_keep, .done = done_keep };
-	k->share = *share;
-	k->member.device = row->id;
-	k->member.seen_ns = clock_wall_ns();
-	snprintf(k->member.name, sizeof k->member.name, "%.*s", (int)row->name.len,
-	    (const char *)row->name.at);
-	snprintf(k->member.site, sizeof k->member.site, "%.*s", (int)row->site.len,
-	    (const char *)row->site.at);
-	add_addresses(&k->member, row->addresses);
-	engine_write(en, &k->work);
-}
-
-static struct engine_known *
-find_known(struct engine *en, const struct device_id *device, const struct hash_id *share)
-{
-	array_each (k, &en->known) {
-		if (device_id_equal(&k->device, device) && hash_id_equal(&k->share, share))
-			return k;
-	}
-	return NULL;
-}
-
-static struct engine_known *
-make_known(struct engine *en, const struct device_id *device, const struct hash_id *share)
-{
-	struct engine_known *k = find_known(en, device, share);
-
-	if (k != NULL)
-		return k;
-	if (en->known.len == KNOWN_MAX)
-		array_swap_out(&en->known, 0);
-	array_push(&en->known, ((struct engine_known){ .device = *device, .share = *share }));
-	return &en->known.at[en->known.len - 1];
-}
-
-struct mesh_device *
-engine_mesh_member(struct engine *en, const struct row_member *row, const struct hash_id *share)
-{
-	const struct mesh_where w = { row->id, row->name, row->site, row->addresses };
-	struct mesh_device *d = en->mesh != NULL ? mesh_know(en->mesh, &w) : NULL;
-	uint64_t now = loop_now_ms(en->loop);
-
-	if (d == NULL || device_id_equal(&row->id, &en->server))
-		return NULL;
-	struct engine_known *k = make_known(en, &row->id, share);
-	if (k->kept_ms == 0 || now - k->kept_ms > KEEP_AGAIN_MS) {
-		k->kept_ms = max_of(now, (uint64_t)1);
-		keep_member(en, row, share);
-	}
-	return d;
-}
-
-bool
-engine_mesh_knows(struct engine *en, const struct device_id *device, const struct hash_id *share)
-{
-	return find_known(en, device, share) != NULL;
-}
-
-/* It is not told any more of what it may not read; by a new grant it comes in again. */
-void
-engine_mesh_ungranted(
-    struct engine *en, const struct device_id *device, const struct hash_id *share)
-{
-	struct engine_known *k = find_known(en, device, share);
-
-	if (k != NULL)
-		array_swap_out(&en->known, (size_t)(k - en->known.at));
-	engine_swarm_unlist(en, device, share);
-}
-
-struct find_ungrant {
-	const struct device_id *device;
-	const struct hash_id *share;
-	bool found;
-};
-
-static void
-find_ungrant(void *ctx, struct bytes b, const struct statement *st)
-{
-	struct find_ungrant *x = ctx;
-	(void)b;
-
-	x->found |= device_id_equal(&st->device, x->device) && hash_id_equal(&st->share, x->share);
-}
-
-/* Its right has been taken away, and not given again as far as we know. */
-static bool
-is_ungranted(struct engine *en, const struct device_id *device, const struct hash_id *share)
-{
-	struct find_ungrant x = { device, share, false };
-
-	if (en->authority != NULL)
-		authority_each(en->authority, STATEMENT_REVOKE, find_ungrant, &x);
-	return x.found && authority_check_grant(en->authority, device, share, RIGHT_READ,
-			      clock_wall_ns() / 1000000000, NULL) != OK;
-}
+/* -- names -- */
 
 const char *
 engine_mesh_name(struct engine *en, const struct device_id *device)
@@ -502,50 +355,6 @@ engine_mesh_name(struct engine *en, const struct device_id *device)
 	if (device_id_equal(device, device_key_id(en->home->key)))
 		return en->name;
 	return d != NULL ? mesh_device_name(d) : "";
-}
-
-static void
-forget(struct engine *en, const struct device_id *device)
-{
-	bool was_known = false;
-
-	for (size_t i = en->known.len; i-- > 0;) {
-		if (!device_id_equal(&en->known.at[i].device, device))
-			continue;
-		array_swap_out(&en->known, i);
-		was_known = true;
-	}
-	if (!was_known)
-		return;
-	struct keep_member *k = mem_new(struct keep_member);
-	k->work = (struct engine_work){ .work = work_keep, .done = done_keep };
-	k->member.device = *device;
-	k->forget = true;
-	engine_write(en, &k->work);
-}
-
-static enum err
-load_member(void *ctx, const struct state_member *m, const struct hash_id *share, struct error *e)
-{
-	struct engine *en = ctx;
-	auto_buf struct buf raw = BUF(STATE_MEMBER_ADDRESSES + 4 * LIMIT_ADDRESSES);
-	struct mesh_where w = { m->device, bytes_str(m->name), bytes_str(m->site),
-		{ { NULL, 0 }, 0 } };
-	const char *at = m->addresses;
-	(void)e;
-
-	while (*at != '\0' && w.addresses.n < LIMIT_ADDRESSES) {
-		size_t n = strcspn(at, "\n");
-		if (n > 0) {
-			message_list_add(&raw, BYTES(at, n));
-			w.addresses.n++;
-		}
-		at += n + (at[n] == '\n');
-	}
-	w.addresses.raw = buf_bytes(&raw);
-	if (mesh_know(en->mesh, &w) != NULL && !is_ungranted(en, &m->device, share))
-		(void)make_known(en, &m->device, share);
-	return OK;
 }
 
 /* -- life -- */
@@ -605,13 +414,11 @@ engine_mesh_open(struct engine *en)
 		.on_unreachable = on_unreachable,
 		.ctx = en,
 	};
-	struct error e;
 
 	if (en->listener == NULL)
 		return;
 	en->mesh = mesh_new(&o);
-	if (state_members(en->state, load_member, en, &e) != OK)
-		log_warn("where other members are is not known: %s", e.text);
+	engine_known_load(en);
 }
 
 static void

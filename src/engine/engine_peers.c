@@ -12,25 +12,40 @@ static const char *const states[] = { [MESH_CONNECTED] = "connected",
 
 enum { SHARES_TEXT = 256 };
 
+static int
+compare_jobs(const void *a, const void *b)
+{
+	const struct swarm_said *const *x = a, *const *y = b;
+
+	return ((*x)->job > (*y)->job) - ((*x)->job < (*y)->job);
+}
+
 /* Names of the shares of which both sides take part in a snapshot. */
 static void
 common_shares(struct engine *en, const struct peer *p, struct buf *out)
 {
 	const struct swarm_party *party = engine_swarm_party(en, p);
+	ARRAY(const struct swarm_said *) all = { 0 };
+	auto_(map_clear) struct map named = { 0 };
 
 	if (party == NULL)
 		return;
-	array_each (s, &party->said) {
-		struct bytes b = authority_share(en->authority, &s->share);
+	map_each (slot, &party->said)
+		array_push(&all, (const struct swarm_said *)slot->ptr);
+	if (all.len > 0)
+		qsort(all.at, all.len, sizeof *all.at, compare_jobs);
+	array_each (s, &all) {
+		struct bytes b = authority_share(en->authority, &(*s)->share);
 		struct statement st;
-		bool is_new = true;
-		for (const struct swarm_said *before = party->said.at; before < s; before++)
-			is_new &= !hash_id_equal(&before->share, &s->share);
-		if (!is_new || engine_swarm_find(en, &s->snapshot) == NULL || b.len == 0 ||
+		bool is_new;
+		if (engine_swarm_find(en, &(*s)->snapshot) == NULL || b.len == 0 ||
 		    statement_decode(b, &st, NULL) != OK)
 			continue;
-		buf_addf(out, "%s%s", out->len > 0 ? ", " : "", st.name);
+		map_put(&named, hash_id_bytes(&(*s)->share), &is_new);
+		if (is_new)
+			buf_addf(out, "%s%s", out->len > 0 ? ", " : "", st.name);
 	}
+	array_clear(&all);
 }
 
 static void

@@ -2,27 +2,16 @@
  * Entries.  One is there while a get is at it, while what was published waits to be given, and for
  * whatever is held whole: of those the server is told with a number of units and "all of it",
  * without a node; the first member that asks has the node made.
- *
- * A node that is made anew has a new job number: so whoever heard of the old one begins anew, too.
  */
-#include "base/log.h"
 #include "base/mem.h"
-#include "crypto/random.h"
 #include "engine/engine_swarm_private.h"
-#include "platform/clock.h"
-
-static void open_next(struct swarm_entry *x);
 
 /* -- which there are -- */
 
 struct swarm_entry *
 engine_swarm_find(struct engine *en, const struct hash_id *snapshot)
 {
-	array_each (x, &en->swarm->entries) {
-		if (!(*x)->dropped && hash_id_equal(&(*x)->who.snapshot, snapshot))
-			return *x;
-	}
-	return NULL;
+	return map_ptr(&en->swarm->by_snapshot, hash_id_bytes(snapshot));
 }
 
 const struct swarm_node *
@@ -45,8 +34,8 @@ engine_swarm_lacks(const struct swarm_entry *x)
 	return x->wants > 0 && (x->node == NULL || !swarm_node_is_complete(x->node));
 }
 
-static struct swarm_entry *
-make_entry(struct engine *en, const struct engine_swarm_who *w)
+struct swarm_entry *
+engine_swarm_make(struct engine *en, const struct engine_swarm_who *w)
 {
 	struct swarm_entry *x = engine_swarm_find(en, &w->snapshot);
 
@@ -56,332 +45,11 @@ make_entry(struct engine *en, const struct engine_swarm_who *w)
 		x->who = *w;
 		x->job = ++en->swarm->next_job;
 		array_push(&en->swarm->entries, x);
+		map_put(&en->swarm->by_snapshot, hash_id_bytes(&w->snapshot), NULL)->ptr = x;
 	}
 	if (x->who.unit_size == 0)
 		x->who.unit_size = w->unit_size;
 	return x;
-}
-
-static void
-free_dropped(struct swarm_entry *x)
-{
-	struct engine *en = x->engine;
-
-	if (!x->dropped || x->opening || x->closing || x->ending)
-		return;
-	array_remove(&en->swarm->entries, x);
-	array_clear(&x->listed);
-	free(x);
-}
-
-/* -- nodes -- */
-
-/* Who stopped taking while we did so for reasons of our own: its sink is free now. */
-static bool
-tell_stopped(struct swarm_entry *x)
-{
-	void (*on_stopped)(void *ctx) = x->on_stopped;
-
-	x->on_stopped = NULL;
-	if (on_stopped != NULL)
-		on_stopped(x->on_stopped_ctx);
-	return on_stopped != NULL;
-}
-
-static void
-on_node_closed(void *ctx)
-{
-	struct swarm_entry *x = ctx;
-	struct engine *en = x->engine;
-
-	if (x->map != NULL)
-		map_cache_put(en->maps, x->map);
-	x->map = NULL;
-	(void)tell_stopped(x); /* who is told may drop it, which is done below */
-	x->closing = false;
-	en->pending--;
-	open_next(x); /* asked for meanwhile */
-	free_dropped(x);
-	engine_part_closed(en);
-}
-
-static void
-close_node(struct swarm_entry *x)
-{
-	if (x->node == NULL)
-		return;
-	x->closing = true;
-	x->takes = x->asked = false;
-	x->engine->pending++;
-	swarm_node_close(x->node, on_node_closed, x);
-	x->node = NULL;
-}
-
-void
-engine_swarm_drop(struct swarm_entry *x)
-{
-	if (x->dropped)
-		return;
-	engine_swarm_party_exit(x);
-	x->dropped = true;
-	x->has_taker = false;
-	close_node(x);
-	engine_swarm_party_rewant(x->engine);
-	free_dropped(x);
-}
-
-static void
-report_liar(struct swarm_entry *x, const struct device_id *device, uint32_t unit)
-{
-	struct engine *en = x->engine;
-	struct engine_swarm *s = en->swarm;
-	const struct message m = { .type = FRAME_REPORT,
-		.report = { .share = x->who.share,
-		    .snapshot = x->who.snapshot,
-		    .unit = unit,
-		    .who = *device } };
-
-	if (s->liars.len == SWARM_LIARS_MAX)
-		array_swap_out(&s->liars, 0);
-	array_push(&s->liars,
-	    ((struct engine_swarm_liar){ *device, x->who.share, unit, clock_wall_ns() }));
-	if (en->link.ready && session_send(peer_session(en->link.peer), &m, NULL) == OK)
-		peer_flush(en->link.peer);
-}
-
-static void
-on_liar(void *ctx, struct peer *p, uint32_t unit)
-{
-	struct swarm_entry *x = ctx;
-	struct engine *en = x->engine;
-	const struct device_id device = *peer_device(p);
-	struct swarm_party *party = engine_swarm_party(en, p);
-	char id[DEVICE_ID_SHORT];
-	struct error e;
-
-	report_liar(x, &device, unit);
-	if (party == NULL || party->device == NULL) {
-		log_warn("wrong bytes from the server in unit %u; it is told, and asked again soon",
-		    unit);
-		x->repair_ms = max_of(loop_now_ms(en->loop), (uint64_t)1);
-		return;
-	}
-	log_warn("%s (%s) sent wrong bytes three times: it is cut off, and the server is told",
-	    mesh_device_name(party->device), device_id_short(&device, id));
-	(void)fail(&e, ERR_CORRUPT, "you have sent wrong bytes three times");
-	mesh_ban(en->mesh, &device, &e);
-}
-
-static void
-on_lost(void *ctx, struct peer *p, uint32_t unit, const struct error *why)
-{
-	struct swarm_entry *x = ctx;
-
-	if (p == NULL)
-		log_info("unit %u can no longer be given: %s", unit,
-		    why != NULL ? why->text : "not here");
-	(void)x;
-}
-
-/* -- taking -- */
-
-static bool
-is_partial(void *ctx, uint32_t unit)
-{
-	struct swarm_entry *x = ctx;
-
-	return x->taker.is_partial != NULL && x->taker.is_partial(x->taker.ctx, unit);
-}
-
-static void
-on_progress(void *ctx)
-{
-	struct swarm_entry *x = ctx;
-
-	if (x->taker.on_progress != NULL)
-		x->taker.on_progress(x->taker.ctx);
-}
-
-static void
-on_done(void *ctx, enum err r, const struct error *e)
-{
-	struct swarm_entry *x = ctx;
-
-	x->has_taker = x->takes = false;
-	engine_swarm_party_rewant(x->engine);
-	x->taker.on_done(x->taker.ctx, r, e);
-}
-
-static void
-start_taking(struct swarm_entry *x)
-{
-	const struct swarm_node_taker t = { .sink = x->taker.sink,
-		.is_partial = x->taker.is_partial != NULL ? is_partial : NULL,
-		.on_progress = on_progress,
-		.on_done = on_done,
-		.ctx = x };
-
-	if (x->node == NULL || !x->has_taker || x->takes || x->ending)
-		return;
-	x->takes = true;
-	if (!expect(swarm_node_take(x->node, &t)))
-		x->takes = false;
-}
-
-static void
-on_ended(void *ctx)
-{
-	struct swarm_entry *x = ctx;
-	struct engine *en = x->engine;
-	struct error e;
-
-	(void)fail(&e, ERR_AGAIN, "the bytes of this share come from its server from now on");
-	if (!tell_stopped(x) && x->has_taker)
-		on_done(x, ERR_AGAIN, &e);
-	x->ending = false;
-	en->pending--;
-	if (x->dropped)
-		free_dropped(x);
-	else
-		engine_swarm_drop(x);
-	engine_part_closed(en);
-}
-
-void
-engine_swarm_end(struct swarm_entry *x)
-{
-	bool takes = x->takes;
-
-	if (x->ending)
-		return;
-	if (!x->has_taker) {
-		engine_swarm_drop(x);
-		return;
-	}
-	x->ending = true;
-	x->takes = false;
-	x->engine->pending++;
-	if (takes)
-		swarm_node_stop(x->node, false, on_ended, x);
-	else
-		loop_post(x->engine->loop, on_ended, x);
-}
-
-/* -- opening -- */
-
-struct open_map {
-	struct engine_work work;
-	struct swarm_entry *entry;
-	struct engine_swarm_who who;
-	struct snapshot_map *map;
-};
-
-static enum err
-work_open(struct engine_work *w, struct error *e)
-{
-	struct open_map *o = (struct open_map *)w;
-	const struct source *s = &w->engine->source;
-
-	return s->get_map(s->ctx, &o->who.share, &o->who.snapshot, o->who.unit_size, &o->map, e);
-}
-
-static void
-new_node(struct swarm_entry *x)
-{
-	struct engine *en = x->engine;
-	const struct swarm_node_opts o = {
-		.loop = en->loop,
-		.map = x->map,
-		.share = x->who.share,
-		.snapshot = x->who.snapshot,
-		.job = x->job,
-		.origin = x->origin,
-		.seed = random_u64(),
-		.on_liar = on_liar,
-		.on_lost = on_lost,
-		.ctx = x,
-	};
-
-	x->node = swarm_node_new(&o);
-	x->used_ms = loop_now_ms(en->loop);
-	if (x->whole || x->origin)
-		swarm_node_hold_all(x->node);
-	start_taking(x);
-}
-
-/* Of what is held whole the server is told the number of units; a node is made when it is needed.
- */
-static bool
-needs_node(const struct swarm_entry *x)
-{
-	return x->wants > 0 || x->origin || x->asked;
-}
-
-static void
-opened(struct swarm_entry *x, struct snapshot_map *map)
-{
-	uint32_t units = (uint32_t)snapshot_map_units(map);
-	bool first = x->units == 0;
-
-	x->units = units;
-	if (!needs_node(x)) {
-		map_cache_put(x->engine->maps, map);
-		engine_swarm_party_tell(x);
-		return;
-	}
-	x->map = map;
-	if (!first || x->whole) /* others may have heard of a node before this one */
-		x->job = ++x->engine->swarm->next_job;
-	new_node(x);
-	engine_swarm_party_tell(x);
-}
-
-static void
-done_open(struct engine_work *w, enum err r, const struct error *e)
-{
-	struct open_map *o = (struct open_map *)w;
-	struct swarm_entry *x = o->entry;
-	struct engine *en = w->engine;
-	bool was_dropped = x->dropped; /* else whoever drops it below frees it, too */
-
-	x->opening = false;
-	if (r == OK && (x->dropped || x->node != NULL || en->closing)) {
-		map_cache_put(en->maps, o->map);
-	} else if (r == OK) {
-		opened(x, o->map);
-	} else if (!x->dropped) {
-		log_debug("a snapshot's map: %s", e->text);
-		if (x->has_taker)
-			on_done(x, r, e);
-		else if (x->wants == 0)
-			engine_swarm_drop(x);
-	}
-	if (was_dropped)
-		free_dropped(x);
-	free(o);
-}
-
-static void
-open_next(struct swarm_entry *x)
-{
-	if (x->has_taker || x->asked)
-		engine_swarm_open_node(x);
-}
-
-void
-engine_swarm_open_node(struct swarm_entry *x)
-{
-	struct open_map *o;
-
-	if (x->node != NULL || x->opening || x->closing || x->dropped || x->who.unit_size == 0 ||
-	    x->engine->closing)
-		return;
-	o = mem_new(struct open_map);
-	*o = (struct open_map){
-		.work = { .work = work_open, .done = done_open }, .entry = x, .who = x->who
-	};
-	x->opening = true;
-	engine_work(x->engine, &o->work);
 }
 
 /* -- jobs -- */
@@ -389,11 +57,11 @@ engine_swarm_open_node(struct swarm_entry *x)
 void
 engine_swarm_enter(struct engine *en, const struct engine_swarm_who *w)
 {
-	struct swarm_entry *x = make_entry(en, w);
+	struct swarm_entry *x = engine_swarm_make(en, w);
 
 	x->wants++;
-	engine_swarm_party_tell(x);
-	engine_swarm_party_rewant(en);
+	engine_swarm_party_tell_all(x);
+	engine_swarm_want_again(en);
 }
 
 bool
@@ -407,9 +75,9 @@ engine_swarm_take(
 	x->taker = *t;
 	x->has_taker = true;
 	if (x->node != NULL)
-		start_taking(x);
+		engine_swarm_entry_start(x);
 	else
-		engine_swarm_open_node(x);
+		engine_swarm_entry_open(x);
 	return true;
 }
 
@@ -440,18 +108,18 @@ engine_swarm_leave(struct engine *en, const struct hash_id *snapshot, bool held)
 		return;
 	x->used_ms = loop_now_ms(en->loop);
 	if (--x->wants == 0 && !held && !x->whole && !x->origin)
-		engine_swarm_drop(x);
+		engine_swarm_entry_drop(x);
 	else
-		engine_swarm_party_rewant(en);
+		engine_swarm_want_again(en);
 }
 
 void
 engine_swarm_publish(struct engine *en, const struct engine_swarm_who *w)
 {
-	struct swarm_entry *x = make_entry(en, w);
+	struct swarm_entry *x = engine_swarm_make(en, w);
 
 	x->origin = x->whole = true;
-	engine_swarm_open_node(x);
+	engine_swarm_entry_open(x);
 }
 
 void
@@ -460,130 +128,7 @@ engine_swarm_withdrawn(struct engine *en, const struct hash_id *snapshot)
 	struct swarm_entry *x = engine_swarm_find(en, snapshot);
 
 	if (x != NULL && x->wants == 0)
-		engine_swarm_drop(x);
-}
-
-/* -- what is held whole -- */
-
-struct load_roots {
-	struct engine_work work;
-	ARRAY(struct swarm_root) roots;
-};
-
-static enum err
-add_root(void *ctx, const struct root *r, struct error *e)
-{
-	struct load_roots *l = ctx;
-	(void)e;
-
-	if (r->subpath[0] == '\0' && !hash_id_is_none(&r->snapshot))
-		array_push(
-		    &l->roots, ((struct swarm_root){ { r->share, r->snapshot, 0 }, r->time_ns }));
-	return OK;
-}
-
-static enum err
-work_roots(struct engine_work *w, struct error *e)
-{
-	struct load_roots *l = (struct load_roots *)w;
-	struct state *s = w->engine->state;
-	enum err r = state_roots(s, add_root, l, e);
-
-	for (size_t i = l->roots.len; r == OK && i-- > 0;) {
-		struct swarm_root *root = &l->roots.at[i];
-		struct state_snapshot info;
-		if (state_snapshot_get(s, &root->who.snapshot, &info, NULL) == OK)
-			root->who.unit_size = info.unit_size;
-		else
-			array_swap_out(&l->roots, i);
-	}
-	return r;
-}
-
-static bool
-is_root(const struct engine_swarm *s, const struct hash_id *snapshot)
-{
-	array_each (r, &s->roots) {
-		if (hash_id_equal(&r->who.snapshot, snapshot))
-			return true;
-	}
-	return false;
-}
-
-static int
-newest_first(const void *a, const void *b)
-{
-	const struct swarm_root *x = a, *y = b;
-
-	return x->time_ns != y->time_ns ? (x->time_ns < y->time_ns ? 1 : -1) : 0;
-}
-
-/* What is not there any more leaves; of what has come the server is told. */
-void
-engine_swarm_roots_look(struct engine *en)
-{
-	struct engine_swarm *s = en->swarm;
-
-	for (size_t i = s->entries.len; i-- > 0;) {
-		struct swarm_entry *x = s->entries.at[i];
-		if (x->dropped || !x->whole || x->wants > 0 || is_root(s, &x->who.snapshot))
-			continue;
-		if (x->origin)
-			x->whole = false; /* until the server has it */
-		else
-			engine_swarm_drop(x);
-	}
-	for (size_t i = 0; i < s->roots.len; i++) {
-		const struct engine_swarm_who *w = &s->roots.at[i].who;
-		struct swarm_entry *x = engine_swarm_find(en, &w->snapshot);
-		if (!engine_swarm_is_hybrid(en, &w->share))
-			continue;
-		if (x == NULL) {
-			x = make_entry(en, w);
-			x->whole = true; /* nobody has asked for it: how many units it has */
-			engine_swarm_open_node(x);
-		}
-		x->whole = true;
-	}
-}
-
-static void
-done_roots(struct engine_work *w, enum err r, const struct error *e)
-{
-	struct load_roots *l = (struct load_roots *)w;
-	struct engine *en = w->engine;
-	struct engine_swarm *s = en->swarm;
-
-	s->loading = false;
-	if (r == OK && !en->closing) {
-		if (l->roots.len > 0)
-			qsort(l->roots.at, l->roots.len, sizeof *l->roots.at, newest_first);
-		array_clear(&s->roots);
-		for (size_t i = 0; i < l->roots.len && i < SWARM_WHOLE_MAX; i++)
-			array_push(&s->roots, l->roots.at[i]);
-		engine_swarm_roots_look(en);
-	} else if (r != OK) {
-		log_error("look what is held here: %s", e->text);
-	}
-	array_clear(&l->roots);
-	free(l);
-	if (s->load_again && !en->closing)
-		engine_swarm_roots(en);
-}
-
-void
-engine_swarm_roots(struct engine *en)
-{
-	struct engine_swarm *s = en->swarm;
-	struct load_roots *l;
-
-	s->load_again = s->loading;
-	if (s->loading)
-		return;
-	s->loading = true;
-	l = mem_new(struct load_roots);
-	l->work = (struct engine_work){ .work = work_roots, .done = done_roots };
-	engine_write(en, &l->work); /* after what was written before */
+		engine_swarm_entry_drop(x);
 }
 
 struct swarm_entry *
@@ -593,7 +138,7 @@ engine_swarm_asked(struct engine *en, const struct hash_id *snapshot)
 
 	if (x != NULL && x->whole) {
 		x->asked = true;
-		engine_swarm_open_node(x);
+		engine_swarm_entry_open(x);
 	}
 	return x;
 }
@@ -631,9 +176,9 @@ look_at(struct swarm_entry *x, uint64_t now)
 		return;
 	x->origin = false;
 	if (x->whole)
-		close_node(x);
+		engine_swarm_entry_close(x);
 	else
-		engine_swarm_drop(x);
+		engine_swarm_entry_drop(x);
 }
 
 /* It may have repaired its store: its word counts again. */
@@ -643,7 +188,8 @@ forgive_server(struct swarm_entry *x, uint64_t now)
 	if (x->repair_ms == 0 || now - x->repair_ms < SWARM_REPAIR_MS || x->node == NULL)
 		return;
 	x->repair_ms = 0;
-	close_node(x); /* one that is new bears no grudge; what others lied with is remembered */
+	engine_swarm_entry_close(
+	    x); /* one that is new bears no grudge; what others lied with is remembered */
 	x->asked = true;
 }
 
@@ -662,7 +208,7 @@ engine_swarm_tick(struct engine *en)
 		forgive_server(s->entries.at[i], now);
 		look_at(s->entries.at[i], now);
 	}
-	engine_swarm_party_look(en);
+	engine_swarm_want_look(en);
 	if (now - s->judged_ms >= SWARM_JUDGE_MS)
 		engine_swarm_judge(en);
 }
@@ -676,7 +222,7 @@ engine_swarm_open(struct engine *en)
 
 	s->engine = en;
 	en->swarm = s;
-	engine_swarm_party_open(s);
+	engine_swarm_want_open(s);
 	engine_swarm_roots(en);
 }
 
@@ -687,7 +233,7 @@ engine_swarm_forget(struct engine *en)
 
 	for (size_t i = s->entries.len; i-- > 0;) {
 		if (i < s->entries.len && s->entries.at[i]->wants == 0)
-			engine_swarm_drop(s->entries.at[i]);
+			engine_swarm_entry_drop(s->entries.at[i]);
 	}
 	array_clear(&s->roots);
 }
@@ -697,10 +243,10 @@ engine_swarm_close(struct engine *en)
 {
 	struct engine_swarm *s = en->swarm;
 
-	engine_swarm_party_close(s);
+	engine_swarm_want_close(s);
 	for (size_t i = s->entries.len; i-- > 0;) {
 		if (i < s->entries.len)
-			engine_swarm_drop(s->entries.at[i]);
+			engine_swarm_entry_drop(s->entries.at[i]);
 	}
 }
 
@@ -712,6 +258,8 @@ engine_swarm_free(struct engine *en)
 	if (s == NULL)
 		return;
 	array_clear(&s->entries);
+	map_clear(&s->by_snapshot);
+	map_clear(&s->by_peer);
 	array_clear(&s->parties);
 	array_clear(&s->roots);
 	array_clear(&s->liars);

@@ -3,7 +3,11 @@
  *
  *   engine_swarm.c        entries: snapshots that we take part in, from a job's or a root's wish to
  *                         the last who needs them
- *   engine_swarm_party.c  parties: connections, and what is said on them
+ *   engine_swarm_entry.c  one entry's node, and what it takes
+ *   engine_swarm_roots.c  what is held whole
+ *   engine_swarm_party.c  parties: connections, and what we say on them
+ *   engine_swarm_hear.c   ... and what is said to us
+ *   engine_swarm_want.c   whom to dial, and which connections are of use
  *   engine_swarm_give.c   what responders ask: who may have what
  */
 #pragma once
@@ -35,8 +39,8 @@ struct swarm_told { /* what we have said there */
 struct swarm_party {
 	struct peer *peer;
 	struct mesh_device *device; /* NULL: the server */
-	ARRAY(struct swarm_said) said;
-	ARRAY(struct swarm_told) told;
+	struct map said, jobs;      /* struct swarm_said by snapshot; the same by job */
+	struct map told;            /* struct swarm_told by entry */
 };
 
 struct swarm_entry {
@@ -55,10 +59,10 @@ struct swarm_entry {
 	unsigned wants;        /* gets that are at it */
 	bool has_taker, takes; /* there is one; the node has it */
 	struct swarm_node_taker taker;
-	bool asked;                     /* somebody wants what is held whole */
-	uint64_t used_ms;               /* somebody needed the node */
-	uint64_t repair_ms;             /* the server sent wrong bytes then; 0: it did not */
-	ARRAY(struct device_id) listed; /* by MEMBERS */
+	bool asked;         /* somebody wants what is held whole */
+	uint64_t used_ms;   /* somebody needed the node */
+	uint64_t repair_ms; /* the server sent wrong bytes then; 0: it did not */
+	struct map listed;  /* devices, by MEMBERS */
 };
 
 struct swarm_root { /* held whole */
@@ -75,6 +79,7 @@ struct engine_swarm {
 	struct engine *engine;
 	ARRAY(struct swarm_entry *) entries;
 	ARRAY(struct swarm_party *) parties;
+	struct map by_snapshot, by_peer; /* entries that are not dropped; parties */
 	ARRAY(struct swarm_root) roots;
 	ARRAY(struct engine_swarm_liar) liars;
 	uint32_t next_job;
@@ -83,26 +88,45 @@ struct engine_swarm {
 	uint64_t judged_ms, looked_ms;
 };
 
-/* -- entries -- */
+/* -- engine_swarm.c -- */
 struct swarm_entry *engine_swarm_find(struct engine *en, const struct hash_id *snapshot);
+struct swarm_entry *engine_swarm_make(struct engine *en, const struct engine_swarm_who *w);
 /* Somebody asks: a node for what is held, if it is. NULL: it is not. */
 struct swarm_entry *engine_swarm_asked(struct engine *en, const struct hash_id *snapshot);
-void engine_swarm_open_node(struct swarm_entry *x); /* nothing when it is open or being opened */
-void engine_swarm_drop(struct swarm_entry *x);      /* nobody takes */
-/* It is not hybrid any more: who takes is told so once its sink is free, then X is dropped. */
-void engine_swarm_end(struct swarm_entry *x);
 bool engine_swarm_lacks(const struct swarm_entry *x); /* something is wanted and not here */
-void engine_swarm_roots_look(struct engine *en);      /* policies may have changed */
 
-/* -- parties -- */
+/* -- engine_swarm_entry.c -- */
+void engine_swarm_entry_open(struct swarm_entry *x);  /* nothing when it is open or being opened */
+void engine_swarm_entry_start(struct swarm_entry *x); /* ... taking, if there is a taker for it */
+void engine_swarm_entry_close(struct swarm_entry *x); /* its node */
+void engine_swarm_entry_drop(struct swarm_entry *x);  /* nobody takes */
+/* It is not hybrid any more: who takes is told so once its sink is free, then X is dropped. */
+void engine_swarm_entry_end(struct swarm_entry *x);
+
+/* -- engine_swarm_roots.c -- */
+void engine_swarm_roots_look(struct engine *en); /* policies may have changed */
+
+/* -- engine_swarm_party.c -- */
 struct swarm_party *engine_swarm_party(struct engine *en, const struct peer *p);
-/* Who should hear of X hears of it, and those who have entered take part in its node. */
-void engine_swarm_party_tell(struct swarm_entry *x);
+bool engine_swarm_party_is_server(const struct swarm_party *party);
+/* If PARTY should hear of X it hears of it, and if it has entered takes part in its node. */
+void engine_swarm_party_tell(struct swarm_party *party, struct swarm_entry *x);
+void engine_swarm_party_tell_all(struct swarm_entry *x);
 void engine_swarm_party_exit(struct swarm_entry *x); /* everybody who heard of it */
-void engine_swarm_party_rewant(struct engine *en);   /* soon: whom to dial is looked at anew */
-/* Will P's ENTER for SHARE be taken as good? */
+/* Will an ENTER of DEVICE for SHARE be taken as good? */
 bool engine_swarm_party_may(
     struct engine *en, const struct device_id *device, const struct hash_id *share);
-void engine_swarm_party_open(struct engine_swarm *s);
-void engine_swarm_party_close(struct engine_swarm *s);
-void engine_swarm_party_look(struct engine *en); /* once a second: which connections are of use */
+
+/* -- engine_swarm_hear.c -- */
+/* What PARTY said of X; NULL: nothing, or of the same snapshot under another share. */
+const struct swarm_said *engine_swarm_said_of(
+    struct swarm_party *party, const struct swarm_entry *x);
+/* As if it had not said it; S is freed. */
+void engine_swarm_said_forget(struct engine *en, struct swarm_party *party, struct swarm_said *s);
+bool engine_swarm_is_listed(const struct swarm_entry *x, const struct device_id *device);
+
+/* -- engine_swarm_want.c -- */
+void engine_swarm_want_open(struct engine_swarm *s);
+void engine_swarm_want_close(struct engine_swarm *s);
+void engine_swarm_want_again(struct engine *en); /* soon: whom to dial is looked at anew */
+void engine_swarm_want_look(struct engine *en);  /* once a second: which connections are of use */

@@ -111,7 +111,7 @@ swarm_node_free_closed(struct swarm_node *n)
 		return;
 	swarm_talk_free(n->talk);
 	swarm_free(n->swarm);
-	array_clear(&n->peers);
+	swarm_node_peers_free(n);
 	if (n->on_closed != NULL)
 		n->on_closed(n->on_closed_ctx);
 	free(n);
@@ -156,7 +156,7 @@ swarm_node_take(struct swarm_node *n, const struct swarm_node_taker *t)
 	if (n->closing || !swarm_node_taker_start(n, t))
 		return false;
 	array_each (np, &n->peers)
-		swarm_node_taker_peer_add(n, np);
+		swarm_node_taker_peer_add(n, *np);
 	swarm_node_pump(n);
 	return true;
 }
@@ -230,127 +230,12 @@ swarm_node_unit_size(const struct swarm_node *n)
 	return snapshot_map_unit_size(n->o.map);
 }
 
-/* -- those who take part -- */
-
-struct node_peer *
-swarm_node_find_id(struct swarm_node *n, uint64_t id)
-{
-	array_each (np, &n->peers) {
-		if (np->peer != NULL && np->id == id)
-			return np;
-	}
-	return NULL;
-}
-
-struct node_peer *
-swarm_node_find_sender(struct swarm_node *n, uint64_t id)
-{
-	array_each (np, &n->peers) {
-		if (np->id == id)
-			return np;
-	}
-	return NULL;
-}
-
-static struct node_peer *
-find(const struct swarm_node *n, const struct peer *p)
-{
-	array_each (np, &n->peers) {
-		if (np->peer == p)
-			return np;
-	}
-	return NULL;
-}
-
-/* The state of a device that has left, or a new one; NULL: it is not wanted. */
-static struct node_peer *
-state_for(struct swarm_node *n, const struct device_id *device)
-{
-	struct node_peer *mine = NULL;
-
-	array_each (np, &n->peers) {
-		if (!device_id_equal(&np->device, device))
-			continue;
-		if (np->banned)
-			return NULL;
-		if (np->peer == NULL)
-			mine = np; /* back again: its statistics go on */
-	}
-	if (mine != NULL)
-		return mine;
-	array_push(&n->peers, ((struct node_peer){ .device = *device }));
-	return &n->peers.at[n->peers.len - 1];
-}
-
-void
-swarm_node_enter(struct swarm_node *n, struct peer *p, bool last_resort)
-{
-	struct node_peer *np;
-
-	swarm_node_leave(n, p);
-	np = state_for(n, peer_device(p));
-	if (np == NULL || n->closing)
-		return;
-	np->id = ++n->next_id;
-	np->peer = p;
-	np->last_resort = last_resort;
-	swarm_peer_add(n->swarm, np->id, last_resort, now_us(n));
-	swarm_node_taker_peer_add(n, np);
-	swarm_node_pump(n);
-}
-
-/* Of two who have left, is the memory of A worth less? */
-static bool
-is_lesser(const struct node_peer *a, const struct node_peer *b)
-{
-	if (a->banned != b->banned)
-		return b->banned;
-	return a->in.total + a->out.total < b->in.total + b->out.total;
-}
-
-/* Those who have left are remembered up to a number. */
-static void
-forget_some(struct swarm_node *n)
-{
-	struct node_peer *least = NULL;
-	size_t gone = 0;
-
-	array_each (np, &n->peers) {
-		if (np->peer != NULL)
-			continue;
-		gone++;
-		if (least == NULL || is_lesser(np, least))
-			least = np;
-	}
-	if (gone > SWARM_NODE_GONE_MAX)
-		array_swap_out(&n->peers, (size_t)(least - n->peers.at));
-}
-
-void
-swarm_node_leave(struct swarm_node *n, struct peer *p)
-{
-	struct node_peer *np = find(n, p);
-
-	if (np == NULL || n->closing)
-		return;
-	(void)swarm_peer_stats(n->swarm, np->id, &np->last);
-	swarm_peer_gone(n->swarm, np->id, now_us(n));
-	swarm_node_taker_peer_gone(n, np);
-	np->peer = NULL;
-	forget_some(n);
-	swarm_node_pump(n);
-}
-
-bool
-swarm_node_has(const struct swarm_node *n, const struct peer *p)
-{
-	return find(n, p) != NULL;
-}
+/* -- what members say -- */
 
 enum err
 swarm_node_message(struct swarm_node *n, struct peer *p, const struct message *m, struct error *e)
 {
-	struct node_peer *np = find(n, p);
+	struct node_peer *np = swarm_node_find(n, p);
 	enum err r = OK;
 
 	if (np == NULL || np->banned || n->closing)
@@ -365,7 +250,7 @@ swarm_node_message(struct swarm_node *n, struct peer *p, const struct message *m
 bool
 swarm_node_wanted(struct swarm_node *n, struct peer *p, uint32_t unit)
 {
-	struct node_peer *np = find(n, p);
+	struct node_peer *np = swarm_node_find(n, p);
 
 	if (np == NULL || unit >= swarm_units(n->swarm) ||
 	    !swarm_talk_wanted(n->talk, np->id, unit, now_us(n)))
@@ -380,7 +265,7 @@ swarm_node_wanted(struct swarm_node *n, struct peer *p, uint32_t unit)
 void
 swarm_node_answered(struct swarm_node *n, struct peer *p, uint32_t unit, uint64_t bytes, bool whole)
 {
-	struct node_peer *np = find(n, p);
+	struct node_peer *np = swarm_node_find(n, p);
 
 	if (np == NULL || n->closing)
 		return;
@@ -396,7 +281,7 @@ swarm_node_answered(struct swarm_node *n, struct peer *p, uint32_t unit, uint64_
 void
 swarm_node_blocked(struct swarm_node *n, struct peer *p, bool blocked)
 {
-	struct node_peer *np = find(n, p);
+	struct node_peer *np = swarm_node_find(n, p);
 
 	if (np == NULL || n->closing)
 		return;
@@ -404,80 +289,4 @@ swarm_node_blocked(struct swarm_node *n, struct peer *p, bool blocked)
 	if (!blocked)
 		swarm_talk_pump(n->talk, now_us(n));
 	swarm_node_pump(n);
-}
-
-/* -- for people -- */
-
-static int
-compare_busy(const void *a, const void *b)
-{
-	const struct swarm_node_peer *x = a, *y = b;
-	uint64_t bx = x->bytes_in + x->bytes_out, by = y->bytes_in + y->bytes_out;
-
-	return bx == by ? 0 : bx < by ? 1 : -1;
-}
-
-static struct swarm_node_peer
-show(const struct swarm_node *n, const struct node_peer *np)
-{
-	uint64_t now = swarm_node_now_ms(n);
-	struct swarm_node_peer row = { .device = np->device,
-		.connected = np->peer != NULL,
-		.last_resort = np->last_resort,
-		.banned = np->banned,
-		.bytes_in = np->in.total,
-		.bytes_out = np->out.total,
-		.rate_in = speed_now(&np->in, now),
-		.rate_out = speed_now(&np->out, now),
-		.stats = np->last };
-
-	if (np->peer != NULL)
-		(void)swarm_peer_stats(n->swarm, np->id, &row.stats);
-	row.stats.wrong = np->wrong;
-	return row;
-}
-
-size_t
-swarm_node_peers(const struct swarm_node *n, struct swarm_node_peer *out, size_t max)
-{
-	auto_free struct swarm_node_peer *all = mem_array(struct swarm_node_peer, n->peers.len);
-	size_t len = 0;
-
-	array_each (np, &n->peers)
-		all[len++] = show(n, np);
-	qsort(all, len, sizeof *all, compare_busy);
-	len = min_of(len, max);
-	if (len > 0)
-		memcpy(out, all, len * sizeof *all);
-	return len;
-}
-
-void
-swarm_node_summary(const struct swarm_node *n, struct swarm_node_summary *ret)
-{
-	uint64_t now = swarm_node_now_ms(n);
-	struct swarm_stats stats;
-
-	*ret = (struct swarm_node_summary){
-		.units = swarm_units(n->swarm),
-		.held = swarm_units_held(n->swarm),
-		.awaited = swarm_awaited(n->swarm),
-		.skipped = swarm_units_skipped(n->swarm),
-		.nowhere = swarm_nowhere(n->swarm),
-		.slots = swarm_slots(n->swarm),
-		.out = swarm_giving(n->swarm),
-		.bytes_in = n->in.total,
-		.bytes_out = n->out.total,
-		.rate_in = speed_now(&n->in, now),
-		.rate_out = speed_now(&n->out, now),
-		.paused = swarm_node_taker_is_behind(n),
-		.starving = swarm_is_starving(n->swarm),
-	};
-	array_each (np, &n->peers) {
-		if (np->peer == NULL)
-			continue;
-		ret->peers++;
-		if (swarm_peer_stats(n->swarm, np->id, &stats))
-			ret->seeds += stats.held == ret->units;
-	}
 }

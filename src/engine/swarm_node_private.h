@@ -1,7 +1,14 @@
-/* What the parts of swarm_node share; not for others. */
+/*
+ * swarm_node_private: what the files of swarm_node share with each other and with nobody else.
+ *
+ *   swarm_node.c        the swarm's shell: what happens is told, what it answers is done
+ *   swarm_node_peers.c  those who take part or did
+ *   swarm_node_taker.c  the taking side
+ */
 #pragma once
 
 #include "base/array.h"
+#include "base/map.h"
 #include "base/speed.h"
 #include "engine/swarm_node.h"
 #include "session/swarm_talk.h"
@@ -10,6 +17,8 @@ struct node_peer {
 	uint64_t id;       /* of its connection, for swarm and unit_fetch */
 	struct peer *peer; /* NULL: it took part, and has left */
 	struct device_id device;
+	size_t at;              /* in `peers` */
+	struct node_peer *same; /* another state of the same device: two connections at once */
 	bool last_resort;
 	bool banned;    /* for good: also when it connects again */
 	uint32_t wrong; /* leaves, over all its connections: who comes anew does not begin anew */
@@ -22,7 +31,11 @@ struct swarm_node {
 	struct swarm_node_opts o;
 	struct swarm *swarm;
 	struct swarm_talk *talk;
-	ARRAY(struct node_peer) peers;
+	ARRAY(struct node_peer *) peers;
+	struct map by_peer;   /* who is here */
+	struct map by_id;     /* ... and who was, by the last connection */
+	struct map by_device; /* the first of `same` */
+	size_t gone;          /* that have left and are remembered */
 	uint64_t next_id;
 	struct task pump;
 	struct timer *wake;
@@ -34,10 +47,17 @@ struct swarm_node {
 	void *on_closed_ctx;
 };
 
+/* -- swarm_node_peers.c -- */
+
+struct node_peer *swarm_node_find(const struct swarm_node *n, const struct peer *p);
+void swarm_node_peers_free(struct swarm_node *n);
 /* NULL: it has left. */
 struct node_peer *swarm_node_find_id(struct swarm_node *n, uint64_t id);
 /* ... it is here on another connection, or forgotten. */
 struct node_peer *swarm_node_find_sender(struct swarm_node *n, uint64_t id);
+
+/* -- swarm_node.c -- */
+
 uint64_t swarm_node_now_ms(const struct swarm_node *n);
 void swarm_node_pump(struct swarm_node *n);        /* at the end of the turn */
 void swarm_node_free_closed(struct swarm_node *n); /* if it is closed, and nothing holds it */
