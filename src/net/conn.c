@@ -39,10 +39,11 @@ struct conn {
 	struct wire *wire; /* READY, LEAVING */
 	bool paused;
 	size_t receive_buffer, send_buffer; /* 0: as the kernel likes */
-	struct task last;                   /* CLOSED: tells it and frees */
-	struct error *why;                  /* CLOSED: NULL for a clean end */
-	uint64_t bytes_in, bytes_out;       /* CLOSED: what the wire had */
-	const size_t *siblings;             /* NULL: dialed */
+	enum line_class class;
+	struct task last;             /* CLOSED: tells it and frees */
+	struct error *why;            /* CLOSED: NULL for a clean end */
+	uint64_t bytes_in, bytes_out; /* CLOSED: what the wire had */
+	const size_t *siblings;       /* NULL: dialed */
 	void (*on_gone)(void *ctx);
 	void *on_gone_ctx;
 	char address[ADDRESS_TEXT];
@@ -111,6 +112,7 @@ take_wire(struct conn *c, struct wire *w)
 	wire_peer(w, c->address);
 	wire_pause(w, c->paused);
 	wire_buffers(w, c->receive_buffer, c->send_buffer);
+	wire_line(w, c->class);
 	enter(c, CONN_READY);
 }
 
@@ -297,6 +299,32 @@ conn_buffers(struct conn *c, size_t receive, size_t send)
 	c->send_buffer = send;
 	if (c->state == CONN_READY)
 		wire_buffers(c->wire, receive, send);
+}
+
+void
+conn_set_line(struct conn *c, enum line_class class)
+{
+	loop_assert(c->loop);
+	if (c->class == class)
+		return;
+	c->class = class;
+	if (c->state == CONN_READY)
+		wire_line(c->wire, class);
+}
+
+enum line_class
+conn_line(const struct conn *c)
+{
+	return c->class;
+}
+
+bool
+conn_measure(const struct conn *c, struct tcp_line *ret)
+{
+	if (c->wire != NULL)
+		return wire_measure(c->wire, ret);
+	*ret = (struct tcp_line){ 0 };
+	return false;
 }
 
 bool

@@ -15,6 +15,8 @@
 #include "base/error.h"
 #include "crypto/tls.h"
 #include "loop/loop.h"
+#include "net/line.h"
+#include "platform/tcp_line.h"
 
 struct conn;
 
@@ -65,6 +67,12 @@ size_t conn_write_some(struct conn *c, struct bytes b);
 void conn_pause(struct conn *c, bool paused);
 /* How many bytes the kernel is to keep, of what comes and of what goes; 0: as it likes. */
 void conn_buffers(struct conn *c, size_t receive, size_t send);
+/* What lies between the two sides, as the owner found; any time, also anew.  LINE_UNKNOWN, and
+ * before it is said: as the system likes. */
+void conn_set_line(struct conn *c, enum line_class class);
+enum line_class conn_line(const struct conn *c);
+/* False: it is not up (or local), and *RET is zero. */
+bool conn_measure(const struct conn *c, struct tcp_line *ret);
 
 bool conn_is_ready(const struct conn *c);
 const struct tls *conn_tls(const struct conn *c); /* NULL in clear, before ready, and once closed */

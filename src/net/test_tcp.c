@@ -335,6 +335,66 @@ last_words_are_read_even_when_sending_fails(void **state)
 	assert_int_equal(t.end.got, 3);
 }
 
+/* -- the line -- */
+
+static void
+is_controlled_by(struct conn *c, const char *one, const char *other)
+{
+	struct tcp_line line;
+
+	assert_true(conn_measure(c, &line));
+	if (strcmp(line.control, one) != 0)
+		assert_string_equal(line.control, other);
+}
+
+/* What a socket of this machine that asks for BBR gets: some kernels have none. */
+static void
+far_control(char out[static TCP_LINE_NAME], const char *before)
+{
+	struct tcp_line line;
+	auto_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)tcp_line_control(fd, "bbr");
+	assert_true(tcp_line_measure(fd, &line));
+	snprintf(out, TCP_LINE_NAME, "%s", strcmp(line.control, "bbr") == 0 ? "bbr" : before);
+}
+
+static void
+is_near_and_then_far(struct end *e)
+{
+	char far[TCP_LINE_NAME];
+	struct tcp_line near;
+
+	is_controlled_by(e->conn, "cubic", "reno");
+	assert_true(conn_measure(e->conn, &near));
+	assert_true(near.rtt_us > 0);
+	far_control(far, near.control);
+	conn_set_line(e->conn, LINE_FAR);
+	is_controlled_by(e->conn, far, far);
+	conn_set_line(e->conn, LINE_NEAR);
+	is_controlled_by(e->conn, near.control, near.control);
+}
+
+static void
+the_class_of_the_line_chooses_its_congestion_control(void **state)
+{
+	struct end_net *net = *state;
+	struct end a = { .to_send = 5, .leaves_after = 5, .on_ready = is_near_and_then_far },
+		   b = { .echoes = true };
+	struct tcp_line line;
+	char address[32];
+
+	end_listen(net, NULL, 10, address);
+	end_awaits(&b, net);
+	end_dial(net, &a, address);
+	assert_int_equal(conn_line(a.conn), LINE_UNKNOWN);
+	assert_false(conn_measure(a.conn, &line));
+	conn_set_line(a.conn, LINE_NEAR); /* before it is up */
+	assert_int_equal(conn_line(a.conn), LINE_NEAR);
+	end_run(net);
+	assert_int_equal(a.got, 5);
+}
+
 int
 main(void)
 {
@@ -352,6 +412,7 @@ main(void)
 		T(a_reset_connection_is_offline),
 		T(a_sender_notices_it_as_well),
 		T(last_words_are_read_even_when_sending_fails),
+		T(the_class_of_the_line_chooses_its_congestion_control),
 	};
 	alarm(110);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -552,6 +552,18 @@ wire_buffers(struct wire *w, size_t receive, size_t send)
 	wire_socket_buffers(w->fd, receive, send);
 }
 
+void
+wire_line(struct wire *w, enum line_class class)
+{
+	wire_socket_line(w->fd, class);
+}
+
+bool
+wire_measure(const struct wire *w, struct tcp_line *ret)
+{
+	return tcp_line_measure(w->fd, ret);
+}
+
 struct tls *
 wire_tls(const struct wire *w)
 {

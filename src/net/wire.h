@@ -16,6 +16,8 @@
 #include "crypto/tls.h"
 #include "loop/loop.h"
 #include "net/address.h"
+#include "net/line.h"
+#include "platform/tcp_line.h"
 
 struct wire;
 
@@ -64,6 +66,8 @@ size_t wire_write(struct wire *w, struct bytes b);
 bool wire_has_room(struct wire *w, size_t n);
 void wire_pause(struct wire *w, bool paused);
 void wire_buffers(struct wire *w, size_t receive, size_t send); /* conn_buffers */
+void wire_line(struct wire *w, enum line_class class);
+bool wire_measure(const struct wire *w, struct tcp_line *ret);
 
 struct tls *wire_tls(const struct wire *w); /* NULL in clear */
 const char *wire_peer(const struct wire *w, char out[static ADDRESS_TEXT]);

@@ -1,12 +1,11 @@
 #include "net/wire_socket.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "net/wire.h"
 #include "platform/fault.h"
+#include "platform/tcp_line.h"
 
 ssize_t
 wire_socket_receive(int fd, void *to, size_t n)
@@ -67,10 +66,23 @@ wire_socket_error(int fd)
 void
 wire_socket_tune(int fd)
 {
-	int on = 1, ahead = WIRE_AHEAD;
+	tcp_line_at_once(fd);
+	tcp_line_ahead(fd, WIRE_AHEAD);
+}
 
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof ahead);
+/*
+ * BBR takes a lost packet for bad luck, not for a full line, and does not begin anew after a pause
+ * (of which the others are only freed by a switch of the whole system).  Among neighbours behind
+ * one queue it is the other way round: what fills up is the queue, and BBR's flows starve each
+ * other there.  What the kernel does not have, or keeps for root, leaves the connection as it is.
+ */
+void
+wire_socket_line(int fd, enum line_class class)
+{
+	if (class == LINE_FAR)
+		(void)tcp_line_control(fd, "bbr");
+	if (class == LINE_NEAR && !tcp_line_control(fd, "cubic"))
+		(void)tcp_line_control(fd, "reno");
 }
 
 static void
