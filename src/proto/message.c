@@ -136,6 +136,7 @@ static const struct field news_fields[] = {
 	{ 5, FIELD_UNITS, OPT, AT(msg_news, await), 1, LIMIT_NEWS_RUNS },
 	{ 6, FIELD_UNITS, OPT, AT(msg_news, drop), 1, LIMIT_NEWS_RUNS },
 	{ 7, FIELD_UNITS, OPT, AT(msg_news, skip), 1, LIMIT_NEWS_RUNS },
+	{ 8, FIELD_U64, OPT, AT(msg_news, rate), ANY64 },
 };
 static const struct field exit_fields[] = {
 	{ 1, FIELD_U32, REQ, AT(msg_exit, job), 1, UINT32_MAX },
@@ -157,6 +158,13 @@ static const struct field decline_fields[] = {
 	{ 2, FIELD_U32, REQ, AT(msg_decline, unit), ANY32 },
 	{ 3, FIELD_U8, REQ, AT(msg_decline, reason), 1, UINT8_MAX },
 	{ 4, FIELD_U32, OPT, AT(msg_decline, retry_ms), 1, LIMIT_RETRY_MS },
+};
+static const struct field placed_fields[] = {
+	{ 1, FIELD_NAME, REQ, AT(msg_placed, site), 1, LIMIT_NAME },
+	{ 2, FIELD_U8, OPT, AT(msg_placed, believed), 0, 1 },
+	{ 3, FIELD_U32, OPT, AT(msg_placed, rtt_us), ANY32 },
+	{ 4, FIELD_U8, OPT, AT(msg_placed, mates), 0, UINT8_MAX },
+	{ 5, FIELD_U8, OPT, AT(msg_placed, near), 0, UINT8_MAX },
 };
 static const struct field dial_fields[] = {
 	{ 1, FIELD_FIXED, REQ, AT(msg_dial, device), DEVICE_ID_BYTES, DEVICE_ID_BYTES },
@@ -256,6 +264,16 @@ check_members(const void *message, struct error *e)
 	return OK;
 }
 
+static enum err
+check_placed(const void *message, struct error *e)
+{
+	const struct msg_placed *m = message;
+
+	if (m->near > m->mates)
+		return fail(e, ERR_PROTO, "near to %u of %u", m->near, m->mates);
+	return OK;
+}
+
 #define TABLE(name)                                                                                \
 	{                                                                                          \
 		.at = name##_fields, .n = lengthof(name##_fields),                                 \
@@ -292,6 +310,7 @@ static const struct fields tables[] = {
 	[FRAME_MEMBERS] = TABLE_CHECKED(members),
 	[FRAME_OFFER] = TABLE(offer),
 	[FRAME_DECLINE] = TABLE(decline),
+	[FRAME_PLACED] = TABLE_CHECKED(placed),
 	[FRAME_DIAL] = TABLE(dial),
 	[FRAME_CALL] = TABLE(call),
 	/* LEAVE, OK and CANCEL have no fields: their rows are zero. */

@@ -191,6 +191,7 @@ struct msg_news {
 	uint32_t job;
 	uint32_t inbound; /* units that it awaits now */
 	uint8_t starving;
+	uint64_t rate; /* of its uplink, bytes/s, as it saw it; 0 unknown */
 	struct bytes have, await, drop, skip;
 };
 struct msg_exit {
@@ -207,6 +208,9 @@ struct row_member {
 	struct device_id id;
 	struct bytes name, site;
 	struct message_list addresses;
+	uint8_t rank;     /* candidate for gateway of its site, the best is 1; 0: none */
+	uint8_t gateways; /* of its site: the first so many candidates that live */
+	uint8_t alone;    /* its label is not believed: it is a site of its own */
 };
 struct msg_offer {
 	uint32_t job, unit;
@@ -224,6 +228,13 @@ struct msg_call {
 	struct device_id device;
 	struct message_list addresses;
 }; /* from the server: dial this one */
+/* To the server, when that changes: is the sender where its label says? */
+struct msg_placed {
+	struct bytes site; /* the label that was judged */
+	uint8_t believed;
+	uint32_t rtt_us;     /* within which half of the mates asked are */
+	uint8_t mates, near; /* how many were asked, how many of them are near */
+};
 struct msg_cancel {
 	uint8_t unused;
 };                  /* on the stream of the request that is no longer wanted; no answer */
@@ -266,6 +277,7 @@ struct message { /* any TLV frame, decoded */
 		struct msg_decline decline;
 		struct msg_dial dial;
 		struct msg_call call;
+		struct msg_placed placed;
 	};
 };
 

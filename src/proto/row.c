@@ -53,6 +53,9 @@ static const struct field member_fields[] = {
 	{ 2, FIELD_NAME, OPT, AT(name), 1, LIMIT_NAME },
 	{ 3, FIELD_NAME, OPT, AT(site), 1, LIMIT_NAME },
 	{ 4, FIELD_ADDRESSES, OPT, AT(addresses), 0, LIMIT_ADDRESSES, LIMIT_ADDRESS_TEXT },
+	{ 5, FIELD_U8, OPT, AT(rank), 0, UINT8_MAX },
+	{ 6, FIELD_U8, OPT, AT(gateways), 0, UINT8_MAX },
+	{ 7, FIELD_U8, OPT, AT(alone), 0, 1 },
 };
 #undef ROW
 

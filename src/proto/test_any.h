@@ -210,6 +210,10 @@ any_settle(struct message *m)
 	case FRAME_ENTER:
 		m->enter.unit_size = UNIT_MIN;
 		break;
+	case FRAME_PLACED:
+		if (m->placed.near > m->placed.mates)
+			m->placed.near = m->placed.mates;
+		break;
 	case FRAME_MEMBERS:
 		m->members.left.len -= m->members.left.len % DEVICE_ID_BYTES;
 		break;

@@ -629,13 +629,28 @@ rows_survive_and_bad_ones_are_refused(void **state)
 }
 
 static void
+nobody_is_near_to_more_than_were_asked(void **state)
+{
+	struct message m = { .type = FRAME_PLACED,
+		.placed = { .site = BYTES_LIT("hq"), .mates = 3, .near = 4 } };
+
+	(void)state;
+	assert_refused(ERR_PROTO, &m);
+	m.placed.near = 3;
+	assert_ok(fields_check(message_fields(FRAME_PLACED), &m.placed, &unit_error));
+}
+
+static void
 members_survive_as_rows(void **state)
 {
 	static const char address[] = "10.0.0.1:7470";
 	struct buf addresses = BUF(LIMIT_ROW), out = BUF(LIMIT_MEMBER_ROW);
 	struct row_member row = { .id = { { 9 } },
 		.name = BYTES_LIT("pc"),
-		.site = BYTES_LIT("hq") },
+		.site = BYTES_LIT("hq"),
+		.rank = 3,
+		.gateways = 6,
+		.alone = 1 },
 			  row2;
 	struct bytes first;
 
@@ -718,6 +733,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nobody_is_near_to_more_than_were_asked),
 		cmocka_unit_test(members_survive_as_rows),
 		cmocka_unit_test(units_are_told_as_runs),
 		cmocka_unit_test(lists_of_units_that_are_none_are_refused),
