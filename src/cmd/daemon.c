@@ -121,8 +121,8 @@ static void
 describe(void *ctx, struct buf *record)
 {
 	struct daemon *d = ctx;
-	uint64_t up = throttle_rate(d->throttle, THROTTLE_UP),
-		 down = throttle_rate(d->throttle, THROTTLE_DOWN);
+	uint64_t up = throttle_limited(d->throttle, THROTTLE_UP, THROTTLE_ALL),
+		 down = throttle_limited(d->throttle, THROTTLE_DOWN, THROTTLE_ALL);
 
 	if (d->server != NULL)
 		server_describe(d->server, record);

@@ -10,17 +10,36 @@ rate_init(struct rate *r, uint64_t bytes_s, uint64_t now_ms)
 	*r = (struct rate){ .bytes_s = min_of(bytes_s, RATE_MAX), .at_ms = now_ms };
 }
 
+static int64_t
+most_of(const struct rate *r)
+{
+	return (int64_t)(r->bytes_s * RATE_BURST_MS);
+}
+
 /* In thousandths of a byte a millisecond is worth bytes_s. */
 static void
 refill(struct rate *r, uint64_t now_ms)
 {
-	const int64_t most = (int64_t)(r->bytes_s * RATE_BURST_MS);
-
 	if (now_ms <= r->at_ms)
 		return;
 	r->left += (int64_t)(r->bytes_s * min_of(now_ms - r->at_ms, (uint64_t)WAIT_MAX_MS));
-	r->left = min_of(r->left, most);
+	r->left = min_of(r->left, most_of(r));
 	r->at_ms = now_ms;
+}
+
+void
+rate_change(struct rate *r, uint64_t bytes_s, uint64_t now_ms)
+{
+	bytes_s = min_of(bytes_s, RATE_MAX);
+	if (bytes_s == r->bytes_s)
+		return;
+	if (r->bytes_s == 0 || bytes_s == 0) {
+		rate_init(r, bytes_s, now_ms);
+		return;
+	}
+	refill(r, now_ms);
+	r->bytes_s = bytes_s;
+	r->left = min_of(r->left, most_of(r));
 }
 
 bool

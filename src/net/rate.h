@@ -27,6 +27,8 @@ struct rate {
 
 /* Starts empty. */
 void rate_init(struct rate *r, uint64_t bytes_s, uint64_t now_ms);
+/* From now on BYTES_S: what is owed stays owed; from "no limit" it starts empty. */
+void rate_change(struct rate *r, uint64_t bytes_s, uint64_t now_ms);
 bool rate_has(struct rate *r, uint64_t now_ms);
 void rate_take(struct rate *r, size_t bytes);
 /* As rate_has was told the time last: until it has again, at least 1. */

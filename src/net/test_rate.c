@@ -108,6 +108,28 @@ no_limit_never_waits(void **state)
 	}
 }
 
+static void
+a_change_keeps_the_debt_and_caps_what_was_kept(void **state)
+{
+	struct rate r;
+
+	(void)state;
+	rate_init(&r, 100000, START);
+	assert_true(rate_has(&r, START + SECOND));
+	rate_take(&r, 105000); /* 5000 were kept */
+	rate_change(&r, 200000, START + SECOND);
+	assert_false(rate_has(&r, START + SECOND + 400));
+	assert_true(rate_has(&r, START + SECOND + 501));
+	assert_true(rate_has(&r, START + 3 * SECOND));
+	rate_change(&r, 1000, START + 3 * SECOND);
+	rate_take(&r, 51); /* of 50 */
+	assert_false(rate_has(&r, START + 3 * SECOND));
+	rate_change(&r, 0, START + 3 * SECOND);
+	assert_true(rate_has(&r, START + 3 * SECOND));
+	rate_change(&r, 1000, START + 4 * SECOND);
+	assert_false(rate_has(&r, START + 4 * SECOND));
+}
+
 int
 main(void)
 {
@@ -117,6 +139,7 @@ main(void)
 		cmocka_unit_test(a_debt_is_paid_before_anything_moves),
 		cmocka_unit_test(time_that_stands_still_or_goes_back_gives_nothing),
 		cmocka_unit_test(no_limit_never_waits),
+		cmocka_unit_test(a_change_keeps_the_debt_and_caps_what_was_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

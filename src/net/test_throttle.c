@@ -17,7 +17,8 @@ struct fixture {
 	struct timer *limit;
 	struct taker takers[TAKERS];
 	int order[TURNS_MAX], n, left;
-	uint64_t moved;
+	uint64_t moved, far_moved, ended_ms;
+	bool was_short;
 };
 
 static void
@@ -31,6 +32,9 @@ static void
 finish(struct fixture *f)
 {
 	f->moved = throttle_total(f->throttle, THROTTLE_UP);
+	f->far_moved = throttle_far_total(f->throttle, THROTTLE_UP);
+	f->was_short = throttle_was_short(f->throttle, THROTTLE_UP);
+	f->ended_ms = loop_now_ms(f->loop);
 	timer_close(f->limit);
 	throttle_close(f->throttle);
 	f->throttle = NULL;
@@ -51,7 +55,7 @@ take(void *ctx)
 
 	while (t->pieces > 0 && throttle_ask(f->throttle, THROTTLE_UP, &t->turn, t->part > 0) > 0) {
 		f->order[f->n++] = t->name;
-		throttle_moved(f->throttle, THROTTLE_UP, PIECE);
+		throttle_moved(f->throttle, THROTTLE_UP, &t->turn, PIECE);
 		if (++t->part < t->parts)
 			continue;
 		t->part = 0;
@@ -122,7 +126,7 @@ take_small(void *ctx)
 	if (throttle_ask(t->f->throttle, THROTTLE_UP, &t->turn, false) == 0)
 		return;
 	t->f->order[t->f->n++] = t->name;
-	throttle_moved(t->f->throttle, THROTTLE_UP, PIECE);
+	throttle_moved(t->f->throttle, THROTTLE_UP, &t->turn, PIECE);
 }
 
 static void
@@ -205,15 +209,114 @@ buffers_are_small_and_only_where_there_is_a_limit(void **state)
 	struct fixture *f = fixture(400 * 1000);
 
 	(void)state;
-	assert_int_equal(throttle_rate(f->throttle, THROTTLE_UP), 400 * 1000);
-	assert_int_equal(throttle_rate(f->throttle, THROTTLE_DOWN), 0);
-	assert_int_equal(throttle_rate(NULL, THROTTLE_UP), 0);
-	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP), 40 * 1000);
-	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_DOWN), 0);
-	assert_int_equal(throttle_buffer(NULL, THROTTLE_DOWN), 0);
+	assert_int_equal(throttle_limited(f->throttle, THROTTLE_UP, THROTTLE_ALL), 400 * 1000);
+	assert_int_equal(throttle_limited(f->throttle, THROTTLE_DOWN, THROTTLE_ALL), 0);
+	assert_int_equal(throttle_limited(NULL, THROTTLE_UP, THROTTLE_ALL), 0);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP, false), 40 * 1000);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_DOWN, false), 0);
+	assert_int_equal(throttle_buffer(NULL, THROTTLE_DOWN, false), 0);
+	throttle_limit(f->throttle, THROTTLE_UP, THROTTLE_FAR, 200 * 1000);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP, false), 20 * 1000);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP, true), 40 * 1000);
 	loop_post(f->loop, on_finished, f);
 	loop_run(f->loop);
 	loop_free(f->loop);
+	free(f);
+}
+
+/* -- near and far -- */
+
+/* As run_takers, but the first is near. */
+static void
+run_near_and_far(struct fixture *f, int pieces)
+{
+	f->left = TAKERS;
+	for (int i = 0; i < TAKERS; i++) {
+		struct taker *t = &f->takers[i];
+		*t = (struct taker){ .f = f, .name = i, .pieces = pieces, .parts = 1 };
+		throttle_init(&t->turn, take, t);
+		throttle_near(&t->turn, i == 0);
+		take(t);
+	}
+	loop_run(f->loop);
+	loop_free(f->loop);
+}
+
+static void
+who_is_near_does_not_wait_for_the_limit_of_the_far(void **state)
+{
+	struct fixture *f = fixture(0);
+
+	(void)state;
+	throttle_limit(f->throttle, THROTTLE_UP, THROTTLE_FAR, 100 * PIECE);
+	assert_false(throttle_was_short(f->throttle, THROTTLE_UP));
+	run_near_and_far(f, 10);
+	assert_int_equal(f->n, 10 * TAKERS);
+	for (int i = 0; i < f->n; i++)
+		assert_int_equal(f->order[i], i < 10 ? 0 : 1 + i % 2);
+	assert_int_equal(f->moved, 10 * TAKERS * PIECE);
+	assert_int_equal(f->far_moved, 10 * 2 * PIECE);
+	assert_true(f->was_short);
+	free(f);
+}
+
+static void
+near_and_far_take_turns_at_the_limit_of_all(void **state)
+{
+	struct fixture *f = fixture(100 * PIECE);
+
+	(void)state;
+	run_near_and_far(f, 8);
+	assert_int_equal(f->n, 8 * TAKERS);
+	for (int i = 0; i < 16; i++) /* far, near, far, near, ... */
+		assert_int_equal(f->order[i] == 0, i % 2);
+	free(f);
+}
+
+/* -- limits that change -- */
+
+static void
+lift_all(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	throttle_limit(f->throttle, THROTTLE_UP, THROTTLE_ALL, 0);
+}
+
+static void
+whoever_waits_goes_on_when_the_limit_is_lifted(void **state)
+{
+	struct fixture *f = fixture(1); /* a piece in a quarter of an hour */
+
+	(void)state;
+	loop_post(f->loop, lift_all, f);
+	run_takers(f, 20, 1);
+	assert_int_equal(f->n, 20 * TAKERS);
+	free(f);
+}
+
+static void
+tighten(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	throttle_limit(f->throttle, THROTTLE_UP, THROTTLE_ALL, 100 * PIECE);
+}
+
+static void
+a_limit_that_comes_later_holds(void **state)
+{
+	struct fixture *f = fixture(UINT64_C(1000) * PIECE);
+	uint64_t from = loop_now_ms(f->loop);
+
+	(void)state;
+	tighten(f);
+	assert_int_equal(throttle_changes(f->throttle), 1);
+	tighten(f);
+	assert_int_equal(throttle_changes(f->throttle), 1);
+	run_takers(f, 20, 1);
+	/* 60 pieces at 100 a second, but for what the bucket kept */
+	assert_true(f->ended_ms - from >= 500);
 	free(f);
 }
 
@@ -226,6 +329,10 @@ main(void)
 		cmocka_unit_test(whoever_needs_little_goes_ahead_of_who_needs_much),
 		cmocka_unit_test(without_a_limit_nobody_waits),
 		cmocka_unit_test(whoever_leaves_is_not_called),
+		cmocka_unit_test(who_is_near_does_not_wait_for_the_limit_of_the_far),
+		cmocka_unit_test(near_and_far_take_turns_at_the_limit_of_all),
+		cmocka_unit_test(whoever_waits_goes_on_when_the_limit_is_lifted),
+		cmocka_unit_test(a_limit_that_comes_later_holds),
 		cmocka_unit_test(buffers_are_small_and_only_where_there_is_a_limit),
 	};
 

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+enum { BUFFER_FREE = 4 * 1024 * 1024 }; /* of a socket that was limited before, each way */
+
 #define PEER_STATES(X) X(DIALING) X(OPEN) X(LEAVING) X(GONE)
 enum peer_state {
 #define X(name) PEER_##name,
@@ -51,6 +53,8 @@ struct peer {
 	uint64_t tick_ms; /* what the timer is set to */
 	struct throttle *throttle; /* NULL: no limit */
 	struct throttle_turn turns[THROTTLE_WAYS];
+	unsigned changes;             /* of the throttle's limits that the buffers follow */
+	bool is_small[THROTTLE_WAYS]; /* a buffer: the system no longer sizes it */
 	struct task settle;
 	struct timer *timer; /* the session's tick; LEAVING: the limit of that */
 	struct error *why;   /* why the session ended; NULL: cleanly */
@@ -154,19 +158,61 @@ leave_lines(struct peer *p)
 		throttle_leave(p->throttle, way, &p->turns[way]);
 }
 
-void
-peer_throttle(struct peer *p, struct throttle *t)
+static size_t
+buffer(struct peer *p, enum throttle_way way)
+{
+	size_t n = throttle_buffer(p->throttle, way, p->turns[way].is_near);
+
+	if (n == 0)
+		return p->is_small[way] ? BUFFER_FREE : 0;
+	p->is_small[way] = true;
+	return n;
+}
+
+static void
+size_buffers(struct peer *p)
+{
+	if (p->throttle != NULL)
+		p->changes = throttle_changes(p->throttle);
+	conn_buffers(p->conn, buffer(p, THROTTLE_DOWN), buffer(p, THROTTLE_UP));
+}
+
+/* Whoever waited in a line that it has left goes on. */
+static void
+change_lines(struct peer *p, struct throttle *t, bool is_near)
 {
 	bool waited = throttle_waits(&p->turns[THROTTLE_DOWN]);
 
-	loop_assert(p->loop);
 	leave_lines(p);
 	p->throttle = t;
-	conn_buffers(p->conn, throttle_buffer(t, THROTTLE_DOWN), throttle_buffer(t, THROTTLE_UP));
+	for (int way = 0; way < THROTTLE_WAYS; way++)
+		throttle_near(&p->turns[way], is_near);
+	size_buffers(p);
 	if (waited)
 		session_paused(p->session, p->paused, loop_now_ms(p->loop));
 	p->starved |= waited; /* to be read now */
 	task_start(&p->settle);
+}
+
+void
+peer_throttle(struct peer *p, struct throttle *t)
+{
+	loop_assert(p->loop);
+	change_lines(p, t, peer_is_near(p));
+}
+
+void
+peer_near(struct peer *p, bool is_near)
+{
+	loop_assert(p->loop);
+	if (is_near != peer_is_near(p) && p->state <= PEER_OPEN)
+		change_lines(p, p->throttle, is_near);
+}
+
+bool
+peer_is_near(const struct peer *p)
+{
+	return p->turns[THROTTLE_UP].is_near;
 }
 
 /* Of N bytes that could move, how many may now; 0: its turn comes. */
@@ -181,8 +227,11 @@ may_move(struct peer *p, enum throttle_way way, bool begun, size_t n)
 static void
 has_moved(struct peer *p, enum throttle_way way, size_t n)
 {
-	if (p->throttle != NULL)
-		throttle_moved(p->throttle, way, n);
+	if (p->throttle == NULL)
+		return;
+	throttle_moved(p->throttle, way, &p->turns[way], n);
+	if (p->changes != throttle_changes(p->throttle))
+		size_buffers(p);
 }
 
 /* -- events -- */

@@ -53,8 +53,12 @@ bool peer_is_stuck(const struct peer *p);
 /* Stops reading: a disk is behind.  Several may: it goes on when each has resumed. */
 void peer_pause(struct peer *p, bool paused);
 /* From now on it shares T (kept; NULL: no limit) with the others, and its socket's buffers are as
- * small as T says. */
+ * small as T says, also when T's limits change. */
 void peer_throttle(struct peer *p, struct throttle *t);
+/* Is the other side in our own site?  Far until it is said, and far ones alone are held to the
+ * limits of the line (net/throttle). */
+void peer_near(struct peer *p, bool is_near);
+bool peer_is_near(const struct peer *p);
 /* NULL before the conn is ready, or in clear. */
 const struct device_id *peer_device(const struct peer *p);
 struct conn *peer_conn(struct peer *p);

@@ -270,6 +270,45 @@ whoever_waited_goes_on_when_the_limit_is_lifted(void **state)
 		assert_int_equal(w.callers[i].raw_bytes, SIDE_LEAVES * LIMIT_DATA_RAW);
 }
 
+/* -- far and near -- */
+
+static void
+one_comes_near(struct world *w)
+{
+	for (int i = 0; i < CALLERS; i++)
+		assert_int_equal(w->callers[i].units_come, 0);
+	peer_near(w->node[0].peer, true);
+	assert_true(peer_is_near(w->node[0].peer));
+	assert_false(peer_is_near(w->node[1].peer));
+}
+
+static void
+hang_up_when_one_has_it(struct side *s)
+{
+	struct world *w = s->ctx;
+
+	if (s->units_come == 1)
+		hang_up(w);
+}
+
+static void
+who_is_near_does_not_wait_for_the_limit_of_the_far(void **state)
+{
+	struct world w = { .is_up = true, .on_time = one_comes_near };
+
+	(void)state;
+	start(&w);
+	throttle_limit(w.throttle, THROTTLE_UP, THROTTLE_FAR, CRAWL);
+	for (int i = 0; i < CALLERS; i++) {
+		w.callers[i].units_wanted = 1;
+		w.callers[i].on_raw = hang_up_when_one_has_it;
+		call(&w, i);
+	}
+	timer_start(w.timer, FOR_A_WHILE_MS);
+	run(&w);
+	assert_int_equal(w.callers[0].units_come + w.callers[1].units_come, 1);
+}
+
 int
 main(void)
 {
@@ -278,6 +317,7 @@ main(void)
 		cmocka_unit_test(everything_comes_over_a_shared_downlink),
 		cmocka_unit_test(a_message_goes_out_while_blocks_wait_for_the_uplink),
 		cmocka_unit_test(a_node_that_may_not_read_slows_its_senders),
+		cmocka_unit_test(who_is_near_does_not_wait_for_the_limit_of_the_far),
 		cmocka_unit_test(whoever_waited_goes_on_when_the_limit_is_lifted),
 	};
 
