@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The network lab: tools that bring one file to many machines, side by side on the same shaped network.
+
+    lab.py list                                             tools, topologies and their bounds
+    lab.py run --tool weft,aria2 --topo flat-12 [--reps 3]  measure; a line for each run
+    lab.py clean                                            take down what a killed run left
+
+Root, Linux with network namespaces, Python 3's standard library.  A tool is a class in drivers/*.py.
+"""
+import argparse
+import contextlib
+import glob
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+
+import drivers
+import measure
+import net
+import topologies
+
+
+def say(r):
+    """A run on one line."""
+    time_ = f"{r['t_all']:.2f} s" if r["t_all"] else f"DNF {r['verified']}/{r['survivors']}"
+    parts = [f"{r['topo']:12s} {r['tool']:16s} {time_:>9s}", f"ratio {r['ratio']}", f"mean {r['t_mean']}"]
+    if "origin_copies" in r:
+        parts.append(f"origin {r['origin_copies']}")
+        parts += [f"{o} in {v['in']} out {v['out']}" for o, v in sorted(r["line_payload"].items())]
+    parts += [f"seed sent {r['seed_up']}", f"cpu {r['cpu_s']} s ({r['cpu_per_gib']}/GiB; tool {r['cpu_tool']:.0%}, "
+              f"others {r['cpu_others']:.0%})", f"rss {r['rss_seed_mib']}/{r['rss_process_mib']} MiB"]
+    print("  ".join(parts), flush=True)
+
+
+def run(args):
+    reason = net.why_not()
+    if reason:
+        sys.exit("lab: " + reason)
+    tools = list(drivers.ALL) if args.tool == "all" else args.tool.split(",")
+    for name in list(tools):
+        if missing := drivers.ALL[name].missing():
+            print(f"{name}: skipped, {missing} is not installed", flush=True)
+            tools.remove(name)
+    status = 0
+    for name in args.topo.split(","):
+        for _ in range(args.reps):
+            for tool in (t for t in tools if drivers.ALL[t].can(topologies.ALL[name])):
+                status |= run_one(args, tool, topologies.ALL[name])
+    return status
+
+
+def run_one(args, tool, topo):
+    try:
+        r = measure.measure(tool, topo, args.cc, args.limit)
+    except (RuntimeError, OSError) as e:
+        print(f"{topo['name']} {tool}: {e}", flush=True)
+        return 1
+    r["note"] = args.note
+    if args.out:
+        with open(args.out, "a") as f:
+            f.write(json.dumps(r) + "\n")
+    say(r)
+    return 0
+
+
+def clean(args):
+    """Only what belongs to a run that is no more: its process number is in every name."""
+    def gone(name):
+        pid = name[3:].split("-")[0]
+        return pid.isdigit() and not os.path.exists("/proc/" + pid)
+
+    for d in glob.glob("/sys/fs/cgroup/lab*-*") + glob.glob("/sys/fs/cgroup/cpuacct/lab*-*"):
+        if gone(os.path.basename(d)):
+            with open(d + "/cgroup.procs") as f:
+                for p in f.read().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(p), signal.SIGKILL)
+            time.sleep(0.05)
+            os.rmdir(d)
+    for n in map(os.path.basename, glob.glob("/run/netns/lab*-*")):
+        if gone(n):
+            net.sh("ip", "netns", "del", n)
+    for d in glob.glob(str(measure.TMP / "[0-9]*")):
+        if not os.path.exists("/proc/" + os.path.basename(d)):
+            shutil.rmtree(d)
+    return 0
+
+
+def show(args):
+    for name, tool in drivers.ALL.items():
+        missing = tool.missing()
+        print(f"tool {name}" + (f" (not installed: {missing})" if missing else ""))
+    for name, t in topologies.ALL.items():
+        b = topologies.bounds(t)
+        print(f"topology {name}: {len(t['hosts']) - 1} peers, {t['file_mib']} MiB, bounds "
+              + (", ".join(f"{k} {v:.2f} s" for k, v in b.items()) if b else "none (unshaped)"))
+    return 0
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("command", choices=["run", "clean", "list"])
+    p.add_argument("--tool", default="all")
+    p.add_argument("--topo", default="smoke")
+    p.add_argument("--reps", type=int, default=1)
+    p.add_argument("--cc", default="cubic", help="default congestion control of the namespaces")
+    p.add_argument("--weft", help="the program (build/src/cmd/weft)")
+    p.add_argument("--limit", type=float, help="seconds after which a run counts as not finished")
+    p.add_argument("--details", help="write each peer's `weft why` of the last run to this file")
+    p.add_argument("--note", default="")
+    p.add_argument("--out", help="append the records to this file")
+    args = p.parse_args()
+    drivers.OPTIONS.update(weft=args.weft, details=args.details)
+    drivers.load()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken down
+    sys.exit({"run": run, "clean": clean, "list": show}[args.command](args) or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""One distribution: everything is made ready, the clock starts, the copies are compared, the figures are gathered."""
+import contextlib
+import datetime
+import glob
+import hashlib
+import os
+import pathlib
+import shutil
+import statistics
+import time
+
+import drivers
+import topologies
+from hosts import INFRA, SEED, Hosts, Memory, fresh_dir, machine_busy
+from net import Net
+
+TMP = pathlib.Path(os.environ.get("WEFT_LAB_DIR", "/dev/shm/weft-lab"))
+POLL_S = 0.02
+STALL_S, STALL_FRACTION = 25, 0.02  # all peers together receive less than this part of the file in this long: no finish
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def make_file(mib):
+    """A file that does not compress, kept for the next run, and its digest."""
+    TMP.mkdir(parents=True, exist_ok=True)
+    path, note = TMP / f"data-{mib}", TMP / f"data-{mib}.sha256"
+    if not note.exists():
+        with open(path, "wb") as f:
+            for _ in range(mib):
+                f.write(os.urandom(1 << 20))
+        note.write_text(sha256(path))
+    return path, note.read_text()
+
+
+class Run:
+    """One tool on one topology."""
+
+    def __init__(self, driver, topo, cc="cubic", limit=None):
+        self.topo, self.cc, self.kind = topo, cc, driver
+        self.data, self.digest = make_file(topo["file_mib"])
+        self.size = topo["file_mib"] << 20
+        self.bound = topologies.bounds(topo)
+        self.limit = limit or (min(480, 60 + 1.3 * self.bound["cs"]) if self.bound else 120)
+        self.memory, self.finish, self.failed, self.log = Memory(), {}, set(), []
+
+    def result(self):
+        """Measure it; the record."""
+        work = fresh_dir(TMP / str(os.getpid()))
+        try:
+            with Net(self.topo, self.cc) as self.net, Hosts(self.net, work) as self.hosts:
+                self.driver = self.kind(self.hosts, self.data)
+                try:
+                    self.driver.prepare()
+                    self._distribute()
+                    self.extra = self.driver.figures(self.size)
+                    self.driver.stop()
+                    self._keep_logs_of_failure(work)
+                    for h in self.hosts.hosts:
+                        self.hosts.kill(h)
+                    return self._record(self._verified())
+                except BaseException:
+                    self._keep_logs(work)
+                    raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    # -- while the clock runs
+
+    def _distribute(self):
+        hosts, net = self.hosts, self.net
+        self.memory.sample(hosts)
+        self.before = self._counters()
+        own, self.start = time.process_time(), time.monotonic()
+        for p in hosts.peers:
+            self.driver.fetch(p)
+        self.started = time.monotonic() - self.start
+        self._watch()
+        self.wall, self.own = time.monotonic() - self.start, time.process_time() - own
+        self.memory.sample(hosts)
+        self.after = self._counters()
+
+    def _counters(self):
+        net, hosts = self.net, self.hosts
+        return {"cpu": {h: hosts.accounts.cpu(h) for h in [*hosts.hosts, INFRA]}, "net": net.snapshot(),
+                "segments": {h: net.segments(h) for h in hosts.hosts}, "busy": machine_busy(),
+                "tcp": net.tcp_sent(SEED)}
+
+    def _watch(self):
+        """Until all that live have it, or no more of them will."""
+        pending, events = set(self.hosts.peers), list(self.topo["events"])
+        moved_at = sampled = looked = moved = 0.0
+        while pending:
+            now = time.monotonic() - self.start
+            self._look(pending)
+            for e in [e for e in events if self._due(e, now)]:
+                events.remove(e)
+                self._happen(e, now)
+            pending -= self.finish.keys() | self.failed | self.hosts.dead
+            if now - sampled > 0.3:
+                self.memory.sample(self.hosts)
+                sampled = now
+            if now - looked > 1:
+                got, looked = self._received(), now
+                if got - moved > STALL_FRACTION * self.size:
+                    moved, moved_at = got, now
+            if now > self.limit or now - moved_at > STALL_S:
+                return
+            time.sleep(POLL_S)
+
+    def _look(self, pending):
+        for p in sorted(pending):
+            if self.driver.done(p):
+                self.finish[p] = round(time.monotonic() - self.start, 3)
+            elif self.driver.failed(p):
+                self.failed.add(p)
+
+    def _received(self):
+        return sum(self.net.bytes(p, "eth0")[0] for p in self.hosts.peers)
+
+    def _due(self, event, now):
+        sent = (self.net.tcp_sent(SEED) - self.before["tcp"]) / self.size if "seed_sent" in event else 0
+        return now >= event.get("at", 0) and sent >= event.get("seed_sent", 0)
+
+    def _happen(self, event, now):
+        self.log.append([round(now, 2), event])
+        for h in event.get("kill", ()):
+            self.driver.kill(h)
+        for h, rates in event.get("rate", {}).items():
+            self.net.set_rate(h, **rates)
+
+    # -- afterwards
+
+    def _verified(self):
+        """The peers that live and whose copy is right."""
+        def right(p):
+            path = self.driver.output(p)
+            return os.path.exists(path) and os.path.getsize(path) == self.size and sha256(path) == self.digest
+        return [p for p in self.finish if p not in self.hosts.dead and right(p)]
+
+    def _keep_logs_of_failure(self, work):
+        if len(self.finish) < len(self.hosts.peers) - len(self.hosts.dead) or os.environ.get("WEFT_LAB_KEEP"):
+            self._keep_logs(work)
+
+    @staticmethod
+    def _keep_logs(work):
+        last = fresh_dir(TMP / "last-failure")
+        for f in glob.glob(f"{work}/*.log"):
+            with contextlib.suppress(OSError):
+                shutil.copy(f, last)
+
+    def _between(self, what, host=None):
+        a, b = self.before[what], self.after[what]
+        return b - a if host is None else b[host] - a[host]
+
+    def _sent(self, host):
+        return (self.after["net"][host][1] - self.before["net"][host][1]) / self.size
+
+    def _lines(self):
+        """office -> copies that its line carried, headers and all, as its interface counted."""
+        def through(key, way):
+            return round((self.after["net"][key][way] - self.before["net"][key][way]) / self.size, 3)
+        return {key[4:]: {"in": through(key, 0), "out": through(key, 1)} for key in self.after["net"] if key.startswith("wan:")}
+
+    def _segments(self):
+        """(sent, retransmitted) by all hosts together."""
+        return [sum(self.after["segments"][h][i] - self.before["segments"][h][i] for h in self.hosts.hosts) for i in (0, 1)]
+
+    def _cpu(self):
+        cpu = {h: self._between("cpu", h) for h in [*self.hosts.hosts, INFRA]}
+        infra, cores = cpu.pop(INFRA), os.cpu_count()
+        total = sum(cpu.values())
+        others = self._between("busy") - total - infra - self.own
+        return {"cpu_s": round(total, 2), "cpu_seed_s": round(cpu[SEED], 2),
+                "cpu_tool": round(total / self.wall / cores, 3), "cpu_others": round(others / self.wall / cores, 3)}
+
+    def _memory(self):
+        peers = self.hosts.peers
+        return {"rss_seed_mib": round(self.memory.whole[SEED], 1),
+                "rss_peer_mib": round(max(self.memory.whole[p] for p in peers), 1),
+                "rss_process_mib": round(max(self.memory.largest[p] for p in peers), 1),
+                "anon_seed_mib": round(self.memory.anonymous[SEED], 1),
+                "anon_peer_mib": round(max(self.memory.anonymous[p] for p in peers), 1)}
+
+    def _record(self, good):
+        alive = [p for p in self.hosts.peers if p not in self.hosts.dead]
+        whole = len(good) == len(alive)
+        times = [self.finish[p] for p in good]
+        last = max(times) if whole else None
+        sent, again = self._segments()
+        cpu = self._cpu()
+        return {
+            "when": datetime.datetime.now().isoformat(timespec="seconds"), "tool": self.kind.name,
+            "version": self.driver.version(), "topo": self.topo["name"], "cc": self.cc, "size": self.size,
+            "peers": len(self.hosts.peers), "survivors": len(alive), "verified": len(good),
+            "t_all": last, "bound": self.bound, "ratio": round(last / self.bound["all"], 3) if last and self.bound else None,
+            "t_mean": round(statistics.mean(times), 3) if times else None, "t_first": min(times, default=None),
+            "start_s": round(self.started, 3), "mbit_s": round(self.size * 8e-6 / last, 1) if last else None,
+            "seed_up": round(self._sent(SEED), 3), "seed_tcp": round(self._between("tcp") / self.size, 3),
+            "peers_up": round(sum(self._sent(p) for p in self.hosts.peers), 3), "line": self._lines(),
+            "segments": sent, "retransmitted": again, **cpu,
+            "cpu_per_gib": round(cpu["cpu_s"] / (len(alive) * self.size / 2**30), 2), **self._memory(),
+            "finish": self.finish, "failed": sorted(self.failed), "events": self.log, **self.extra,
+        }
+
+
+def measure(tool, topo, cc="cubic", limit=None):
+    return Run(drivers.ALL[tool], topo, cc, limit).result()
