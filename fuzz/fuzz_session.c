@@ -148,8 +148,9 @@ request(struct script *c)
 			    BYTES(ids, (1 + what % 4u) * HASH_ID_BYTES), HASH_TREE };
 	} else if (what % 3 == 2) {
 		m.type = FRAME_GET_UNITS;
-		m.get_units = (struct msg_get_units){ { HASH_SHA256, { 0 } },
-			{ HASH_SHA256, { 0 } }, UNIT_MIN, what, what % 2, { { 0, 3 } } };
+		m.get_units =
+		    (struct msg_get_units){ { HASH_SHA256, { 0 } }, { HASH_SHA256, { 0 } },
+			    UNIT_MIN, what, what / 2 % 2, what % 2, { { 0, 3 } } };
 	}
 	if (session_request(c->s, &m, &c->open[c->n], &c->streams[c->n], NULL) != OK)
 		return;

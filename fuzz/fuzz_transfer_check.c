@@ -68,8 +68,21 @@ fill(const struct content *c, const struct serve_frame *f, struct block *b)
 	b->len = f->payload;
 }
 
-/* The frames of any runs; each is spoiled if the script says so, and then either refused or told
- * truly. */
+/* B, or in its place what it is packed to. */
+static struct block *
+pack(struct block *b)
+{
+	struct block *packed = serve_pack(b);
+
+	if (packed == NULL)
+		return b;
+	fuzz_require(packed->len < b->len);
+	block_free(b);
+	return packed;
+}
+
+/* The frames of any runs; each is packed and spoiled if the script says so, and then either refused
+ * or told truly. */
 static void
 serve_all(struct content *c, struct reader *r)
 {
@@ -88,10 +101,11 @@ serve_all(struct content *c, struct reader *r)
 	if (serve_init(&s, &c->unit, &m, lens, &e) != OK)
 		return;
 	transfer_check_init(&check, &c->unit, c->ids, lens, CHUNKS);
-	struct block *b = block_new(BLOCK_ROOM);
-	bool spoiled = false;
+	bool packs = reader_u8(r) % 2 == 1, spoiled = false;
 	while (serve_next(&s, &f)) {
+		struct block *b = block_new(BLOCK_ROOM);
 		fill(c, &f, b);
+		b = packs ? pack(b) : b;
 		uint8_t what = reader_u8(r);
 		if (what != 0) { /* a byte anywhere, or the length */
 			uint32_t where = reader_u32(r) % b->len;
@@ -102,8 +116,8 @@ serve_all(struct content *c, struct reader *r)
 		enum err rc = transfer_check_data(&check, BYTES(b->bytes, b->len), on_leaf, c, &e);
 		fuzz_require(rc == OK || spoiled);
 		fuzz_require(rc == OK || rc == ERR_CORRUPT || rc == ERR_PROTO);
+		block_free(b);
 	}
-	block_free(b);
 }
 
 int

@@ -141,7 +141,7 @@ frame_data_encode(const struct data_prefix *p, uint8_t out[static LIMIT_DATA_PRE
 	put_le(out + 4, p->first_leaf, 2);
 	put_le(out + 6, p->n_leaves, 2);
 	put_le(out + 8, p->lists_bytes, 2);
-	put_le(out + 10, 0, 2);
+	put_le(out + 10, p->codec, 2);
 }
 
 enum err
@@ -154,17 +154,17 @@ frame_data_decode(struct bytes payload, struct data_prefix *ret, struct bytes *r
 	p.first_leaf = reader_u16(&r);
 	p.n_leaves = reader_u16(&r);
 	p.lists_bytes = reader_u16(&r);
-	uint16_t zero = reader_u16(&r);
+	p.codec = reader_u16(&r);
 	struct bytes lists = reader_take(&r, p.lists_bytes);
 	struct bytes leaves = reader_rest(&r);
-	if (r.bad || zero != 0)
+	if (r.bad || p.codec > DATA_ZSTD)
 		return fail(e, ERR_PROTO, "DATA frame with a broken prefix");
 	if (p.lists_bytes > LIMIT_DATA_LISTS || p.lists_bytes % HASH_BYTES != 0)
 		return fail(e, ERR_PROTO, "DATA frame with %u bytes of leaf lists", p.lists_bytes);
 	if (leaves.len == 0 || leaves.len > LIMIT_DATA_RAW)
 		return fail(e, ERR_PROTO, "DATA frame with %zu bytes of leaves", leaves.len);
-	/* A leaf is at least one byte. */
-	if (p.n_leaves == 0 || p.n_leaves > leaves.len ||
+	/* A leaf is at least one byte, before it is packed. */
+	if (p.n_leaves == 0 || (p.codec == DATA_RAW && p.n_leaves > leaves.len) ||
 	    p.first_leaf + p.n_leaves > UNIT_LEAVES_MAX)
 		return fail(e, ERR_PROTO, "DATA frame with leaves %u+%u", p.first_leaf, p.n_leaves);
 	*ret = p;

@@ -77,14 +77,17 @@ void frame_header_encode(const struct frame_header *h, uint8_t out[static LIMIT_
 enum err frame_header_decode(const uint8_t in[static LIMIT_FRAME_HEADER], bool guest,
     struct frame_header *ret, struct error *e) must_check;
 
-/* DATA: unit u32 | first leaf u16 | leaves u16 | bytes of leaf lists u16 | 0 u16, then lists, then
- * leaves.  The first leaf is counted within the unit. */
+/* DATA: unit u32 | first leaf u16 | leaves u16 | bytes of leaf lists u16 | codec u16, then lists,
+ * then leaves.  The first leaf is counted within the unit.  DATA_ZSTD: the leaves, all of the frame
+ * together, are one zstd frame; it comes only to who said in GET_UNITS that it understands that. */
+enum data_codec { DATA_RAW = 0, DATA_ZSTD = 1 };
 struct data_prefix {
 	uint32_t unit;
 	uint16_t first_leaf, n_leaves, lists_bytes;
+	uint16_t codec; /* enum data_codec */
 };
 void frame_data_encode(const struct data_prefix *p, uint8_t out[static LIMIT_DATA_PREFIX]);
-/* Splits PAYLOAD of a DATA frame; borrows it. */
+/* Splits PAYLOAD of a DATA frame; borrows it.  RET_LEAVES: as they came, packed or not. */
 enum err frame_data_decode(struct bytes payload, struct data_prefix *ret, struct bytes *ret_lists,
     struct bytes *ret_leaves, struct error *e) must_check;
 /* NODE: index u16 | 0 u16, then the node's bytes. */

@@ -111,6 +111,7 @@ static const struct field get_units_fields[] = {
 	{ 3, FIELD_U32, REQ, AT(msg_get_units, unit_size), UNIT_MIN, UNIT_MAX },
 	{ 4, FIELD_U32, REQ, AT(msg_get_units, unit), ANY32 },
 	{ 5, FIELD_RUNS, OPT, "runs", offsetof(struct msg_get_units, n_runs), 0, LIMIT_UNIT_RUNS },
+	{ 6, FIELD_U8, OPT, AT(msg_get_units, codecs), 0, UINT8_MAX },
 };
 static const struct field report_fields[] = {
 	{ 1, FIELD_HASH, REQ, AT(msg_report, share) },

@@ -169,9 +169,11 @@ struct msg_get_nodes {
 struct leaf_run {
 	uint16_t first, n;
 };
+enum { GET_UNITS_ZSTD = 1 };
 struct msg_get_units { /* one unit a stream */
 	struct hash_id share, snapshot;
 	uint32_t unit_size, unit;
+	uint8_t codecs;  /* GET_UNITS_ZSTD: DATA_ZSTD is understood; other bits mean nothing yet */
 	uint32_t n_runs; /* 0: all of it */
 	/* ascending, disjoint; leaves counted within the unit */
 	struct leaf_run runs[LIMIT_UNIT_RUNS];

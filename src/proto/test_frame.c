@@ -141,20 +141,20 @@ raw_frames_without_room_for_their_prefix_are_refused(void **state)
 
 /* A DATA payload with prefix P, and LEN bytes behind it. */
 static enum err
-data(const struct data_prefix *p, size_t len, uint16_t zero)
+data(const struct data_prefix *p, size_t len)
 {
 	static uint8_t payload[2 * LIMIT_DATA_RAW];
 	struct bytes lists, leaves;
 	struct data_prefix got;
 
 	frame_data_encode(p, payload);
-	payload[10] = (uint8_t)zero;
 	enum err r = frame_data_decode(
 	    BYTES(payload, LIMIT_DATA_PREFIX + len), &got, &lists, &leaves, &unit_error);
 	if (r == OK) {
 		assert_int_equal(got.unit, p->unit);
 		assert_int_equal(got.first_leaf, p->first_leaf);
 		assert_int_equal(got.n_leaves, p->n_leaves);
+		assert_int_equal(got.codec, p->codec);
 		assert_ptr_equal(lists.at, payload + LIMIT_DATA_PREFIX);
 		assert_int_equal(lists.len, p->lists_bytes);
 		assert_ptr_equal(leaves.at, lists.at + lists.len);
@@ -169,30 +169,37 @@ data_is_split_into_lists_and_leaves_or_refused(void **state)
 	static const struct {
 		struct data_prefix p;
 		size_t len;
-		uint16_t zero;
 		enum err want;
 	} cases[] = {
-		{ { 9, 3, 1, 0 }, 1, 0, OK },
-		{ { UINT32_MAX, 0, 1, 512 }, 512 + LIMIT_DATA_RAW, 0, OK },
-		{ { 9, 1023, 1, 1024 }, 1024 + 1, 0, OK },
-		{ { 9, 0, 1024, 0 }, 1024, 0, OK },
+		{ { 9, 3, 1, 0, DATA_RAW }, 1, OK },
+		{ { UINT32_MAX, 0, 1, 512, DATA_RAW }, 512 + LIMIT_DATA_RAW, OK },
+		{ { 9, 1023, 1, 1024, DATA_RAW }, 1024 + 1, OK },
+		{ { 9, 0, 1024, 0, DATA_RAW }, 1024, OK },
 		/* beyond the leaves that a unit can have */
-		{ { 9, 1, 1024, 0 }, 1024, 0, ERR_PROTO },
-		{ { 9, 0, 2000, 0 }, 2000, 0, ERR_PROTO },
-		{ { 9, 65535, 65535, 0 }, 65535, 0, ERR_PROTO },
-		{ { 9, 0, 0, 0 }, 10, 0, ERR_PROTO },   /* no leaf */
-		{ { 9, 0, 11, 0 }, 10, 0, ERR_PROTO },  /* leaves of less than a byte */
-		{ { 9, 0, 1, 0 }, 10, 1, ERR_PROTO },   /* reserved bytes */
-		{ { 9, 0, 1, 31 }, 100, 0, ERR_PROTO }, /* a list is whole hashes */
-		{ { 9, 0, 1, 1056 }, 2000, 0, ERR_PROTO },
-		{ { 9, 0, 1, 64 }, 64, 0, ERR_PROTO }, /* no leaf behind the lists */
-		{ { 9, 0, 1, 64 }, 40, 0, ERR_PROTO },
-		{ { 9, 0, 1, 0 }, LIMIT_DATA_RAW + 1, 0, ERR_PROTO },
+		{ { 9, 1, 1024, 0, DATA_RAW }, 1024, ERR_PROTO },
+		{ { 9, 0, 2000, 0, DATA_RAW }, 2000, ERR_PROTO },
+		{ { 9, 0, 2000, 0, DATA_ZSTD }, 2000, ERR_PROTO },
+		{ { 9, 65535, 65535, 0, DATA_RAW }, 65535, ERR_PROTO },
+		{ { 9, 0, 0, 0, DATA_RAW }, 10, ERR_PROTO }, /* no leaf */
+		{ { 9, 0, 0, 0, DATA_ZSTD }, 10, ERR_PROTO },
+		/* leaves of less than a byte; but packed they may be */
+		{ { 9, 0, 11, 0, DATA_RAW }, 10, ERR_PROTO },
+		{ { 9, 0, 11, 0, DATA_ZSTD }, 10, OK },
+		/* a codec that there is not */
+		{ { 9, 0, 1, 0, 2 }, 10, ERR_PROTO },
+		{ { 9, 0, 1, 0, 0x100 }, 10, ERR_PROTO },
+		{ { 9, 0, 1, 31, DATA_RAW }, 100, ERR_PROTO }, /* a list is whole hashes */
+		{ { 9, 0, 1, 1056, DATA_RAW }, 2000, ERR_PROTO },
+		{ { 9, 0, 1, 64, DATA_RAW }, 64, ERR_PROTO }, /* no leaf behind the lists */
+		{ { 9, 0, 1, 64, DATA_ZSTD }, 64, ERR_PROTO },
+		{ { 9, 0, 1, 64, DATA_RAW }, 40, ERR_PROTO },
+		{ { 9, 0, 1, 0, DATA_RAW }, LIMIT_DATA_RAW + 1, ERR_PROTO },
+		{ { 9, 0, 1, 0, DATA_ZSTD }, LIMIT_DATA_RAW + 1, ERR_PROTO },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < lengthof(cases); i++)
-		assert_err(cases[i].want, data(&cases[i].p, cases[i].len, cases[i].zero));
+		assert_err(cases[i].want, data(&cases[i].p, cases[i].len));
 }
 
 static void

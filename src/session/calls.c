@@ -37,6 +37,7 @@ static void
 expect_leaves(struct call *call, const struct msg_get_units *m)
 {
 	call->unit = m->unit;
+	call->codecs = m->codecs;
 	call->n_runs = m->n_runs;
 	if (m->n_runs > 0)
 		call->runs = mem_dup(m->runs, m->n_runs * sizeof m->runs[0]);
@@ -112,6 +113,9 @@ calls_take_data(struct call *call, struct bytes payload, bool end, struct error 
 		return fail(e, ERR_PROTO,
 		    "DATA of unit %u leaves %u+%u where unit %u leaf %u is due", p.unit,
 		    p.first_leaf, p.n_leaves, call->unit, call->at);
+	if (p.codec == DATA_ZSTD && (call->codecs & GET_UNITS_ZSTD) == 0)
+		return fail(
+		    e, ERR_PROTO, "DATA of unit %u is packed, and nobody asked for that", p.unit);
 	call->at += p.n_leaves;
 	if (call->runs == NULL) /* how many leaves the unit has is not known here */
 		return OK;

@@ -14,6 +14,7 @@ struct call {
 	void *owner;
 	uint64_t since_ms; /* asked, or cancelled, then */
 	uint32_t unit;     /* GET_UNITS */
+	uint8_t codecs;    /* of the same: what may come packed */
 	uint32_t at, end;  /* next node index and their number; next leaf and the end of its run */
 	uint32_t run, n_runs;
 	struct leaf_run *runs; /* owned; NULL when all of the unit was asked for */

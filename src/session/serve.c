@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "chunk/codec.h"
 
 enum err
 serve_init(struct serve *s, const struct unit *u, const struct msg_get_units *m,
@@ -103,4 +104,25 @@ serve_next(struct serve *s, struct serve_frame *ret)
 	ret->payload = before + leaf_bytes;
 	ret->end = s->run == s->n_runs;
 	return true;
+}
+
+struct block *
+serve_pack(const struct block *b)
+{
+	auto_buf struct buf packed = BUF(LIMIT_DATA_RAW);
+	struct bytes lists, leaves;
+	struct data_prefix p;
+
+	if (!expect(frame_data_decode(BYTES(b->bytes, b->len), &p, &lists, &leaves, NULL) == OK) ||
+	    codec_pack(leaves, &packed) != CODEC_ZSTD)
+		return NULL;
+	uint32_t before = LIMIT_DATA_PREFIX + (uint32_t)lists.len;
+	struct block *out = block_new(before + (uint32_t)packed.len);
+	p.codec = DATA_ZSTD;
+	frame_data_encode(&p, out->bytes);
+	if (lists.len > 0)
+		memcpy(out->bytes + LIMIT_DATA_PREFIX, lists.at, lists.len);
+	memcpy(out->bytes + before, packed.at, packed.len);
+	out->len = out->room;
+	return out;
 }

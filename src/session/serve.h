@@ -4,7 +4,7 @@
  *
  * One frame holds leaves of one run, in order, as many as fit LIMIT_DATA_RAW; ahead of them the
  * leaf list of each chunk of two leaves or more that this answer had not come to yet.  It says what
- * to read and where it belongs; reading is the owner's.
+ * to read and where it belongs; reading is the owner's, who may then have it packed.
  *
  * Pure.
  */
@@ -12,6 +12,7 @@
 
 #include "manifest/unit_map.h"
 #include "proto/message.h"
+#include "session/block.h"
 
 enum { SERVE_PIECES = 256 }; /* pieces of one frame: more tiny chunks go into the next */
 
@@ -45,3 +46,7 @@ enum err serve_init(struct serve *s, const struct unit *u, const struct msg_get_
     const uint32_t *lens, struct error *e) must_check;
 /* The next frame; false: that was all. */
 bool serve_next(struct serve *s, struct serve_frame *ret);
+
+/* B with its leaves packed, when that saves at least 5 % of them (codec_pack); else NULL.  B, the
+ * whole payload of a DATA frame, stays the caller's.  It burns: for a job. */
+struct block *serve_pack(const struct block *b);

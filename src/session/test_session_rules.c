@@ -288,6 +288,32 @@ data_that_was_not_asked_for_ends_the_connection(void **state)
 }
 
 static void
+packed_data_comes_only_to_who_said_that_it_understands_it(void **state)
+{
+	const struct data_prefix packed = {
+		.unit = 7, .first_leaf = 10, .n_leaves = 4, .codec = DATA_ZSTD
+	};
+
+	(void)state;
+	for (int codecs = 0; codecs < 4; codecs++) {
+		struct message m = pair_get_units(7, 10, 4);
+		struct block *b = pair_data(7, 10, 4, 50);
+		struct pair p;
+		pair_ready(&p);
+		m.get_units.codecs = (uint8_t)codecs;
+		ask(&p.a, m, &p);
+		frame_data_encode(&packed, b->bytes);
+		side_feed_frame(&p.a, FRAME_DATA, FRAME_END, 1, BYTES(b->bytes, b->len), p.now_ms);
+		if (codecs & GET_UNITS_ZSTD)
+			assert_int_equal(side_count(&p.a, SESSION_EV_RAW), 1);
+		else
+			assert_closed(&p.a, ERR_PROTO);
+		block_free(b);
+		pair_clear(&p);
+	}
+}
+
+static void
 data_twice_or_after_the_end_ends_the_connection(void **state)
 {
 	struct pair p;
@@ -501,6 +527,7 @@ main(void)
 		cmocka_unit_test(streams_of_the_wrong_side_or_order_end_the_connection),
 		cmocka_unit_test(a_payload_that_does_not_decode_ends_the_connection),
 		cmocka_unit_test(data_that_was_not_asked_for_ends_the_connection),
+		cmocka_unit_test(packed_data_comes_only_to_who_said_that_it_understands_it),
 		cmocka_unit_test(data_twice_or_after_the_end_ends_the_connection),
 		cmocka_unit_test(several_runs_are_answered_run_by_run),
 		cmocka_unit_test(nodes_out_of_order_or_number_end_the_connection),

@@ -103,6 +103,9 @@ uint32_t transfer_runs(
  *
  * A list precedes the first leaf of each chunk of two leaves or more that the stream comes to:
  * exactly one, not one that is held already, none for chunks of one leaf (docs/protocol.md).
+ *
+ * Packed leaves are unpacked to exactly the length that the manifest gives them, 64 KiB at most: a
+ * frame that holds more, less or anything else is ERR_CORRUPT, and no memory follows from it.
  */
 struct transfer_check {
 	struct unit unit;
@@ -113,11 +116,12 @@ struct transfer_check {
 	struct leaf_list list;
 	/* where the last frame ended: leaf of the unit, as chunk and leaf in it */
 	uint32_t next, chunk, leaf;
+	uint64_t wire; /* bytes of leaves as they came, packed or not, of frames that were right */
 };
 struct transfer_leaf {           /* one verified leaf */
 	uint32_t chunk;          /* index in the sequence */
 	uint32_t leaf, n_leaves; /* which, of how many in that chunk */
-	struct bytes bytes;      /* borrowed from the frame */
+	struct bytes bytes;      /* borrowed until the next leaf */
 	/* of its chunk, NULL when the chunk is one leaf; borrowed until the next leaf */
 	const struct leaf_list *list;
 };

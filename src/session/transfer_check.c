@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/reader.h"
+#include "chunk/codec.h"
 
 void
 transfer_check_init(struct transfer_check *c, const struct unit *u, const struct hash_id *chunks,
@@ -24,11 +25,17 @@ struct frame {
 };
 
 static uint32_t
-chunk_len(const struct transfer_check *c)
+len_of(const struct transfer_check *c, uint32_t chunk)
 {
-	uint32_t i = c->chunk - c->unit.first_chunk;
+	uint32_t i = chunk - c->unit.first_chunk;
 
 	return i < c->n_chunks ? c->lens[i] : 0;
+}
+
+static uint32_t
+chunk_len(const struct transfer_check *c)
+{
+	return len_of(c, c->chunk);
 }
 
 /* Moves to leaf TO of the unit, forwards or from the start. */
@@ -107,11 +114,63 @@ take_leaf(struct transfer_check *c, struct frame *f, struct error *e)
 	return f->on_leaf(f->ctx, &leaf, e);
 }
 
+/* How long the N leaves from the one at hand on are together; 0: they are not of this unit, or more
+ * than a frame holds. */
+static uint32_t
+leaves_len(const struct transfer_check *c, uint32_t n)
+{
+	uint32_t chunk = c->chunk, leaf = c->leaf, sum = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t len = len_of(c, chunk);
+		if (len == 0)
+			return 0;
+		sum += chunk_id_leaf_len(len, leaf);
+		if (++leaf < chunk_id_leaf_count(len))
+			continue;
+		chunk++;
+		leaf = 0;
+	}
+	return sum <= LIMIT_DATA_RAW ? sum : 0;
+}
+
+/* Gives *RET_BYTES, to be freed, which LEAVES then are of. */
+static enum err
+unpack(const struct transfer_check *c, const struct data_prefix *p, struct bytes *leaves,
+    uint8_t **ret_bytes, struct error *e)
+{
+	uint32_t n = leaves_len(c, p->n_leaves);
+
+	if (n == 0)
+		return fail(e, ERR_PROTO, "packed leaves %u+%u are not of their unit",
+		    p->first_leaf, p->n_leaves);
+	*ret_bytes = mem_alloc(n);
+	enum err r = codec_unpack(CODEC_ZSTD, *leaves, *ret_bytes, n, e);
+	*leaves = BYTES(*ret_bytes, n);
+	return r;
+}
+
+static enum err
+take_leaves(struct transfer_check *c, struct frame *f, uint32_t n, struct error *e)
+{
+	enum err r = OK;
+
+	for (uint32_t i = 0; r == OK && i < n; i++) {
+		r = take_leaf(c, f, e);
+		if (r == OK)
+			r = go_to(c, c->next + 1, e);
+	}
+	if (r == OK && (!reader_done(&f->lists) || !reader_done(&f->leaves)))
+		r = fail(e, ERR_PROTO, "DATA frame with more bytes than its leaves have");
+	return r;
+}
+
 enum err
 transfer_check_data(struct transfer_check *c, struct bytes payload,
     enum err (*on_leaf)(void *ctx, const struct transfer_leaf *leaf, struct error *e), void *ctx,
     struct error *e)
 {
+	auto_free uint8_t *unpacked = NULL;
 	struct bytes lists, leaves;
 	struct data_prefix p;
 	enum err r = frame_data_decode(payload, &p, &lists, &leaves, e);
@@ -121,14 +180,14 @@ transfer_check_data(struct transfer_check *c, struct bytes payload,
 	if (p.first_leaf + p.n_leaves > c->unit.n_leaves)
 		return fail(e, ERR_PROTO, "leaves %u+%u of a unit of %u", p.first_leaf, p.n_leaves,
 		    c->unit.n_leaves);
-	struct frame f = { reader_over(lists), reader_over(leaves), on_leaf, ctx };
+	size_t came = leaves.len;
 	r = go_to(c, p.first_leaf, e);
-	for (uint32_t i = 0; r == OK && i < p.n_leaves; i++) {
-		r = take_leaf(c, &f, e);
-		if (r == OK)
-			r = go_to(c, c->next + 1, e);
-	}
-	if (r == OK && (!reader_done(&f.lists) || !reader_done(&f.leaves)))
-		r = fail(e, ERR_PROTO, "DATA frame with more bytes than its leaves have");
+	if (r == OK && p.codec == DATA_ZSTD)
+		r = unpack(c, &p, &leaves, &unpacked, e);
+	if (r != OK)
+		return r;
+	struct frame f = { reader_over(lists), reader_over(leaves), on_leaf, ctx };
+	r = take_leaves(c, &f, p.n_leaves, e);
+	c->wire += r == OK ? came : 0;
 	return r;
 }
