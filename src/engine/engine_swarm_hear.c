@@ -33,8 +33,10 @@ find_job(struct swarm_party *party, uint32_t job)
 static void
 add_said(struct swarm_party *party, const struct msg_enter *m)
 {
-	struct swarm_said *s = mem_new(struct swarm_said);
+	struct swarm_said *s = find_said(party, &m->snapshot); /* the server's, said once more */
 
+	if (s == NULL)
+		s = mem_new(struct swarm_said);
 	*s = (struct swarm_said){ .job = m->job,
 		.share = m->share,
 		.snapshot = m->snapshot,

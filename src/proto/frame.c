@@ -54,6 +54,7 @@ static const struct frame_rule rules[] = {
 	[FRAME_MEMBERS] = { .name = "MEMBERS", TLV },
 	[FRAME_OFFER] = { .name = "OFFER", TLV },
 	[FRAME_DECLINE] = { .name = "DECLINE", TLV },
+	[FRAME_NEAR] = { .name = "NEAR", TLV },
 	[FRAME_PLACED] = { .name = "PLACED", TLV },
 	[FRAME_DIAL] = { .name = "DIAL", TLV },
 	[FRAME_CALL] = { .name = "CALL", TLV },

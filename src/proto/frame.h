@@ -46,6 +46,7 @@
 	X(MEMBERS, 99)                                                                             \
 	X(OFFER, 104)                                                                              \
 	X(DECLINE, 105)                                                                            \
+	X(NEAR, 112)                                                                               \
 	X(PLACED, 113)                                                                             \
 	X(DIAL, 120)                                                                               \
 	X(CALL, 121)

@@ -160,6 +160,9 @@ static const struct field decline_fields[] = {
 	{ 3, FIELD_U8, REQ, AT(msg_decline, reason), 1, UINT8_MAX },
 	{ 4, FIELD_U32, OPT, AT(msg_decline, retry_ms), 1, LIMIT_RETRY_MS },
 };
+static const struct field near_fields[] = {
+	{ 1, FIELD_U8, OPT, AT(msg_near, near), 0, 1 },
+};
 static const struct field placed_fields[] = {
 	{ 1, FIELD_NAME, REQ, AT(msg_placed, site), 1, LIMIT_NAME },
 	{ 2, FIELD_U8, OPT, AT(msg_placed, believed), 0, 1 },
@@ -311,6 +314,7 @@ static const struct fields tables[] = {
 	[FRAME_MEMBERS] = TABLE_CHECKED(members),
 	[FRAME_OFFER] = TABLE(offer),
 	[FRAME_DECLINE] = TABLE(decline),
+	[FRAME_NEAR] = TABLE(near),
 	[FRAME_PLACED] = TABLE_CHECKED(placed),
 	[FRAME_DIAL] = TABLE(dial),
 	[FRAME_CALL] = TABLE(call),

@@ -230,6 +230,10 @@ struct msg_call {
 	struct device_id device;
 	struct message_list addresses;
 }; /* from the server: dial this one */
+/* Does the sender hold the receiver to be in its own site?  Near are two who both say so. */
+struct msg_near {
+	uint8_t near;
+};
 /* To the server, when that changes: is the sender where its label says? */
 struct msg_placed {
 	struct bytes site; /* the label that was judged */
@@ -279,6 +283,7 @@ struct message { /* any TLV frame, decoded */
 		struct msg_decline decline;
 		struct msg_dial dial;
 		struct msg_call call;
+		struct msg_near near;
 		struct msg_placed placed;
 	};
 };

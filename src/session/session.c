@@ -300,6 +300,7 @@ on_pong(struct session *s, uint64_t token)
 	uint32_t rtt = (uint32_t)min_of(s->now_ms - s->last_ping_ms, (uint64_t)LIMIT_PING_MS);
 	rtt = max_of(rtt, 1u);
 	s->rtt_ms8 = s->rtt_ms8 == 0 ? rtt * 8 : s->rtt_ms8 - s->rtt_ms8 / 8 + rtt;
+	s->rtt_min_ms = s->rtt_min_ms == 0 ? rtt : min_of(s->rtt_min_ms, rtt);
 	s->awaits_pong = false;
 }
 
@@ -688,6 +689,18 @@ uint32_t
 session_rtt_ms(const struct session *s)
 {
 	return (s->rtt_ms8 + 7) / 8;
+}
+
+uint32_t
+session_rtt_min_ms(const struct session *s)
+{
+	return s->rtt_min_ms;
+}
+
+void
+session_probe(struct session *s)
+{
+	s->probe = true;
 }
 
 uint64_t

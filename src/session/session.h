@@ -137,6 +137,9 @@ bool session_is_wanted(const struct session *s, uint32_t stream);
  * nothing to send or no time left for it: UINT64_MAX. */
 uint64_t session_tick(struct session *s, uint64_t now_ms);
 enum session_state session_state(const struct session *s);
-uint32_t session_rtt_ms(const struct session *s); /* smoothed from pings; 0 unknown */
+uint32_t session_rtt_ms(const struct session *s);     /* smoothed from pings; 0 unknown */
+uint32_t session_rtt_min_ms(const struct session *s); /* of all pings; 0 unknown */
+/* The round-trip time is of interest: pings with the next tick, unless one is under way. */
+void session_probe(struct session *s);
 uint64_t session_bytes_in(const struct session *s);
 uint64_t session_bytes_out(const struct session *s);

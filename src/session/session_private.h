@@ -25,7 +25,8 @@ struct session {
 	uint32_t tries;                         /* requests while it was a guest */
 	bool awaits_pong, heard;                /* heard: a byte came since the last ping */
 	uint32_t missed_pings;
-	uint32_t rtt_ms8; /* smoothed, eighths */
+	uint32_t rtt_ms8, rtt_min_ms; /* smoothed, eighths; the shortest */
+	bool probe;                   /* ping soon */
 	uint64_t bytes_in, bytes_out;
 };
 

@@ -23,7 +23,7 @@ ping_due(const struct session *s)
 {
 	uint64_t from = s->last_ping_ms;
 
-	if (s->ping_token == 0)
+	if (s->ping_token == 0 || (s->probe && !s->awaits_pong))
 		return s->entered_ms;
 	if (s->ours.n_units == 0)
 		from = max_of(from, s->last_in_ms);
@@ -41,6 +41,7 @@ ping(struct session *s)
 	const struct message m = { .type = FRAME_PING, .ping = { ++s->ping_token } };
 	s->last_ping_ms = s->now_ms;
 	s->awaits_pong = true;
+	s->probe = false;
 	s->heard = false;
 	(void)session_queue(s, &m, NULL);
 }

@@ -171,6 +171,35 @@ only_the_first_pong_to_the_last_ping_counts(void **state)
 	pair_clear(&p);
 }
 
+/* ... and the shortest is kept; one that is under way is not overtaken. */
+static void
+who_wants_to_know_the_round_trip_pings_at_once(void **state)
+{
+	struct pair p;
+	struct message pong = { .type = FRAME_PONG, .ping = { 1 } };
+
+	(void)state;
+	pair_ready(&p);
+	session_tick(p.a.s, 1000);
+	session_probe(p.a.s);
+	uint64_t out = session_bytes_out(p.a.s) + session_queued(p.a.s);
+	assert_true(session_tick(p.a.s, 1010) > 1010);
+	assert_int_equal(session_bytes_out(p.a.s) + session_queued(p.a.s), out);
+	side_feed_message(&p.a, &pong, 1030);
+	assert_int_equal(session_rtt_min_ms(p.a.s), 30);
+	session_tick(p.a.s, 1040);
+	pong.ping.token = 2;
+	side_feed_message(&p.a, &pong, 1045);
+	assert_int_equal(session_rtt_min_ms(p.a.s), 5);
+	session_probe(p.a.s);
+	session_tick(p.a.s, 1050);
+	pong.ping.token = 3;
+	side_feed_message(&p.a, &pong, 1090);
+	assert_int_equal(session_rtt_min_ms(p.a.s), 5);
+	assert_in_range(session_rtt_ms(p.a.s), 20, 40);
+	pair_clear(&p);
+}
+
 static void
 bytes_of_any_kind_are_a_sign_of_life(void **state)
 {
@@ -396,6 +425,7 @@ main(void)
 		cmocka_unit_test(silence_while_units_are_awaited_is_noticed_sooner),
 		cmocka_unit_test(answered_pings_keep_it_alive_and_measure_the_round_trip),
 		cmocka_unit_test(only_the_first_pong_to_the_last_ping_counts),
+		cmocka_unit_test(who_wants_to_know_the_round_trip_pings_at_once),
 		cmocka_unit_test(bytes_of_any_kind_are_a_sign_of_life),
 		cmocka_unit_test(our_own_pause_is_not_their_silence),
 		cmocka_unit_test(a_frame_may_take_long_while_we_do_not_read),
