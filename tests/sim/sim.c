@@ -129,9 +129,8 @@ sim_delay_us(struct sim *s, uint32_t from, uint32_t to)
 					    : 0);
 }
 
-/* When BYTES that come at AT_US are through. */
-static uint64_t
-line_pass(struct sim_line *l, uint64_t at_us, uint32_t bytes)
+uint64_t
+sim_line_pass(struct sim_line *l, uint64_t at_us, uint64_t bytes)
 {
 	l->bytes += bytes;
 	if (l->rate == 0)
@@ -144,13 +143,13 @@ uint64_t
 sim_pass(struct sim *s, uint32_t from, uint32_t to, uint32_t bytes)
 {
 	struct sim_node *a = &s->nodes.at[from], *b = &s->nodes.at[to];
-	uint64_t at = line_pass(&a->up, s->now_us, bytes);
+	uint64_t at = sim_line_pass(&a->up, s->now_us, bytes);
 
 	if (a->site != b->site) {
-		at = line_pass(&s->sites.at[a->site].out, at, bytes);
-		at = line_pass(&s->sites.at[b->site].in, at, bytes);
+		at = sim_line_pass(&s->sites.at[a->site].out, at, bytes);
+		at = sim_line_pass(&s->sites.at[b->site].in, at, bytes);
 	}
-	return line_pass(&b->down, at, bytes) + sim_delay_us(s, from, to);
+	return sim_line_pass(&b->down, at, bytes) + sim_delay_us(s, from, to);
 }
 
 void

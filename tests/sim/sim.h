@@ -84,6 +84,8 @@ uint32_t sim_site_add(struct sim *s, uint64_t out, uint64_t in); /* rates */
 uint32_t sim_node_add(struct sim *s, uint32_t site, uint64_t up, uint64_t down, void *ctx);
 bool sim_is_reachable(const struct sim *s, uint32_t a, uint32_t b); /* both on, and on one island */
 uint64_t sim_delay_us(struct sim *s, uint32_t from, uint32_t to);
+/* When BYTES that come to L at AT_US are through: they wait for what came before. */
+uint64_t sim_line_pass(struct sim_line *l, uint64_t at_us, uint64_t bytes);
 /* When a message of BYTES sent now would be there; the lines count it as sent. */
 uint64_t sim_pass(struct sim *s, uint32_t from, uint32_t to, uint32_t bytes);
 /* Sends M: event.fn runs on arrival, whatever became of the receiver meanwhile. */
