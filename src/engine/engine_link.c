@@ -58,6 +58,7 @@ dial(struct engine *en)
 	    conn_dial(en->loop, en->o.tls, &en->server, addresses, en->n_addresses, NULL, NULL);
 	en->link.peer = peer_new(en->loop, c, true, buf_bytes(&hello), &events, en);
 	peer_throttle(en->link.peer, en->o.throttle);
+	conn_line_by_rtt(c);
 }
 
 void

@@ -7,6 +7,8 @@
 #include "net/conn_impl.h"
 #include "net/dial.h"
 
+enum { JUDGE_MS = 1000 };
+
 static_assert((int)CONN_WRITE_HIGH == (int)WIRE_QUEUE, "one limit, two names");
 static_assert((int)CONN_WRITE_MAX == (int)TLS_WRITE_MAX, "one limit, two names");
 
@@ -40,6 +42,8 @@ struct conn {
 	bool paused;
 	size_t receive_buffer, send_buffer; /* 0: as the kernel likes */
 	enum line_class class;
+	bool by_rtt;                  /* CLASS follows what is measured ... */
+	uint64_t judged_ms;           /* ... last then */
 	struct task last;             /* CLOSED: tells it and frees */
 	struct error *why;            /* CLOSED: NULL for a clean end */
 	uint64_t bytes_in, bytes_out; /* CLOSED: what the wire had */
@@ -105,6 +109,31 @@ conn_dial_local(struct loop *l, const char *path, const struct conn_events *ev, 
 }
 
 static void
+set_class(struct conn *c, enum line_class class)
+{
+	if (c->class == class)
+		return;
+	c->class = class;
+	if (c->state == CONN_READY)
+		wire_line(c->wire, class);
+}
+
+/* A far line may turn out to be near, hardly the other way round. */
+static void
+judge_line(struct conn *c)
+{
+	uint64_t now = loop_now_ms(c->loop);
+	struct tcp_line line;
+
+	if (!c->by_rtt || c->class == LINE_NEAR || c->state != CONN_READY ||
+	    (c->judged_ms != 0 && now < c->judged_ms + JUDGE_MS))
+		return;
+	c->judged_ms = now;
+	if (wire_measure(c->wire, &line))
+		set_class(c, line_by_rtt(line.rtt_min_us));
+}
+
+static void
 take_wire(struct conn *c, struct wire *w)
 {
 	c->wire = w;
@@ -114,6 +143,7 @@ take_wire(struct conn *c, struct wire *w)
 	wire_buffers(w, c->receive_buffer, c->send_buffer);
 	wire_line(w, c->class);
 	enter(c, CONN_READY);
+	judge_line(c);
 }
 
 static void
@@ -184,6 +214,7 @@ on_room(void *ctx)
 {
 	struct conn *c = ctx;
 
+	judge_line(c);
 	if (c->state == CONN_READY && c->ev != NULL)
 		c->ev->on_writable(c->owner);
 }
@@ -305,11 +336,16 @@ void
 conn_set_line(struct conn *c, enum line_class class)
 {
 	loop_assert(c->loop);
-	if (c->class == class)
-		return;
-	c->class = class;
-	if (c->state == CONN_READY)
-		wire_line(c->wire, class);
+	c->by_rtt = false;
+	set_class(c, class);
+}
+
+void
+conn_line_by_rtt(struct conn *c)
+{
+	loop_assert(c->loop);
+	c->by_rtt = true;
+	judge_line(c);
 }
 
 enum line_class

@@ -70,6 +70,9 @@ void conn_buffers(struct conn *c, size_t receive, size_t send);
 /* What lies between the two sides, as the owner found; any time, also anew.  LINE_UNKNOWN, and
  * before it is said: as the system likes. */
 void conn_set_line(struct conn *c, enum line_class class);
+/* Nobody knows it: from now on the shortest round trip measured says it, also when a shorter one is
+ * seen later (the first may have waited in queues). */
+void conn_line_by_rtt(struct conn *c);
 enum line_class conn_line(const struct conn *c);
 /* False: it is not up (or local), and *RET is zero. */
 bool conn_measure(const struct conn *c, struct tcp_line *ret);

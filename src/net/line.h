@@ -14,3 +14,14 @@
 #include <stdint.h>
 
 enum line_class { LINE_UNKNOWN, LINE_NEAR, LINE_FAR };
+
+enum { LINE_NEAR_US = 5 * 1000 }; /* the longest round trip inside a site */
+
+/* What the shortest round trip says, where nobody knows better; 0: not measured. */
+static inline enum line_class
+line_by_rtt(uint64_t rtt_min_us)
+{
+	if (rtt_min_us == 0)
+		return LINE_UNKNOWN;
+	return rtt_min_us <= LINE_NEAR_US ? LINE_NEAR : LINE_FAR;
+}

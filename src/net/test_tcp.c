@@ -395,6 +395,32 @@ the_class_of_the_line_chooses_its_congestion_control(void **state)
 	assert_int_equal(a.got, 5);
 }
 
+static void
+is_near(struct end *e)
+{
+	assert_int_equal(conn_line(e->conn), LINE_NEAR);
+	is_controlled_by(e->conn, "cubic", "reno");
+}
+
+static void
+who_knows_no_better_goes_by_the_round_trip(void **state)
+{
+	struct end_net *net = *state;
+	struct end a = { .to_send = 5, .leaves_after = 5, .on_ready = is_near },
+		   b = { .echoes = true };
+	char address[32];
+
+	assert_int_equal(line_by_rtt(0), LINE_UNKNOWN);
+	assert_int_equal(line_by_rtt(LINE_NEAR_US), LINE_NEAR);
+	assert_int_equal(line_by_rtt(LINE_NEAR_US + 1), LINE_FAR);
+	end_listen(net, NULL, 10, address);
+	end_awaits(&b, net);
+	end_dial(net, &a, address);
+	conn_line_by_rtt(a.conn);
+	end_run(net);
+	assert_int_equal(a.got, 5);
+}
+
 int
 main(void)
 {
@@ -413,6 +439,7 @@ main(void)
 		T(a_sender_notices_it_as_well),
 		T(last_words_are_read_even_when_sending_fails),
 		T(the_class_of_the_line_chooses_its_congestion_control),
+		T(who_knows_no_better_goes_by_the_round_trip),
 	};
 	alarm(110);
 	return cmocka_run_group_tests(tests, NULL, NULL);

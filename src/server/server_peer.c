@@ -106,6 +106,7 @@ server_peer_accept(struct server *s, struct conn *c)
 	l->number = ++s->next_link;
 	l->peer = peer_new(s->loop, c, false, buf_bytes(&hello), &events, l);
 	peer_throttle(l->peer, s->throttle);
+	conn_line_by_rtt(c);
 	map_put(&s->links, link_key(&l->number), NULL)->ptr = l;
 }
 
