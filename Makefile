@@ -7,7 +7,7 @@ PYTHON  ?= /usr/bin/python3
 SECONDS ?= 120
 
 MAKEFLAGS += --no-print-directory
-.PHONY: all help deps build demo test test-long bench fuzz lint install clean
+.PHONY: all help deps build demo test test-long bench lab lab-quick lab-deps fuzz lint install clean
 
 all: build
 
@@ -17,6 +17,8 @@ help:
 	@echo 'make demo        one tree to eight machines, central and hybrid (DIR=... for your own)'
 	@echo 'make test        everything under sanitizers; test-long: at full size'
 	@echo 'make bench       beside nginx, rsync and sha256sum; and a swarm'
+	@echo 'make lab         beside aria2, libtorrent, ... on shaped networks, into docs/benchmarks.md (root; some two hours);'
+	@echo '                 lab-quick: five minutes, printed only; lab-deps: install what they are measured against'
 	@echo 'make fuzz        each fuzz target for SECONDS=$(SECONDS) (TARGETS="frame message" for some)'
 	@echo 'make lint        layers, names, format, documents, and the longest functions'
 	@echo 'make install     to PREFIX=$(PREFIX), below DESTDIR if that is given'
@@ -47,6 +49,17 @@ bench:
 	@tools/deps.sh build bench
 	@$(MAKE) build
 	$(PYTHON) bench/run.py $(BUILD)/src/cmd/weft $(ARGS)
+
+lab-deps:
+	@tools/deps.sh build lab
+
+lab: lab-deps
+	@$(MAKE) build
+	$(PYTHON) bench/lab/lab.py table --weft $(BUILD)/src/cmd/weft $(ARGS)
+
+lab-quick: lab-deps
+	@$(MAKE) build
+	$(PYTHON) bench/lab/lab.py table --quick --weft $(BUILD)/src/cmd/weft $(ARGS)
 
 build-fuzz/build.ninja:
 	CC=clang meson setup build-fuzz -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false

@@ -3,6 +3,8 @@
 
     lab.py list                                             tools, topologies and their bounds
     lab.py run --tool weft,aria2 --topo flat-12 [--reps 3]  measure; a line for each run
+    lab.py table [--quick]                                  all that docs/benchmarks.md shows, and the table into it
+    lab.py report --out RECORDS                             the table alone, from records of earlier runs
     lab.py clean                                            take down what a killed run left
 
 Root, Linux with network namespaces, Python 3's standard library.  A tool is a class in drivers/*.py.
@@ -12,6 +14,7 @@ import contextlib
 import glob
 import json
 import os
+import pathlib
 import shutil
 import signal
 import sys
@@ -20,7 +23,13 @@ import time
 import drivers
 import measure
 import net
+import plan
+import report
 import topologies
+from data import TMP
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def say(r):
@@ -35,21 +44,58 @@ def say(r):
     print("  ".join(parts), flush=True)
 
 
-def run(args):
+def usable(names):
+    """The tools of these that are installed; the others are named and left out."""
     reason = net.why_not()
     if reason:
         sys.exit("lab: " + reason)
-    tools = list(drivers.ALL) if args.tool == "all" else args.tool.split(",")
-    for name in list(tools):
+    found = []
+    for name in names:
+        if name not in drivers.ALL:
+            sys.exit(f"lab: no tool {name}: {', '.join(drivers.ALL)}")
         if missing := drivers.ALL[name].missing():
             print(f"{name}: skipped, {missing} is not installed", flush=True)
-            tools.remove(name)
-    status = 0
-    for name in args.topo.split(","):
-        for _ in range(args.reps):
-            for tool in (t for t in tools if drivers.ALL[t].can(topologies.ALL[name])):
-                status |= run_one(args, tool, topologies.ALL[name])
+        else:
+            found.append(name)
+    return found
+
+
+def run(args):
+    """What the command line names."""
+    tools = usable(list(drivers.ALL) if args.tool == "all" else args.tool.split(","))
+    todo = [(args.topo.split(","), tools, args.reps)]
+    return run_all(args, plan.steps(todo, can))
+
+
+def can(name, tool):
+    return drivers.ALL[tool].can(topologies.named(name))
+
+
+def run_all(args, steps):
+    """Each of them; 1 if any could not even be measured."""
+    return max([run_one(args, tool, topologies.named(name)) for name, tool in steps], default=0)
+
+
+def table(args):
+    """The plan, into records of its own, and then the document."""
+    chosen = plan.QUICK_PLAN if args.quick else plan.FULL_PLAN
+    tools = usable(dict.fromkeys(t for _, names, _ in chosen for t in names))
+    out = pathlib.Path(args.out or ROOT / "bench/out" / time.strftime("lab-%Y%m%d-%H%M%S.jsonl"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    args.out = str(out)
+    status = run_all(args, plan.steps(chosen, lambda name, tool: tool in tools and can(name, tool)))
+    if args.quick:
+        print(report.text(report.load(out)))
+    else:
+        report.write(out, args.document)
+        print(f"{out}: the records; {args.document}: the table")
     return status
+
+
+def write_report(args):
+    """Only the document, from records that are there."""
+    report.write(args.out, args.document)
+    return 0
 
 
 def run_one(args, tool, topo):
@@ -83,7 +129,7 @@ def clean(args):
     for n in map(os.path.basename, glob.glob("/run/netns/lab*-*")):
         if gone(n):
             net.sh("ip", "netns", "del", n)
-    for d in glob.glob(str(measure.TMP / "[0-9]*")):
+    for d in glob.glob(str(TMP / "[0-9]*")):
         if not os.path.exists("/proc/" + os.path.basename(d)):
             shutil.rmtree(d)
     return 0
@@ -95,14 +141,17 @@ def show(args):
         print(f"tool {name}" + (f" (not installed: {missing})" if missing else ""))
     for name, t in topologies.ALL.items():
         b = topologies.bounds(t)
-        print(f"topology {name}: {len(t['hosts']) - 1} peers, {t['file_mib']} MiB, bounds "
+        print(f"topology {name}: {len(t['hosts']) - 1} peers, {topologies.payload(t) >> 20} MiB, bounds "
               + (", ".join(f"{k} {v:.2f} s" for k, v in b.items()) if b else "none (unshaped)"))
     return 0
 
 
+COMMANDS = {"list": show, "run": run, "table": table, "report": write_report, "clean": clean}
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("command", choices=["run", "clean", "list"])
+    p.add_argument("command", choices=list(COMMANDS))
     p.add_argument("--tool", default="all")
     p.add_argument("--topo", default="smoke")
     p.add_argument("--reps", type=int, default=1)
@@ -111,12 +160,14 @@ def main():
     p.add_argument("--limit", type=float, help="seconds after which a run counts as not finished")
     p.add_argument("--details", help="write each peer's `weft why` of the last run to this file")
     p.add_argument("--note", default="")
+    p.add_argument("--quick", action="store_true", help="of table: once, the shorter plan, printed only")
+    p.add_argument("--document", default=str(ROOT / "docs/benchmarks.md"))
     p.add_argument("--out", help="append the records to this file")
     args = p.parse_args()
     drivers.OPTIONS.update(weft=args.weft, details=args.details)
     drivers.load()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken down
-    sys.exit({"run": run, "clean": clean, "list": show}[args.command](args) or 0)
+    sys.exit(COMMANDS[args.command](args) or 0)
 
 
 if __name__ == "__main__":

@@ -2,41 +2,20 @@
 import contextlib
 import datetime
 import glob
-import hashlib
 import os
-import pathlib
 import shutil
 import statistics
 import time
 
+import data
 import drivers
 import topologies
+from data import TMP
 from hosts import INFRA, SEED, Hosts, Memory, fresh_dir, machine_busy
 from net import Net
 
-TMP = pathlib.Path(os.environ.get("WEFT_LAB_DIR", "/dev/shm/weft-lab"))
 POLL_S = 0.02
-STALL_S, STALL_FRACTION = 25, 0.02  # all peers together receive less than this part of the file in this long: no finish
-
-
-def sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def make_file(mib):
-    """A file that does not compress, kept for the next run, and its digest."""
-    TMP.mkdir(parents=True, exist_ok=True)
-    path, note = TMP / f"data-{mib}", TMP / f"data-{mib}.sha256"
-    if not note.exists():
-        with open(path, "wb") as f:
-            for _ in range(mib):
-                f.write(os.urandom(1 << 20))
-        note.write_text(sha256(path))
-    return path, note.read_text()
+STALL_S, STALL_FRACTION = 25, 0.02  # all peers together receive less than this part of it in this long: no finish
 
 
 class Run:
@@ -44,10 +23,10 @@ class Run:
 
     def __init__(self, driver, topo, cc="cubic", limit=None):
         self.topo, self.cc, self.kind = topo, cc, driver
-        self.data, self.digest = make_file(topo["file_mib"])
-        self.size = topo["file_mib"] << 20
+        self.data = data.of(topo)
+        self.size = self.data.size
         self.bound = topologies.bounds(topo)
-        self.limit = limit or (min(480, 60 + 1.3 * self.bound["cs"]) if self.bound else 120)
+        self.limit = limit or topo.get("limit_s") or min(480, 60 + 1.3 * self.bound["cs"])
         self.memory, self.finish, self.failed, self.log = Memory(), {}, set(), []
 
     def result(self):
@@ -139,10 +118,7 @@ class Run:
 
     def _verified(self):
         """The peers that live and whose copy is right."""
-        def right(p):
-            path = self.driver.output(p)
-            return os.path.exists(path) and os.path.getsize(path) == self.size and sha256(path) == self.digest
-        return [p for p in self.finish if p not in self.hosts.dead and right(p)]
+        return [p for p in self.finish if p not in self.hosts.dead and self.data.right(self.driver.output(p))]
 
     def _keep_logs_of_failure(self, work):
         if len(self.finish) < len(self.hosts.peers) - len(self.hosts.dead) or os.environ.get("WEFT_LAB_KEEP"):
@@ -159,8 +135,9 @@ class Run:
         a, b = self.before[what], self.after[what]
         return b - a if host is None else b[host] - a[host]
 
-    def _sent(self, host):
-        return (self.after["net"][host][1] - self.before["net"][host][1]) / self.size
+    def _moved(self, host, way):
+        """Bytes that the host's interface received (0) or sent (1)."""
+        return self.after["net"][host][way] - self.before["net"][host][way]
 
     def _lines(self):
         """office -> copies that its line carried, headers and all, as its interface counted."""
@@ -192,6 +169,7 @@ class Run:
         alive = [p for p in self.hosts.peers if p not in self.hosts.dead]
         whole = len(good) == len(alive)
         times = [self.finish[p] for p in good]
+        received, sent_by_peers = (sum(self._moved(p, way) for p in self.hosts.peers) for way in (0, 1))
         last = max(times) if whole else None
         sent, again = self._segments()
         cpu = self._cpu()
@@ -201,9 +179,10 @@ class Run:
             "peers": len(self.hosts.peers), "survivors": len(alive), "verified": len(good),
             "t_all": last, "bound": self.bound, "ratio": round(last / self.bound["all"], 3) if last and self.bound else None,
             "t_mean": round(statistics.mean(times), 3) if times else None, "t_first": min(times, default=None),
-            "start_s": round(self.started, 3), "mbit_s": round(self.size * 8e-6 / last, 1) if last else None,
-            "seed_up": round(self._sent(SEED), 3), "seed_tcp": round(self._between("tcp") / self.size, 3),
-            "peers_up": round(sum(self._sent(p) for p in self.hosts.peers), 3), "line": self._lines(),
+            "start_s": round(self.started, 3), "mbit_s": round((self.size if last else received / len(alive)) * 8e-6 / (last or self.wall), 1),
+            "seed_up": round(self._moved(SEED, 1) / self.size, 3), "seed_tcp": round(self._between("tcp") / self.size, 3),
+            "peers_up": round(sent_by_peers / self.size, 3), "received": received, "sent_by_peers": sent_by_peers,
+            "edited": self.data.edited, "line": self._lines(),
             "segments": sent, "retransmitted": again, **cpu,
             "cpu_per_gib": round(cpu["cpu_s"] / (len(alive) * self.size / 2**30), 2), **self._memory(),
             "finish": self.finish, "failed": sorted(self.failed), "events": self.log, **self.extra,

@@ -28,14 +28,14 @@ def which(command):
 
 class Driver:
     name, needs = None, ()
+    trees = False  # whether it can bring a tree, and the next version of one
 
     def __init_subclass__(cls):
         if cls.name:
             ALL[cls.name] = cls
 
     def __init__(self, hosts, data):
-        self.hosts, self.data, self.proc = hosts, str(data), {}
-        self.size = os.path.getsize(data)
+        self.hosts, self.data, self.size, self.proc = hosts, data, data.size, {}
 
     @classmethod
     def missing(cls):
@@ -44,7 +44,8 @@ class Driver:
 
     @classmethod
     def can(cls, topo):
-        return True
+        """Whether it makes sense there."""
+        return cls.trees or "data" not in topo
 
     def version(self):
         return ""
@@ -78,6 +79,9 @@ class Driver:
     # -- helpers
 
     def full(self, peer):
+        """Whether it has the size that it must have; of a tree, only the digest can tell."""
+        if self.data.is_tree:
+            return True
         try:
             return os.stat(self.output(peer)).st_size == self.size
         except OSError:
@@ -88,7 +92,7 @@ class Driver:
         folder = os.path.join(self.hosts.dir("seed"), folder)
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, "data.bin")
-        os.link(self.data, path)
+        os.link(self.data.path, path)
         return path
 
 

@@ -49,7 +49,7 @@ class BitTorrent(MarkerDriver):
         self.publish()
         self.torrent = os.path.join(hosts.work, "data.torrent")
         piece = (self.piece_kib or (256 if self.size <= 256 << 20 else 1024)) << 10
-        make_torrent(self.data, self.torrent, f"http://{hosts.addr['seed']}:{TRACKER_PORT}/announce", piece)
+        make_torrent(self.data.path, self.torrent, f"http://{hosts.addr['seed']}:{TRACKER_PORT}/announce", piece)
         log = pathlib.Path(hosts.work, "tracker.log")
         with open(log, "wb") as out:
             hosts.spawn("seed", [sys.executable, LAB / "bt_tracker.py", TRACKER_PORT], infra=True, stdout=out)

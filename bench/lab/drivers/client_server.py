@@ -1,6 +1,7 @@
 """Client and server: nginx and curl in clear and over TLS, the rsync daemon."""
 import os
 import pathlib
+import shutil
 
 from drivers import Driver, first_line
 
@@ -59,30 +60,37 @@ class NginxTlsOpenssl(NginxTls):
     digest = "openssl dgst -sha256"
 
 
+RSYNC_PORT = 8730
+
+
 class Rsync(Driver):
-    """The daemon, in clear; the client stores the file and does not sync it."""
-    name, needs = "rsync", ("rsync",)
+    """The daemon, in clear.  The client stores what it gets and does not sync it."""
+    name, needs, trees = "rsync", ("rsync",), True
+    options = ("-a",)
 
     def version(self):
         return " ".join(first_line("rsync", "--version").split()[:3])
 
     def prepare(self):
-        self.publish()
+        """A daemon whose module `m` is the folder with the data."""
         d = self.hosts.dir("seed")
-        serve(self.hosts, d)
+        folder = self.data.path if self.data.is_tree else os.path.dirname(self.publish())
+        pathlib.Path(d, "rsyncd.conf").write_text(
+            f"use chroot = no\nuid = root\ngid = root\nlock file = {d}/lock\nmax connections = 100\nreverse lookup = no\n"
+            f"[m]\npath = {folder}\nread only = yes\n")
+        self.hosts.spawn("seed", ["rsync", "--daemon", "--no-detach", f"--port={RSYNC_PORT}", "--config=" + d + "/rsyncd.conf"])
+        self.hosts.wait_port("seed", RSYNC_PORT)
+        for p in self.hosts.peers if self.data.base else ():
+            shutil.copytree(self.data.base, self.output(p))
+
+    def output(self, peer):
+        return os.path.join(self.hosts.dir(peer), "tree") if self.data.is_tree else super().output(peer)
 
     def fetch(self, peer):
-        source = f"rsync://{self.hosts.addr['seed']}:{RSYNC_PORT}/m/data.bin"
-        self.proc[peer] = self.hosts.spawn(peer, ["rsync", source, self.output(peer)])
+        source = f"rsync://{self.hosts.addr['seed']}:{RSYNC_PORT}/m/" + ("" if self.data.is_tree else "data.bin")
+        self.proc[peer] = self.hosts.spawn(peer, ["rsync", *self.options, "--delete", source, self.output(peer)])
 
 
-RSYNC_PORT = 8730
-
-
-def serve(hosts, path):
-    """An rsync daemon on the seed whose module `m` is the folder."""
-    d = hosts.dir("seed")
-    pathlib.Path(d, "rsyncd.conf").write_text(f"use chroot = no\nuid = root\ngid = root\nlock file = {d}/lock\n"
-                                              f"max connections = 100\nreverse lookup = no\n[m]\npath = {path}\nread only = yes\n")
-    hosts.spawn("seed", ["rsync", "--daemon", "--no-detach", f"--port={RSYNC_PORT}", "--config=" + os.path.join(d, "rsyncd.conf")])
-    hosts.wait_port("seed", RSYNC_PORT)
+class RsyncCompressed(Rsync):
+    """With -z, as one would over a slow line."""
+    name, options = "rsync-z", ("-a", "-z")

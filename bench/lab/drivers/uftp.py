@@ -11,7 +11,7 @@ class Uftp(Driver):
     @classmethod
     def can(cls, topo):
         """There is no multicast routing here, and the sender is what it is all about."""
-        return len(topo["offices"]) == 1 and not any("seed" in e.get("kill", ()) for e in topo["events"])
+        return super().can(topo) and len(topo["offices"]) == 1 and not any("seed" in e.get("kill", ()) for e in topo["events"])
 
     def version(self):
         return "uftp " + first_line("dpkg-query", "-W", "-f", "${Version}", "uftp")

@@ -16,9 +16,10 @@ def program():
 
 class Weft(Driver):
     """The clock runs from `weft get` on all peers to the last of them that ended with 0: verified, and on disk."""
-    name = "weft"
+    name, trees = "weft", True
     policy = "hybrid"
     share = "tree"
+    offered = False
 
     @classmethod
     def missing(cls):
@@ -74,13 +75,24 @@ class Weft(Driver):
     def prepare(self):
         self.start_server()
         self.start_agents()
-        self.offer(os.path.dirname(self.publish("src")))
+        if not self.data.is_tree:
+            self.offer(os.path.dirname(self.publish("src")))
+        elif not self.data.base:
+            self.offer(self.data.path)
+        else:
+            self.offer(self.data.base)
+            for p in self.hosts.peers:
+                self.fetch(p)
+            for p in self.hosts.peers:
+                self.hosts.wait_until(f"{p} to have the first version", lambda p=p: self.proc[p].poll() is not None, 120)
+            self.offer(self.data.path)
 
-    def offer(self, path, *args):
+    def offer(self, path):
         """Published, readable for everybody, and whole at the server, which is on the seed's host too."""
-        row = self.weft("seed", "publish", path, "--share", self.share, "--policy", self.policy, *args)
-        self.weft("seed", "grant", self.share, "--all", "read", server=True)
-        return row
+        self.weft("seed", "publish", path, "--share", self.share, *(() if self.offered else ("--policy", self.policy)))
+        if not self.offered:
+            self.weft("seed", "grant", self.share, "--all", "read", server=True)
+        self.offered = True
 
     # -- while the clock runs
 
@@ -90,7 +102,7 @@ class Weft(Driver):
                 peer, [program(), "get", self.share, self.hosts.dir(peer) + "/dest", "--json", "--home", self.home(peer)], stdout=out)
 
     def output(self, peer):
-        return os.path.join(self.hosts.dir(peer), "dest", "data.bin")
+        return os.path.join(self.hosts.dir(peer), "dest", *(() if self.data.is_tree else ("data.bin",)))
 
     # -- afterwards
 
@@ -98,16 +110,19 @@ class Weft(Driver):
         """Payload by who, as the receivers counted it, and what became of offers."""
         alive = [p for p in self.hosts.peers if p not in self.hosts.dead]
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            rows = dict(zip(alive, pool.map(lambda p: self.why(p), alive)))
+            rows = dict(zip(alive, pool.map(self.why, alive)))
         if OPTIONS.get("details"):
             pathlib.Path(OPTIONS["details"]).write_text(json.dumps(rows, indent=1))
         return payload(rows, self.hosts.office, size)
 
     def why(self, peer):
+        """Its `weft why`, with what its `weft get` says it fetched from whom."""
         try:
-            return self.weft(peer, "why", self.share)
+            row = self.weft(peer, "why", self.share)
         except RuntimeError as e:
-            return {"error": str(e), "sources": []}
+            row = {"error": str(e)}
+        got = pathlib.Path(self.hosts.dir(peer), "get.json").read_text()
+        return row | {"got": json.loads(got)["sources"] if got.startswith("{") else None}
 
 
 class WeftCentral(Weft):
@@ -116,24 +131,28 @@ class WeftCentral(Weft):
     policy = "central"
 
 
+OFFERS = {"offered": "offers_out", "accepted": "accepted_out", "busy": "declined_busy", "held": "declined_held",
+          "wrong": "wrong", "broken": "broken"}
+
+
 def payload(rows, office, size):
-    """peer -> its `weft why`: copies by origin and by line.  The seed's server and publisher are one origin."""
+    """peer -> its `weft why` and `weft get`: copies by origin and by line.  The seed's server and publisher are one origin.
+
+    What a peer says when it is done counts; of one that is not, what it has so far.
+    """
     home = office("seed")
-    origin, line, offers = 0, {}, {"offered": 0, "accepted": 0, "busy": 0, "held": 0, "wrong": 0, "broken": 0}
-
-    def cross(a, b, n):
-        if a != b:
-            line.setdefault(a, {"in": 0, "out": 0})["out"] += n
-            line.setdefault(b, {"in": 0, "out": 0})["in"] += n
-
+    origin, line, offers = 0, {}, dict.fromkeys(OFFERS, 0)
     for peer, why in rows.items():
         for s in why.get("sources", []):
-            from_origin = s.get("server") or s.get("name") in ("publisher", "server")
-            origin += s["bytes_in"] if from_origin else 0
-            cross(home if from_origin else office(s["name"]), office(peer), s["bytes_in"])
-            for ours, theirs in (("offered", "offers_out"), ("accepted", "accepted_out"), ("busy", "declined_busy"),
-                                 ("held", "declined_held"), ("wrong", "wrong"), ("broken", "broken")):
+            for ours, theirs in OFFERS.items():
                 offers[ours] += s.get(theirs, 0)
+        for s in why.get("sources", []) if why.get("got") is None else why["got"]:
+            n, from_origin = s["bytes_in" if "bytes_in" in s else "bytes"], s["name"] in ("publisher", "server")
+            source, here = home if from_origin else office(s["name"]), office(peer)
+            origin += n if from_origin else 0
+            if source != here:
+                line.setdefault(source, {"in": 0, "out": 0})["out"] += n
+                line.setdefault(here, {"in": 0, "out": 0})["in"] += n
     return {"origin_copies": round(origin / size, 3),
             "line_payload": {o: {k: round(v / size, 3) for k, v in ways.items()} for o, ways in line.items()},
             "offers": offers}

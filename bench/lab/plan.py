@@ -1,0 +1,31 @@
+"""What `make lab` and `make lab-quick` measure: who runs where, how often.
+
+Tools take turns within a round, so that whatever else the machine does hits all of them.  Who needs minutes for what others do
+in seconds (a server that gives every copy itself, for which the bound "cs" says how long) runs once.
+"""
+SWARM = ("flat-12", "flat-24", "asym", "offices", "offices-rtt", "churn-peers", "churn-seed")
+FAST_TOOLS = ("weft", "aria2", "libtorrent", "libtorrent-tuned", "libtorrent-tuned-64k", "libtorrent-tuned-nosuper", "uftp")
+SLOW_TOOLS = ("weft-central", "transmission", "transmission-tcp", "syncthing", "nginx", "rsync")
+ROUNDS = 3
+
+FULL_PLAN = (
+    (SWARM, FAST_TOOLS, ROUNDS),
+    (SWARM, SLOW_TOOLS, 1),
+    (("one2one",), ("weft", "nginx-tls", "nginx-tls-openssl", "nginx", "rsync", "syncthing"), ROUNDS),
+    (("long-0.1", "long-1"), ("weft", "nginx-tls", "rsync"), ROUNDS),
+    (("files-lan", "files-rtt"), ("weft", "rsync"), ROUNDS),
+    (("versions",), ("weft", "rsync", "rsync-z"), ROUNDS),
+)
+QUICK_PLAN = (
+    (("flat-12", "asym", "offices"), ("weft", "aria2", "libtorrent-tuned-64k"), 1),
+    (("long-1",), ("weft", "nginx-tls"), 1),
+    (("versions",), ("weft", "rsync-z"), 1),
+)
+
+
+def steps(plan, can):
+    """(topology, tool) in the order to run; CAN says whether a tool runs there."""
+    for names, tools, rounds in plan:
+        for name in names:
+            for _ in range(rounds):
+                yield from ((name, tool) for tool in tools if can(name, tool))
