@@ -147,7 +147,7 @@ check_flights(const struct script *s)
 		fuzz_require(p->slots.len <= SWARM_INBOUND + SWARM_SLOTS_MAX);
 	}
 	fuzz_require(swarm_awaited(s->swarm) == trusted);
-	fuzz_require(s->swarm->log.len <= SWARM_LOG_MAX);
+	fuzz_require(s->swarm->near_log.units.len <= SWARM_LOG_MAX);
 	fuzz_require(
 	    swarm_slots(s->swarm) >= SWARM_SLOTS_MIN && swarm_slots(s->swarm) <= SWARM_SLOTS_MAX);
 }
@@ -183,7 +183,8 @@ come(struct script *s, unsigned i)
 	struct other *o = &s->others[i];
 
 	*o = (struct other){ .here = true };
-	swarm_peer_add(s->swarm, i, reader_u8(&s->r) % 4 == 1, s->now_us);
+	swarm_peer_add(s->swarm, i,
+	    &(struct swarm_peer_opts){ .last_resort = reader_u8(&s->r) % 4 == 1 }, s->now_us);
 }
 
 static void

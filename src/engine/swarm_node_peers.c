@@ -87,7 +87,8 @@ swarm_node_enter(struct swarm_node *n, struct peer *p, bool last_resort)
 		return;
 	set_connection(n, np, p);
 	np->last_resort = last_resort;
-	swarm_peer_add(n->swarm, np->id, last_resort, swarm_node_now_ms(n) * 1000);
+	swarm_peer_add(n->swarm, np->id, &(struct swarm_peer_opts){ .last_resort = last_resort },
+	    swarm_node_now_ms(n) * 1000);
 	swarm_node_taker_peer_add(n, np);
 	swarm_node_pump(n);
 }

@@ -217,7 +217,12 @@ struct row_member {
 struct msg_offer {
 	uint32_t job, unit;
 }; /* taken: GET_UNITS of this unit.  Else DECLINE */
-enum decline_reason { DECLINE_HELD = 1, DECLINE_BUSY = 2, DECLINE_DISTRUST = 3 };
+enum decline_reason {
+	DECLINE_HELD = 1,
+	DECLINE_BUSY = 2,
+	DECLINE_DISTRUST = 3,
+	DECLINE_ELSEWHERE = 4,
+};
 struct msg_decline {
 	uint32_t job, unit; /* the job of who declines */
 	uint8_t reason;     /* unknown ones are taken for BUSY */

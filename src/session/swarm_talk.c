@@ -64,7 +64,8 @@ count_runs(struct bytes list)
 }
 
 static enum err
-hear_news(struct swarm_talk *t, uint64_t peer, const struct msg_news *m, struct error *e)
+hear_news(
+    struct swarm_talk *t, uint64_t peer, const struct msg_news *m, uint64_t now_us, struct error *e)
 {
 	uint32_t all =
 	    count_runs(m->have) + count_runs(m->await) + count_runs(m->drop) + count_runs(m->skip);
@@ -79,7 +80,7 @@ hear_news(struct swarm_talk *t, uint64_t peer, const struct msg_news *m, struct 
 	news.n_drop = read_runs(m->drop, runs + news.n_have + news.n_await);
 	news.skip = news.drop + news.n_drop;
 	news.n_skip = read_runs(m->skip, runs + news.n_have + news.n_await + news.n_drop);
-	if (!swarm_peer_news(t->swarm, peer, &news))
+	if (!swarm_peer_news(t->swarm, peer, &news, now_us))
 		return fail(e, ERR_PROTO, "news of units that the snapshot does not have");
 	return OK;
 }
@@ -87,17 +88,22 @@ hear_news(struct swarm_talk *t, uint64_t peer, const struct msg_news *m, struct 
 static void
 decline(struct swarm_talk *t, uint64_t peer, uint32_t unit, enum swarm_verdict why)
 {
+	static const struct {
+		uint8_t reason;
+		uint32_t retry_ms;
+	} words[] = {
+		[SWARM_HELD] = { DECLINE_HELD, 0 },
+		[SWARM_BUSY] = { DECLINE_BUSY, RETRY_BUSY_MS },
+		[SWARM_ELSEWHERE] = { DECLINE_ELSEWHERE, 0 },
+		[SWARM_DISTRUST] = { DECLINE_DISTRUST, RETRY_DISTRUST_MS },
+	};
 	struct message m = { .type = FRAME_DECLINE };
 
 	m.decline = (struct msg_decline){
 		.job = t->o.job,
 		.unit = unit,
-		.reason = why == SWARM_HELD   ? DECLINE_HELD
-			  : why == SWARM_BUSY ? DECLINE_BUSY
-					      : DECLINE_DISTRUST,
-		.retry_ms = why == SWARM_BUSY       ? RETRY_BUSY_MS
-			    : why == SWARM_DISTRUST ? RETRY_DISTRUST_MS
-						    : 0,
+		.reason = words[why].reason,
+		.retry_ms = words[why].retry_ms,
 	};
 	t->o.send(t->o.ctx, peer, &m);
 }
@@ -121,10 +127,12 @@ hear_offer(struct swarm_talk *t, uint64_t peer, uint32_t unit, uint64_t now_us)
 static void
 hear_decline(struct swarm_talk *t, uint64_t peer, const struct msg_decline *m, uint64_t now_us)
 {
-	bool held = m->reason == DECLINE_HELD;
 	uint64_t retry_ms = m->retry_ms > 0 ? m->retry_ms : RETRY_BUSY_MS;
+	enum swarm_verdict why = m->reason == DECLINE_HELD        ? SWARM_HELD
+				 : m->reason == DECLINE_ELSEWHERE ? SWARM_ELSEWHERE
+								  : SWARM_BUSY;
 
-	swarm_declined(t->swarm, peer, m->unit, held, held ? 0 : retry_ms * 1000, now_us);
+	swarm_declined(t->swarm, peer, m->unit, why, retry_ms * 1000, now_us);
 }
 
 enum err
@@ -134,7 +142,7 @@ swarm_talk_message(
 	uint32_t n = swarm_units(t->swarm);
 
 	if (m->type == FRAME_NEWS)
-		return hear_news(t, peer, &m->news, e);
+		return hear_news(t, peer, &m->news, now_us, e);
 	if (m->type == FRAME_OFFER && m->offer.unit < n)
 		hear_offer(t, peer, m->offer.unit, now_us);
 	else if (m->type == FRAME_DECLINE && m->decline.unit < n)

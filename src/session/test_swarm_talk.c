@@ -82,7 +82,8 @@ init_world(struct world *w)
 	for (unsigned i = 0; i < NODES; i++) {
 		for (unsigned j = 0; j < NODES; j++) {
 			if (i != j)
-				swarm_peer_add(w->nodes[i].swarm, j, false, w->now_us);
+				swarm_peer_add(w->nodes[i].swarm, j, &(struct swarm_peer_opts){ 0 },
+				    w->now_us);
 		}
 	}
 }

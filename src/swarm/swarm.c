@@ -17,8 +17,10 @@ swarm_new(const struct swarm_opts *o)
 	bitset_init(&s->skip, o->n_units);
 	bitset_init(&s->lone, o->n_units);
 	s->copies = mem_array(uint16_t, o->n_units);
+	s->holders = mem_array(uint16_t, o->n_units);
 	s->runs = mem_array(struct swarm_run, SWARM_RUNS_MAX);
 	s->depth = SWARM_SLOTS_MIN;
+	swarm_site_elect(s);
 	return s;
 }
 
@@ -41,12 +43,23 @@ swarm_free(struct swarm *s)
 	array_each (p, &s->peers)
 		peer_free(*p);
 	array_clear(&s->peers);
-	array_clear(&s->log);
+	array_each (site, &s->sites)
+		swarm_site_free(*site);
+	array_clear(&s->sites);
+	array_clear(&s->gateways);
+	array_clear(&s->refused);
+	array_clear(&s->elsewhere);
+	array_clear(&s->near_log.units);
+	array_clear(&s->far_log.units);
 	bitset_clear(&s->have);
 	bitset_clear(&s->pend);
 	bitset_clear(&s->skip);
 	bitset_clear(&s->lone);
+	bitset_clear(&s->fresh);
 	free(s->copies);
+	free(s->holders);
+	free(s->abroad);
+	free(s->site_state);
 	free(s->runs);
 	free(s);
 }
@@ -63,10 +76,14 @@ swarm_hold(struct swarm *s, uint32_t unit)
 	bitset_unset(&s->skip, unit);
 	if (s->copies[unit] == 0)
 		bitset_set(&s->lone, unit);
+	if (s->abroad != NULL && s->abroad[unit] == 0)
+		bitset_set(&s->fresh, unit);
 	array_each (p, &s->peers) {
 		if (!swarm_peer_closed(*p, unit))
 			(*p)->barren = false;
 	}
+	array_each (site, &s->sites)
+		(*site)->barren = false;
 	swarm_note(s, unit);
 }
 
@@ -77,6 +94,8 @@ swarm_lose(struct swarm *s, uint32_t unit)
 	if (!bitset_unset(&s->have, unit))
 		return;
 	bitset_unset(&s->lone, unit);
+	if (s->abroad != NULL)
+		bitset_unset(&s->fresh, unit);
 	swarm_note(s, unit);
 }
 
@@ -140,7 +159,7 @@ swarm_pause(struct swarm *s, bool paused)
 uint32_t
 swarm_awaited(const struct swarm *s)
 {
-	return s->inbound;
+	return s->inbound + s->inbound_far;
 }
 
 static bool
@@ -194,30 +213,12 @@ swarm_peer_find(const struct swarm *s, uint64_t peer)
 }
 
 void
-swarm_peer_add(struct swarm *s, uint64_t peer, bool last_resort, uint64_t now_us)
-{
-	struct swarm_peer *p;
-
-	if (swarm_peer_find(s, peer) != NULL)
-		return;
-	if (s->peers.len == 0)
-		s->fed_us = now_us;
-	p = mem_new(struct swarm_peer);
-	p->id = peer;
-	p->last_resort = last_resort;
-	bitset_init(&p->have, s->o.n_units);
-	bitset_init(&p->pend, s->o.n_units);
-	p->last_in_us = now_us;
-	p->told = s->log_base + s->log.len;
-	p->urgent = true;
-	array_push(&s->peers, p);
-}
-
-void
 swarm_retry(struct swarm *s)
 {
 	array_each (p, &s->peers)
 		(*p)->barren = false;
+	array_each (site, &s->sites)
+		(*site)->barren = false;
 }
 
 /* Whose turn it is follows from what nobody else has: the first of that and the last change it. */
@@ -235,10 +236,32 @@ drop_copy(struct swarm *s, uint32_t unit)
 		swarm_retry(s);
 }
 
+static void
+mark_near(struct swarm *s, uint32_t unit, bool held, bool holds, bool before, bool after)
+{
+	if (holds != held)
+		s->holders[unit] = (uint16_t)(s->holders[unit] + (holds ? 1 : -1));
+	if (!before && after)
+		add_copy(s, unit);
+	else if (before && !after)
+		drop_copy(s, unit);
+	swarm_site_note(s, unit);
+}
+
+static void
+mark_far(struct swarm *s, struct swarm_peer *p, uint32_t unit, bool before, bool after)
+{
+	if (!before && after)
+		swarm_site_claim(s, p, unit);
+	else if (before && !after)
+		swarm_site_unclaim(s, p, unit);
+}
+
 void
 swarm_peer_mark(struct swarm *s, struct swarm_peer *p, uint32_t unit, bool have, bool pend)
 {
-	bool before = bitset_has(&p->have, unit) || bitset_has(&p->pend, unit);
+	bool held = bitset_has(&p->have, unit);
+	bool before = held || bitset_has(&p->pend, unit);
 
 	if (have)
 		bitset_set(&p->have, unit);
@@ -250,12 +273,107 @@ swarm_peer_mark(struct swarm *s, struct swarm_peer *p, uint32_t unit, bool have,
 		bitset_unset(&p->pend, unit);
 	if (p->skip.n > 0)
 		bitset_unset(&p->skip, unit);
-	if (!before && (have || pend))
-		add_copy(s, unit);
-	else if (before && !have && !pend)
-		drop_copy(s, unit);
+	if (p->far)
+		mark_far(s, p, unit, before, have || pend);
+	else
+		mark_near(s, unit, held, have, before, have || pend);
 	if (!have && !pend)
 		p->barren = false;
+}
+
+/* What it holds and awaits counts among the near or for its site, from now on or no more. */
+static void
+count_marks(struct swarm *s, struct swarm_peer *p, bool in)
+{
+	for (uint32_t u = 0; p->have.count + p->pend.count > 0 && u < s->o.n_units; u++) {
+		bool have = bitset_has(&p->have, u), any = have || bitset_has(&p->pend, u);
+		if (!any)
+			continue;
+		if (p->far)
+			mark_far(s, p, u, !in, in);
+		else
+			mark_near(s, u, have && !in, have && in, !in, in);
+	}
+}
+
+static void
+settle(struct swarm *s, struct swarm_peer *p)
+{
+	if (p->far)
+		swarm_site_join(s, p);
+	count_marks(s, p, true);
+	if (!p->far)
+		swarm_site_elect(s);
+}
+
+static void
+uproot(struct swarm *s, struct swarm_peer *p)
+{
+	count_marks(s, p, false);
+	if (p->far)
+		swarm_site_part(s, p);
+}
+
+static void
+move_flight(struct swarm *s, struct swarm_flight *f, bool far)
+{
+	if (f->far == far)
+		return;
+	f->far = far;
+	if (f->suspect)
+		return;
+	s->inbound += far ? -1u : 1u;
+	s->inbound_far += far ? 1u : -1u;
+}
+
+void
+swarm_peer_add(struct swarm *s, uint64_t peer, const struct swarm_peer_opts *o, uint64_t now_us)
+{
+	struct swarm_peer *p;
+
+	if (swarm_peer_find(s, peer) != NULL)
+		return;
+	if (s->peers.len == 0)
+		s->fed_us = now_us;
+	p = mem_new(struct swarm_peer);
+	p->id = peer;
+	p->place = o->place;
+	p->far = o->far;
+	p->last_resort = o->last_resort;
+	bitset_init(&p->have, s->o.n_units);
+	bitset_init(&p->pend, s->o.n_units);
+	p->last_in_us = now_us;
+	p->told = swarm_log_end(swarm_log_for(s, p));
+	p->urgent = true;
+	array_push(&s->peers, p);
+	settle(s, p);
+}
+
+void
+swarm_peer_place(
+    struct swarm *s, uint64_t peer, const struct swarm_place *place, bool far, uint64_t now_us)
+{
+	struct swarm_peer *p = swarm_peer_find(s, peer);
+
+	(void)now_us;
+	if (p == NULL)
+		return;
+	uproot(s, p);
+	if (p->far != far) {
+		for (size_t i = p->slots.len; i > 0; i--) {
+			if (p->slots.at[i - 1].sent)
+				swarm_slot_end(p, &p->slots.at[i - 1]);
+		}
+		array_each (f, &p->flights)
+			move_flight(s, f, far);
+		p->far = far;
+		p->told = swarm_log_end(swarm_log_for(s, p));
+		p->full_at = 0;
+		p->urgent = true;
+	}
+	p->place = *place;
+	settle(s, p);
+	swarm_retry(s);
 }
 
 /* What a peer held counts no more: it has gone, or is not believed. */
@@ -279,7 +397,10 @@ swarm_peer_gone(struct swarm *s, uint64_t peer, uint64_t now_us)
 		swarm_forget_flights(s, p);
 		swarm_forget_slots(s, p);
 		forget_copies(s, p);
+		uproot(s, p);
 		array_swap_out(&s->peers, i);
+		if (!p->far)
+			swarm_site_elect(s);
 		peer_free(p);
 		swarm_retry(s);
 		return;
@@ -306,8 +427,22 @@ swarm_charge(struct swarm *s, uint64_t peer)
 		return false;
 	p->banned = true;
 	forget_copies(s, p);
+	if (!p->far)
+		swarm_site_elect(s);
 	swarm_retry(s);
 	return true;
+}
+
+static bool
+is_gateway(const struct swarm *s, const struct swarm_peer *p)
+{
+	if (p->far)
+		return swarm_site_is_gateway(p);
+	array_each (node, &s->gateways) {
+		if (*node == p->place.node && p->place.node != s->self.node)
+			return true;
+	}
+	return false;
 }
 
 bool
@@ -324,5 +459,7 @@ swarm_peer_stats(const struct swarm *s, uint64_t peer, struct swarm_stats *ret)
 	ret->distrusted = p->penance_us != 0;
 	ret->banned = p->banned;
 	ret->starving = p->starving;
+	ret->far = p->far;
+	ret->gateway = is_gateway(s, p);
 	return true;
 }

@@ -31,8 +31,16 @@
  *             - Three wrong leaves, or SWARM_BROKEN_MAX accepted units in a row of which nothing
  *               came, and a peer is not listened to any more (the first for good).
  *
- * Places are left for sites, rates and rescue: a peer's class and weight enter eligible() and
- * needier(), a rescue is an offer for a unit in flight.
+ * Sites       Peers are near (one site: an office, where bytes are cheap) or far.  Sites swarm among
+ *             each other as nodes do inside one, with the line between them for their uplink:
+ *             - To a far peer a node speaks for its site: what it or a near peer holds or awaits.
+ *             - Of a site's candidates the best that are connected are its gateways.  Each unit has
+ *               one of them that may take it from afar: rendezvous hashing, so that all agree
+ *               without a word and a gateway's death moves only its own units.  Others answer
+ *               SWARM_ELSEWHERE; views may differ for a while, so who has refused a unit so takes
+ *               it after SWARM_GRACE_US, if his site still lacks it.
+ *             - Gateways export: to the site with least on its way, what the fewest sites have.  A
+ *               unit's slot is held until it has arrived, or the queue of the line would decide.
  *
  * Times are microseconds of a monotonic clock.  PEER is any number the owner likes (a connection).
  *
@@ -52,6 +60,7 @@ enum {
 	SWARM_LOOK = 192,          /* candidates compared for rarity */
 	SWARM_WRONG_MAX = 3,       /* wrong leaves */
 	SWARM_BROKEN_MAX = 3,      /* promises in a row */
+	SWARM_FAR_MAX = 1024,      /* units on their way from afar to one node */
 	SWARM_LOG_MAX = 64 * 1024, /* a peer further behind is told everything anew */
 	SWARM_RUNS_MAX = 1024,     /* of one struct swarm_news, all lists together */
 };
@@ -64,6 +73,8 @@ enum {
 #define SWARM_LEAN_US      ((uint64_t)4 * 1000 * 1000)  /* of the origin, at the end */
 #define SWARM_PENANCE_US   ((uint64_t)30 * 1000 * 1000) /* after broken promises */
 #define SWARM_RETRY_MAX_US ((uint64_t)60 * 1000 * 1000) /* longest "later" that is believed */
+#define SWARM_GRACE_US     ((uint64_t)2 * 1000 * 1000)  /* in which views of a site may differ */
+#define SWARM_ARRIVE_US    ((uint64_t)20 * 1000 * 1000) /* sent afar and never told of: it is lost */
 
 struct swarm;
 struct swarm_opts {
@@ -93,10 +104,30 @@ void swarm_pause(struct swarm *s, bool paused);
 /* All that is on its way is awaited no more; nobody is blamed. */
 void swarm_abandon(struct swarm *s);
 
+/* Where a node is.  All zero, the default: one site, in which all are near. */
+struct swarm_place {
+	uint64_t site; /* any number; equal: the same site */
+	uint64_t node; /* of the device, the same number at everybody: rendezvous draws with it */
+	uint8_t rank;  /* 1, 2 ..: candidate for gateway of its site, best first; 0: none */
+	uint8_t
+	    gateways; /* how many of its site's candidates are gateways; 0: SWARM_RANK_GATEWAYS */
+};
+/* This node's.  Where no member of the site is a candidate, each is. */
+void swarm_place(struct swarm *s, const struct swarm_place *self, uint64_t now_us);
+bool swarm_is_gateway(const struct swarm *s);
+
 /* -- peers -- */
 
-/* LAST_RESORT: it offers only what nobody else does. */
-void swarm_peer_add(struct swarm *s, uint64_t peer, bool last_resort, uint64_t now_us);
+struct swarm_peer_opts {
+	struct swarm_place place;
+	bool far;         /* not of this site; both ends must hold it so */
+	bool last_resort; /* it offers only what nobody else does */
+};
+void swarm_peer_add(
+    struct swarm *s, uint64_t peer, const struct swarm_peer_opts *o, uint64_t now_us);
+/* It is now known to be elsewhere, or of another class: it is told everything anew. */
+void swarm_peer_place(
+    struct swarm *s, uint64_t peer, const struct swarm_place *place, bool far, uint64_t now_us);
 /* All offers and units between us are over. */
 void swarm_peer_gone(struct swarm *s, uint64_t peer, uint64_t now_us);
 /* The number of peer I, while there are more than I. */
@@ -108,17 +139,27 @@ void swarm_peer_blocked(struct swarm *s, uint64_t peer, bool blocked, uint64_t n
 struct swarm_run {
 	uint32_t first, n;
 };
-/* What one says of itself: units that it holds, awaits, and neither (any more, or wants at all). */
+/* What one says of itself, to a far peer of its site: units that it holds, awaits, and neither (any
+ * more, or wants at all). */
 struct swarm_news {
-	uint32_t inbound; /* units that it awaits now */
+	uint32_t inbound; /* units that it awaits now, to a far peer: from afar */
 	bool starving;
 	const struct swarm_run *have, *await, *drop, *skip;
 	uint32_t n_have, n_await, n_drop, n_skip;
 };
 /* False: a run beyond the last unit. */
-bool swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news);
+bool swarm_peer_news(
+    struct swarm *s, uint64_t peer, const struct swarm_news *news, uint64_t now_us);
 /* What PEER is to be told now; the lists are borrowed until the next call.  False: nothing. */
 bool swarm_tell(struct swarm *s, uint64_t peer, uint64_t now_us, struct swarm_news *ret);
+
+enum swarm_verdict {
+	SWARM_ACCEPT,    /* request it, the leaves that are missing */
+	SWARM_HELD,      /* decline: it is here, awaited or not wanted */
+	SWARM_BUSY,      /* decline: no room */
+	SWARM_ELSEWHERE, /* decline: another gateway of this site takes this unit */
+	SWARM_DISTRUST,  /* decline: this peer promised and did not keep it */
+};
 
 /* -- giving -- */
 
@@ -130,9 +171,10 @@ struct swarm_offer {
 bool swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret);
 /* PEER takes what was offered: serve it.  False: nothing of the kind was offered. */
 bool swarm_accepted(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us);
-/* HELD: it holds or awaits the unit.  RETRY_US > 0: it has no room until then. */
-void swarm_declined(
-    struct swarm *s, uint64_t peer, uint32_t unit, bool held, uint64_t retry_us, uint64_t now_us);
+/* WHY: SWARM_HELD, it or its site holds or awaits the unit; SWARM_ELSEWHERE; else it has no room for
+ * RETRY_US. */
+void swarm_declined(struct swarm *s, uint64_t peer, uint32_t unit, enum swarm_verdict why,
+    uint64_t retry_us, uint64_t now_us);
 /* Its last byte was handed to the connection (BYTES in all); or it ended before (BYTES so far). */
 void swarm_sent(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us);
 void swarm_withdrawn(
@@ -140,12 +182,6 @@ void swarm_withdrawn(
 
 /* -- taking -- */
 
-enum swarm_verdict {
-	SWARM_ACCEPT,   /* request it, the leaves that are missing */
-	SWARM_HELD,     /* decline: it is here, awaited or not wanted */
-	SWARM_BUSY,     /* decline: no room */
-	SWARM_DISTRUST, /* decline: this peer promised and did not keep it */
-};
 struct swarm_answer {
 	enum swarm_verdict verdict;
 	bool replaces; /* ACCEPT: cancel what was asked of OLD_PEER for the same unit */
@@ -177,10 +213,11 @@ uint64_t swarm_wakes(
 struct swarm_stats {
 	uint64_t bytes_in, bytes_out;
 	uint32_t held, awaited; /* units, as it says */
-	uint32_t offers_out, accepted_out, declined_held, declined_busy;
+	uint32_t offers_out, accepted_out, declined_held, declined_busy, declined_elsewhere;
 	uint32_t offers_in, accepted_in, broken, wrong;
 	uint32_t rtt_us; /* from offer to acceptance, smoothed; 0 unknown */
 	bool blocked, distrusted, banned, starving;
+	bool far, gateway; /* of its site */
 };
 bool swarm_peer_stats(const struct swarm *s, uint64_t peer, struct swarm_stats *ret);
 uint32_t swarm_slots(const struct swarm *s); /* how many units go out side by side now */

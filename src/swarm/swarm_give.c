@@ -17,8 +17,8 @@ enum {
 
 /* -- slots -- */
 
-static struct swarm_slot *
-find_slot(struct swarm_peer *p, uint32_t unit)
+struct swarm_slot *
+swarm_slot_find(struct swarm_peer *p, uint32_t unit)
 {
 	array_each (slot, &p->slots) {
 		if (slot->unit == unit)
@@ -40,6 +40,8 @@ slots_filled(const struct swarm *s, uint64_t now_us)
 	uint32_t n = 0, all = 0;
 
 	array_each (p, &s->peers) {
+		if ((*p)->far)
+			continue;
 		if (!is_stuck(*p, now_us))
 			all += (uint32_t)(*p)->slots.len;
 		if ((*p)->blocked_us == 0)
@@ -48,18 +50,17 @@ slots_filled(const struct swarm *s, uint64_t now_us)
 	return all >= 2 * SWARM_SLOTS_MAX ? all : n;
 }
 
-static void
-end_slot(struct swarm *s, struct swarm_peer *p, struct swarm_slot *slot)
+void
+swarm_slot_end(struct swarm_peer *p, struct swarm_slot *slot)
 {
-	(void)s;
 	array_swap_out(&p->slots, (size_t)(slot - p->slots.at));
 }
 
 void
 swarm_forget_slots(struct swarm *s, struct swarm_peer *p)
 {
-	while (p->slots.len > 0)
-		end_slot(s, p, &p->slots.at[p->slots.len - 1]);
+	(void)s;
+	p->slots.len = 0;
 }
 
 /* -- what the uplink does -- */
@@ -155,7 +156,8 @@ draw_of(struct swarm *s, bool only_ordinary, uint64_t now_us)
 
 	array_each (at, &s->peers) {
 		struct swarm_peer *p = *at;
-		if (p->barren || !has_room(p, now_us) || (only_ordinary && p->last_resort))
+		if (p->far || p->barren || !has_room(p, now_us) ||
+		    (only_ordinary && p->last_resort))
 			continue;
 		n++;
 		if (n <= 2)
@@ -234,7 +236,7 @@ static bool
 somebody_lacks_lone(struct swarm *s)
 {
 	array_each (p, &s->peers) {
-		if ((*p)->heard && !(*p)->banned && (*p)->blocked_us == 0 &&
+		if (!(*p)->far && (*p)->heard && !(*p)->banned && (*p)->blocked_us == 0 &&
 		    find_lacking(s, &s->lone, *p) < s->o.n_units)
 			return true;
 	}
@@ -269,8 +271,9 @@ judge_lean(struct swarm *s, uint64_t now_us)
 	if (!s->o.origin || s->passed || s->lone.count > 0)
 		return;
 	array_each (p, &s->peers) {
-		many += (*p)->heard && !(*p)->last_resort;
-		little += (*p)->heard && !(*p)->last_resort && lacks_little(s, *p);
+		bool counts = (*p)->heard && !(*p)->far && !(*p)->last_resort;
+		many += counts;
+		little += counts && lacks_little(s, *p);
 	}
 	if (many == 0)
 		return;
@@ -297,10 +300,11 @@ choose(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 	return unit < s->o.n_units ? unit : choose_second(s, p, now_us);
 }
 
-static void
-make_offer(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t now_us)
+void
+swarm_slot_open(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t now_us)
 {
-	array_push(&p->slots, ((struct swarm_slot){ .unit = unit, .since_us = now_us }));
+	array_push(&p->slots,
+	    ((struct swarm_slot){ .unit = unit, .since_us = now_us, .offered_us = now_us }));
 	swarm_peer_mark(s, p, unit, false, true);
 	p->inbound++;
 	p->stats.offers_out++;
@@ -313,7 +317,11 @@ swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 	bool found = false;
 
 	judge_lean(s, now_us);
-	if (slots_filled(s, now_us) >= s->depth || s->have.count == 0)
+	if (s->have.count == 0)
+		return false;
+	if (swarm_export(s, now_us, ret))
+		return true;
+	if (slots_filled(s, now_us) >= s->depth)
 		return false;
 	/* Who is drawn in vain is passed over until something changes, so this ends. */
 	while (!found && (p = draw(s, now_us)) != NULL) {
@@ -321,7 +329,7 @@ swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 		found = unit < s->o.n_units;
 		p->barren = !found;
 		if (found) {
-			make_offer(s, p, unit, now_us);
+			swarm_slot_open(s, p, unit, now_us);
 			*ret = (struct swarm_offer){ .peer = p->id, .unit = unit };
 		}
 	}
@@ -334,7 +342,7 @@ bool
 swarm_accepted(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 {
 	struct swarm_peer *p = swarm_peer_find(s, peer);
-	struct swarm_slot *slot = p != NULL ? find_slot(p, unit) : NULL;
+	struct swarm_slot *slot = p != NULL ? swarm_slot_find(p, unit) : NULL;
 
 	if (slot == NULL || slot->accepted)
 		return false;
@@ -347,19 +355,25 @@ swarm_accepted(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 }
 
 void
-swarm_declined(
-    struct swarm *s, uint64_t peer, uint32_t unit, bool held, uint64_t retry_us, uint64_t now_us)
+swarm_declined(struct swarm *s, uint64_t peer, uint32_t unit, enum swarm_verdict why,
+    uint64_t retry_us, uint64_t now_us)
 {
 	struct swarm_peer *p = swarm_peer_find(s, peer);
-	struct swarm_slot *slot = p != NULL ? find_slot(p, unit) : NULL;
+	struct swarm_slot *slot = p != NULL ? swarm_slot_find(p, unit) : NULL;
 
 	if (slot == NULL || slot->accepted)
 		return;
-	end_slot(s, p, slot);
+	swarm_slot_end(p, slot);
 	p->inbound -= p->inbound > 0;
-	if (held) {
+	if (why == SWARM_HELD) {
 		/* it stays marked: its news will say which of the two it is */
 		p->stats.declined_held++;
+		return;
+	}
+	if (why == SWARM_ELSEWHERE && p->far) {
+		p->stats.declined_elsewhere++;
+		swarm_export_elsewhere(s, p, unit, now_us);
+		swarm_peer_mark(s, p, unit, false, false);
 		return;
 	}
 	p->stats.declined_busy++;
@@ -367,20 +381,35 @@ swarm_declined(
 	swarm_peer_mark(s, p, unit, false, false);
 }
 
-/* UNIT no longer has a slot at PEER.  LACKED: it does not have it from us. */
+/* Its last byte has left for afar: it is under way until its site says that it is there. */
+static void
+follow(struct swarm *s, struct swarm_peer *p, struct swarm_slot *slot, uint64_t now_us)
+{
+	slot->sent = true;
+	slot->since_us = now_us;
+	if (bitset_has(&p->have, slot->unit))
+		swarm_export_arrived(s, p, slot, now_us);
+}
+
+/* UNIT is no longer served to PEER.  LACKED: it does not have it from us. */
 static void
 end_service(
     struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, bool lacked, uint64_t now_us)
 {
 	struct swarm_peer *p = swarm_peer_find(s, peer);
-	struct swarm_slot *slot = p != NULL ? find_slot(p, unit) : NULL;
+	struct swarm_slot *slot = p != NULL ? swarm_slot_find(p, unit) : NULL;
 
-	if (slot == NULL)
+	if (slot == NULL || slot->sent)
 		return;
 	lacked |= slot->dropped;
 	p->stats.bytes_out += bytes;
-	measure_rate(s, slot, bytes, now_us);
-	end_slot(s, p, slot);
+	if (!p->far)
+		measure_rate(s, slot, bytes, now_us);
+	if (p->far && !lacked) {
+		follow(s, p, slot, now_us);
+		return;
+	}
+	swarm_slot_end(p, slot);
 	p->inbound -= p->inbound > 0; /* its next news count right */
 	if (lacked && !bitset_has(&p->have, unit))
 		swarm_peer_mark(s, p, unit, false, false);

@@ -11,33 +11,35 @@ enum { UPLINK_SHARE = 100 /* news take a hundredth of the uplink */, NEWS_BITS =
 
 /* -- telling -- */
 
-static uint64_t
-log_end(const struct swarm *s)
-{
-	return s->log_base + s->log.len;
-}
-
 /* Entries that all have been told are dropped, half the log at a time. */
 static void
-trim_log(struct swarm *s)
+trim_log(struct swarm *s, struct swarm_log *log, bool far)
 {
-	uint64_t least = log_end(s);
+	uint64_t least = swarm_log_end(log);
 
-	if (s->log.len < SWARM_LOG_MAX)
+	if (log->units.len < SWARM_LOG_MAX)
 		return;
 	for (size_t i = 0; i < s->peers.len; i++) {
 		struct swarm_peer *p = s->peers.at[i];
-		if (p->told <
-		    s->log_base + SWARM_LOG_MAX / 2) { /* too far behind: everything anew */
-			p->told = log_end(s);
+		if (p->far != far)
+			continue;
+		if (p->told < log->base + SWARM_LOG_MAX / 2) { /* too far behind: everything anew */
+			p->told = swarm_log_end(log);
 			p->full_at = 0;
 		}
 		least = min_of(least, p->told);
 	}
-	size_t n = (size_t)(least - s->log_base);
-	memmove(s->log.at, s->log.at + n, (s->log.len - n) * sizeof s->log.at[0]);
-	s->log.len -= n;
-	s->log_base = least;
+	size_t n = (size_t)(least - log->base);
+	memmove(log->units.at, log->units.at + n, (log->units.len - n) * sizeof log->units.at[0]);
+	log->units.len -= n;
+	log->base = least;
+}
+
+void
+swarm_log_add(struct swarm *s, struct swarm_log *log, bool far, uint32_t unit)
+{
+	trim_log(s, log, far);
+	array_push(&log->units, unit);
 }
 
 void
@@ -45,8 +47,8 @@ swarm_note(struct swarm *s, uint32_t unit)
 {
 	if (s->peers.len == 0) /* whoever comes is told of all units */
 		return;
-	trim_log(s);
-	array_push(&s->log, unit);
+	swarm_log_add(s, &s->near_log, false, unit);
+	swarm_site_note(s, unit);
 }
 
 /* Nodes times the bits of one message are to be about a hundredth of the uplink. */
@@ -65,21 +67,24 @@ struct lists {
 	struct swarm_run *at[4];
 	uint32_t n[4];
 };
-enum { L_HAVE, L_AWAIT, L_DROP, L_SKIP, L_EACH = SWARM_RUNS_MAX / 4 };
+enum { L_EACH = SWARM_RUNS_MAX / 4 };
 
-static int
-list_of(const struct swarm *s, uint32_t unit)
+/* What P is told of UNIT. */
+static enum swarm_state
+list_of(const struct swarm *s, const struct swarm_peer *p, uint32_t unit)
 {
+	if (p->far)
+		return swarm_site_state(s, unit);
 	if (bitset_has(&s->have, unit))
-		return L_HAVE;
+		return SWARM_STATE_HAVE;
 	if (bitset_has(&s->pend, unit))
-		return L_AWAIT;
-	return bitset_has(&s->skip, unit) ? L_SKIP : L_DROP;
+		return SWARM_STATE_AWAIT;
+	return bitset_has(&s->skip, unit) ? SWARM_STATE_SKIP : SWARM_STATE_DROP;
 }
 
 /* False: no room for one run more. */
 static bool
-list_add(struct lists *l, int which, uint32_t unit)
+list_add(struct lists *l, enum swarm_state which, uint32_t unit)
 {
 	struct swarm_run *last = l->n[which] > 0 ? &l->at[which][l->n[which] - 1] : NULL;
 
@@ -98,7 +103,7 @@ static void
 list_all(const struct swarm *s, struct swarm_peer *p, struct lists *l)
 {
 	while (p->full_at < s->o.n_units) {
-		int which = list_of(s, p->full_at);
+		enum swarm_state which = list_of(s, p, p->full_at);
 		if (!list_add(l, which, p->full_at))
 			return;
 		p->full_at++;
@@ -114,37 +119,48 @@ compare_units(const void *a, const void *b)
 }
 
 static void
-list_changes(const struct swarm *s, struct swarm_peer *p, struct lists *l)
+list_changes(struct swarm *s, struct swarm_peer *p, struct lists *l)
 {
-	uint64_t from = max_of(p->told, s->log_base);
-	size_t n = (size_t)min_of(log_end(s) - from, (uint64_t)L_EACH);
+	const struct swarm_log *log = swarm_log_for(s, p);
+	uint64_t from = max_of(p->told, log->base);
+	size_t n = (size_t)min_of(swarm_log_end(log) - from, (uint64_t)L_EACH);
 	uint32_t units[L_EACH];
 
 	if (n > 0)
-		memcpy(units, s->log.at + (from - s->log_base), n * sizeof units[0]);
+		memcpy(units, log->units.at + (from - log->base), n * sizeof units[0]);
 	qsort(units, n, sizeof units[0], compare_units);
 	for (size_t i = 0; i < n; i++) {
 		if (i == 0 || units[i] != units[i - 1])
-			(void)list_add(l, list_of(s, units[i]),
+			(void)list_add(l, list_of(s, p, units[i]),
 			    units[i]); /* there is room for n runs in each */
 	}
 	p->told = from + n;
 }
 
+/* Who is full says so by the greatest number. */
+static uint32_t
+tell_inbound(const struct swarm *s, const struct swarm_peer *p)
+{
+	if (p->far)
+		return s->paused ? SWARM_FAR_MAX : s->inbound_far;
+	return s->paused ? max_of(s->inbound, (uint32_t)SWARM_INBOUND) : s->inbound;
+}
+
 static void
-give(const struct swarm *s, const struct lists *l, struct swarm_news *ret)
+give(const struct swarm *s, const struct swarm_peer *p, const struct lists *l,
+    struct swarm_news *ret)
 {
 	*ret = (struct swarm_news){
-		.inbound = s->paused ? max_of(s->inbound, (uint32_t)SWARM_INBOUND) : s->inbound,
+		.inbound = tell_inbound(s, p),
 		.starving = s->starving,
-		.have = l->at[L_HAVE],
-		.n_have = l->n[L_HAVE],
-		.await = l->at[L_AWAIT],
-		.n_await = l->n[L_AWAIT],
-		.drop = l->at[L_DROP],
-		.n_drop = l->n[L_DROP],
-		.skip = l->at[L_SKIP],
-		.n_skip = l->n[L_SKIP],
+		.have = l->at[SWARM_STATE_HAVE],
+		.n_have = l->n[SWARM_STATE_HAVE],
+		.await = l->at[SWARM_STATE_AWAIT],
+		.n_await = l->n[SWARM_STATE_AWAIT],
+		.drop = l->at[SWARM_STATE_DROP],
+		.n_drop = l->n[SWARM_STATE_DROP],
+		.skip = l->at[SWARM_STATE_SKIP],
+		.n_skip = l->n[SWARM_STATE_SKIP],
 	};
 }
 
@@ -156,7 +172,7 @@ swarm_tell(struct swarm *s, uint64_t peer, uint64_t now_us, struct swarm_news *r
 
 	if (p == NULL || p->banned)
 		return false;
-	bool behind = p->full_at < s->o.n_units || p->told < log_end(s);
+	bool behind = p->full_at < s->o.n_units || p->told < swarm_log_end(swarm_log_for(s, p));
 	if (!behind && !p->urgent)
 		return false;
 	if (!p->urgent && now_us < p->told_us + swarm_batch_us(s))
@@ -170,7 +186,7 @@ swarm_tell(struct swarm *s, uint64_t peer, uint64_t now_us, struct swarm_news *r
 	/* Telling all goes on at once; changes wait for their time. */
 	p->urgent = p->full_at < s->o.n_units;
 	p->told_us = now_us;
-	give(s, &l, ret);
+	give(s, p, &l, ret);
 	return true;
 }
 
@@ -186,26 +202,31 @@ in_range(const struct swarm *s, const struct swarm_run *runs, uint32_t n)
 	return true;
 }
 
-static struct swarm_slot *
-slot_of(struct swarm_peer *p, uint32_t unit)
-{
-	array_each (slot, &p->slots) {
-		if (slot->unit == unit)
-			return slot;
-	}
-	return NULL;
-}
-
 /* It neither holds nor awaits UNIT, it says.  True: not now. What it is being offered crosses its
  * news on the way; what it has accepted it has given up since, which counts when our slot ends. */
 static bool
 is_drop_late(struct swarm_peer *p, uint32_t unit)
 {
-	struct swarm_slot *slot = slot_of(p, unit);
+	struct swarm_slot *slot = swarm_slot_find(p, unit);
 
-	if (slot != NULL)
-		slot->dropped = slot->accepted;
-	return slot != NULL;
+	if (slot == NULL)
+		return false;
+	slot->dropped = slot->accepted;
+	if (!slot->sent)
+		return true;
+	swarm_slot_end(p, slot);
+	return false;
+}
+
+/* A far slot ends when its unit has arrived. */
+static void
+note_arrivals(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
+{
+	for (size_t i = p->slots.len; i > 0; i--) {
+		struct swarm_slot *slot = &p->slots.at[i - 1];
+		if (slot->sent && bitset_has(&p->have, slot->unit))
+			swarm_export_arrived(s, p, slot, now_us);
+	}
 }
 
 static void
@@ -245,7 +266,7 @@ unanswered(const struct swarm_peer *p)
 }
 
 bool
-swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news)
+swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news, uint64_t now_us)
 {
 	struct swarm_peer *p = swarm_peer_find(s, peer);
 
@@ -255,13 +276,17 @@ swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news)
 	if (p == NULL || p->banned)
 		return true;
 	p->heard = true;
-	p->inbound = min_of(news->inbound, (uint32_t)SWARM_INBOUND) + unanswered(p);
-	if (p->inbound < SWARM_INBOUND)
+	uint32_t full = p->far ? SWARM_FAR_MAX : SWARM_INBOUND;
+	p->inbound = min_of(news->inbound, full) + unanswered(p);
+	if (p->site != NULL)
+		p->site->barren = false;
+	if (p->inbound < full)
 		p->not_before_us = 0; /* there is room, it says */
 	if (news->starving != p->starving)
 		p->barren = false;
 	p->starving = news->starving;
 	mark_runs(s, p, news->have, news->n_have, true, false);
+	note_arrivals(s, p, now_us);
 	mark_runs(s, p, news->await, news->n_await, false, true);
 	mark_runs(s, p, news->drop, news->n_drop, false, false);
 	skip_runs(s, p, news->skip, news->n_skip);

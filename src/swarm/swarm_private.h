@@ -9,11 +9,14 @@
 struct swarm_slot { /* a unit on its way out */
 	uint32_t unit;
 	bool accepted;
-	bool dropped;      /* it has said since that it does not await it: it will cancel */
-	uint64_t since_us; /* offered, then accepted */
+	bool dropped;        /* it has said since that it does not await it: it will cancel */
+	bool sent;           /* afar: under way, until its site says that it is there */
+	uint64_t since_us;   /* offered, then accepted, then sent */
+	uint64_t offered_us; /* first of these */
 };
 struct swarm_flight { /* a unit on its way in */
 	uint32_t unit;
+	bool far; /* from afar */
 	bool suspect;
 	bool silent;       /* for long: swarm_silent is to name it */
 	bool named;        /* and did */
@@ -22,8 +25,29 @@ struct swarm_flight { /* a unit on its way in */
 	uint64_t bytes;
 };
 
+struct swarm_log { /* units of which something changed */
+	ARRAY(uint32_t) units;
+	uint64_t base; /* number of its first entry */
+};
+/* Another site, as its members tell that are connected to this node. */
+struct swarm_site {
+	uint64_t id;
+	ARRAY(struct swarm_peer *) peers; /* the best candidates first */
+	uint8_t *claims; /* how many of them say that it holds or awaits each unit */
+	uint32_t known;  /* units with a claim */
+	bool barren;     /* as of a peer */
+};
+struct swarm_refusal { /* of a unit that is for another gateway, or so it seemed */
+	uint32_t unit;
+	uint64_t peer; /* that refused; here: not used */
+	uint64_t at_us;
+};
+
 struct swarm_peer {
 	uint64_t id;
+	struct swarm_place place;
+	bool far;
+	struct swarm_site *site; /* of a far one */
 	struct bitset have, pend;
 	struct bitset skip;     /* no bits until it says that it does not want some */
 	uint32_t inbound;       /* as it said, and what we have offered it since */
@@ -54,9 +78,11 @@ struct swarm {
 	struct rng rng;
 	struct bitset have, pend, skip;
 	struct bitset lone; /* held here, and by no peer held or awaited */
-	uint16_t *copies;   /* peers that hold or await each unit */
+	uint16_t *copies;   /* near peers that hold or await each unit */
+	uint16_t *holders;  /* near peers that hold it */
 	ARRAY(struct swarm_peer *) peers;
-	uint32_t inbound; /* flights that are not suspect */
+	uint32_t inbound;     /* flights from near peers that are not suspect */
+	uint32_t inbound_far; /* ... from far ones */
 	bool paused;
 	bool resumed; /* after a pause; swarm_tick has not noted the time yet */
 	/* the uplink */
@@ -68,9 +94,21 @@ struct swarm {
 	/* the origin, once each unit has been sent */
 	bool passed;
 	uint64_t lean_us; /* until when it leaves to others what several of them have */
+	/* sites */
+	struct swarm_place self;
+	bool gateway;             /* this node is one of its site's */
+	ARRAY(uint64_t) gateways; /* of this site: their node numbers, this one's included */
+	ARRAY(struct swarm_site *) sites;
+	/* What is NULL or empty is so until there is another site. */
+	uint16_t *abroad;    /* other sites known to hold or await each unit */
+	struct bitset fresh; /* held here, and known of at no other site */
+	uint8_t *site_state; /* enum swarm_state of each unit in this site, as was logged */
+	ARRAY(struct swarm_refusal) refused;   /* by us */
+	ARRAY(struct swarm_refusal) elsewhere; /* by others */
+	uint64_t export_window;                /* bytes that may be under way to other sites */
+	uint64_t export_trip_us;               /* from offer to arrival, smoothed */
 	/* news */
-	ARRAY(uint32_t) log;    /* units of which something changed */
-	uint64_t log_base;      /* number of its first entry */
+	struct swarm_log near_log, far_log;
 	struct swarm_run *runs; /* SWARM_RUNS_MAX, for swarm_tell */
 	uint64_t fed_us;        /* the last offer or bytes of a peer that is no last resort */
 	bool starving;
@@ -81,6 +119,47 @@ struct swarm_peer *swarm_peer_find(const struct swarm *s, uint64_t peer);
 void swarm_peer_mark(struct swarm *s, struct swarm_peer *p, uint32_t unit, bool have, bool pend);
 void swarm_retry(struct swarm *s);               /* those drawn in vain may be drawn again */
 void swarm_note(struct swarm *s, uint32_t unit); /* something of UNIT changed here: to be told */
+void swarm_log_add(struct swarm *s, struct swarm_log *log, bool far, uint32_t unit);
+static inline struct swarm_log *
+swarm_log_for(struct swarm *s, const struct swarm_peer *p)
+{
+	return p->far ? &s->far_log : &s->near_log;
+}
+static inline uint64_t
+swarm_log_end(const struct swarm_log *log)
+{
+	return log->base + log->units.len;
+}
+struct swarm_slot *swarm_slot_find(struct swarm_peer *p, uint32_t unit);
+void swarm_slot_open(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t now_us);
+void swarm_slot_end(struct swarm_peer *p, struct swarm_slot *slot);
+
+/* -- swarm_site.c -- */
+
+enum swarm_state { SWARM_STATE_DROP, SWARM_STATE_SKIP, SWARM_STATE_AWAIT, SWARM_STATE_HAVE };
+enum swarm_state swarm_site_state(const struct swarm *s, uint32_t unit);
+/* Something of UNIT changed at this node or a near peer. */
+void swarm_site_note(struct swarm *s, uint32_t unit);
+void swarm_site_join(struct swarm *s, struct swarm_peer *p); /* a far peer has come */
+void swarm_site_part(struct swarm *s, struct swarm_peer *p);
+void swarm_site_claim(struct swarm *s, struct swarm_peer *p, uint32_t unit);
+void swarm_site_unclaim(struct swarm *s, struct swarm_peer *p, uint32_t unit);
+void swarm_site_elect(struct swarm *s); /* a near candidate has come, gone or changed */
+bool swarm_site_is_mine(const struct swarm *s, uint32_t unit); /* to take from afar */
+void swarm_site_free(struct swarm_site *site);
+bool swarm_site_is_gateway(const struct swarm_peer *p); /* P, far, of its site */
+/* The gateway of SITE that takes UNIT; NULL: none is there. */
+struct swarm_peer *swarm_site_responsible(const struct swarm_site *site, uint32_t unit);
+
+/* -- swarm_export.c -- */
+
+bool swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret);
+/* SLOT's unit is at P's site. */
+void swarm_export_arrived(
+    struct swarm *s, struct swarm_peer *p, struct swarm_slot *slot, uint64_t now_us);
+void swarm_export_tick(struct swarm *s, uint64_t now_us);
+uint64_t swarm_export_wakes(const struct swarm *s);
+void swarm_export_elsewhere(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t now_us);
 void swarm_forget_slots(struct swarm *s, struct swarm_peer *p);
 void swarm_forget_flights(struct swarm *s, struct swarm_peer *p);
 void swarm_measure_depth(struct swarm *s);

@@ -43,20 +43,26 @@ suspect_after(const struct swarm_peer *p, const struct swarm_flight *f)
 	return min_of(us << f->replaced, PATIENCE_MAX_US);
 }
 
+static uint32_t *
+inbound_of(struct swarm *s, const struct swarm_flight *f)
+{
+	return f->far ? &s->inbound_far : &s->inbound;
+}
+
 /* It is awaited no more: others may offer it. */
 static void
-let_go(struct swarm *s, uint32_t unit)
+let_go(struct swarm *s, const struct swarm_flight *f)
 {
-	s->inbound--;
-	if (bitset_unset(&s->pend, unit))
-		swarm_note(s, unit);
+	*inbound_of(s, f) -= 1;
+	if (bitset_unset(&s->pend, f->unit))
+		swarm_note(s, f->unit);
 }
 
 static void
 end_flight(struct swarm *s, struct swarm_peer *p, struct swarm_flight *f)
 {
 	if (!f->suspect)
-		let_go(s, f->unit);
+		let_go(s, f);
 	array_swap_out(&p->flights, (size_t)(f - p->flights.at));
 }
 
@@ -85,6 +91,33 @@ suspect_of(struct swarm *s, uint32_t unit)
 	return NULL;
 }
 
+/* When was UNIT first refused as another gateway's?  Now, if never. */
+static uint64_t
+first_refused_us(struct swarm *s, uint32_t unit, uint64_t now_us)
+{
+	for (size_t i = s->refused.len; i > 0; i--) {
+		struct swarm_refusal *r = &s->refused.at[i - 1];
+		if (r->unit == unit)
+			return r->at_us;
+		if (bitset_has(&s->have, r->unit))
+			array_swap_out(&s->refused, i - 1);
+	}
+	array_push(&s->refused, ((struct swarm_refusal){ .unit = unit, .at_us = now_us }));
+	return now_us;
+}
+
+/* A unit from afar is taken by one gateway, if nobody near has it or awaits it. */
+static enum swarm_verdict
+judge_far(struct swarm *s, uint32_t unit, uint64_t now_us)
+{
+	if (s->copies[unit] > 0)
+		return SWARM_HELD;
+	if (!swarm_site_is_mine(s, unit) &&
+	    now_us < first_refused_us(s, unit, now_us) + SWARM_GRACE_US)
+		return SWARM_ELSEWHERE;
+	return s->paused || s->inbound_far >= SWARM_FAR_MAX ? SWARM_BUSY : SWARM_ACCEPT;
+}
+
 static enum swarm_verdict
 judge(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_us)
 {
@@ -92,6 +125,8 @@ judge(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_u
 		return SWARM_HELD;
 	if (now_us < p->penance_us)
 		return SWARM_DISTRUST;
+	if (p->far)
+		return judge_far(s, unit, now_us);
 	return s->paused || s->inbound >= SWARM_INBOUND ? SWARM_BUSY : SWARM_ACCEPT;
 }
 
@@ -123,7 +158,7 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 		swarm_peer_mark(s, p, unit, true, false);
 	if (answer.verdict != SWARM_ACCEPT)
 		return answer;
-	struct swarm_flight fresh = { .unit = unit, .last_us = now_us };
+	struct swarm_flight fresh = { .unit = unit, .far = p->far, .last_us = now_us };
 	old = suspect_of(s, unit);
 	if (old != NULL) {
 		answer.replaces = true;
@@ -136,7 +171,7 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 	array_push(&p->flights, fresh);
 	p->stats.accepted_in++;
 	bitset_set(&s->pend, unit);
-	s->inbound++;
+	*inbound_of(s, &fresh) += 1;
 	swarm_note(s, unit);
 	return answer;
 }
@@ -160,7 +195,7 @@ swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_
 	if (!f->suspect)
 		return;
 	f->suspect = f->silent = f->named = false; /* it goes on after all */
-	s->inbound++;
+	*inbound_of(s, f) += 1;
 	bitset_set(&s->pend, unit);
 	swarm_note(s, unit);
 }
@@ -206,7 +241,7 @@ suspect_silent(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 		if (f->suspect || now_us < heard + suspect_after(p, f))
 			continue;
 		f->suspect = true;
-		let_go(s, f->unit);
+		let_go(s, f);
 	}
 }
 
@@ -216,7 +251,11 @@ end_unanswered(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 	for (size_t i = p->slots.len; i > 0; i--) {
 		struct swarm_slot slot = p->slots.at[i - 1];
 		if (!slot.accepted && now_us >= slot.since_us + SWARM_OFFER_US)
-			swarm_declined(s, p->id, slot.unit, false, SWARM_OFFER_US, now_us);
+			swarm_declined(s, p->id, slot.unit, SWARM_BUSY, SWARM_OFFER_US, now_us);
+		if (slot.sent && now_us >= slot.since_us + SWARM_ARRIVE_US) {
+			swarm_slot_end(p, &p->slots.at[i - 1]);
+			swarm_peer_mark(s, p, slot.unit, false, false);
+		}
 	}
 }
 
@@ -266,6 +305,7 @@ swarm_tick(struct swarm *s, uint64_t now_us)
 		if (now_us >= p->penance_us)
 			p->penance_us = 0;
 	}
+	swarm_export_tick(s, now_us);
 	judge_starving(s, now_us);
 	if (s->lean_us != 0 && now_us >= s->lean_us) {
 		s->lean_us = 0;
@@ -299,6 +339,7 @@ swarm_is_starving(const struct swarm *s)
 static uint64_t
 peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 {
+	const struct swarm_log *log = p->far ? &s->far_log : &s->near_log;
 	uint64_t at = UINT64_MAX;
 
 	array_each (f, &p->flights) {
@@ -309,6 +350,8 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 	array_each (slot, &p->slots) {
 		if (!slot->accepted)
 			at = min_of(at, slot->since_us + SWARM_OFFER_US);
+		if (slot->sent)
+			at = min_of(at, slot->since_us + SWARM_ARRIVE_US);
 	}
 	if (p->not_before_us > now_us)
 		at = min_of(at, p->not_before_us);
@@ -317,8 +360,7 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 	if (p->blocked_us != 0 && p->slots.len > 0 && now_us < p->blocked_us + SWARM_SUSPECT_US)
 		at = min_of(at, p->blocked_us + SWARM_SUSPECT_US);
 	/* Who is not listened to is told nothing either. */
-	if (!p->banned &&
-	    (p->urgent || p->full_at < s->o.n_units || p->told < s->log_base + s->log.len))
+	if (!p->banned && (p->urgent || p->full_at < s->o.n_units || p->told < swarm_log_end(log)))
 		at = min_of(at, max_of(now_us, p->told_us + swarm_batch_us(s)));
 	return at;
 }
@@ -326,7 +368,7 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 uint64_t
 swarm_wakes(const struct swarm *s, uint64_t now_us)
 {
-	uint64_t at = UINT64_MAX;
+	uint64_t at = max_of(now_us, swarm_export_wakes(s));
 
 	array_each (p, &s->peers)
 		at = min_of(at, peer_wakes(s, *p, now_us));

@@ -8,7 +8,7 @@ nothing_is_offered_to_who_has_not_said_what_it_holds(void **state)
 	struct swarm_offer o;
 
 	(void)state;
-	swarm_peer_add(s, 1, false, 0);
+	swarm_peer_add(s, 1, &(struct swarm_peer_opts){ .last_resort = false }, 0);
 	assert_false(swarm_offer(s, 0, &o));
 	add_peer(s, 1); /* again: it stays the same */
 	assert_true(swarm_offer(s, 0, &o));
@@ -20,7 +20,7 @@ say_drops(struct swarm *s, uint64_t peer, uint32_t unit)
 {
 	const struct swarm_run run = { .first = unit, .n = 1 };
 
-	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .drop = &run, .n_drop = 1 }));
+	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .drop = &run, .n_drop = 1 }, 0));
 }
 
 /* It has given it up, and the answer was too far gone to be cancelled. */
@@ -61,7 +61,7 @@ as_many_are_offered_as_there_are_slots(void **state)
 	assert_false(swarm_offer(s, 10, &more));
 	swarm_sent(s, 1, o[0].unit, UNIT, 20);
 	assert_true(swarm_offer(s, 20, &more));
-	swarm_declined(s, 1, more.unit, true, 0, 30);
+	swarm_declined(s, 1, more.unit, SWARM_HELD, 0, 30);
 	assert_true(swarm_offer(s, 30, &more));
 	swarm_free(s);
 }
@@ -162,10 +162,10 @@ the_origin_waits_for_room_at_who_lacks_a_first_copy(void **state)
 	const struct swarm_run rest = { .first = 1, .n = N - 1 };
 	for (uint64_t p = 2; p <= 3; p++)
 		assert_true(
-		    swarm_peer_news(s, p, &(struct swarm_news){ .skip = &rest, .n_skip = 1 }));
-	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = SWARM_INBOUND }));
+		    swarm_peer_news(s, p, &(struct swarm_news){ .skip = &rest, .n_skip = 1 }, 0));
+	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = SWARM_INBOUND }, 0));
 	assert_false(swarm_offer(s, 1, &o));
-	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = 0 }));
+	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = 0 }, 0));
 	assert_true(swarm_offer(s, 2, &o));
 	assert_int_equal(o.peer, 1);
 	swarm_free(s);
@@ -248,7 +248,7 @@ first_copies_go_to_who_passes_them_on_while_there_is_room(void **state)
 		assert_int_equal(o.peer, 2);
 		serve(s, o, t);
 	}
-	assert_true(swarm_peer_news(s, 2, &(struct swarm_news){ .inbound = SWARM_INBOUND }));
+	assert_true(swarm_peer_news(s, 2, &(struct swarm_news){ .inbound = SWARM_INBOUND }, 0));
 	assert_true(swarm_offer(s, N, &o)); /* rather than wait */
 	assert_int_equal(o.peer, 1);
 	swarm_free(s);
@@ -322,7 +322,7 @@ the_last_resort_feeds_who_starves(void **state)
 	add_peer(s, 2);
 	say_has(s, 1, 0, N);
 	assert_false(swarm_offer(s, 1, &o));
-	assert_true(swarm_peer_news(s, 2, &(struct swarm_news){ .starving = true }));
+	assert_true(swarm_peer_news(s, 2, &(struct swarm_news){ .starving = true }, 0));
 	assert_true(swarm_offer(s, 2, &o));
 	assert_int_equal(o.peer, 2);
 	swarm_free(s);
@@ -337,11 +337,11 @@ a_busy_peer_is_left_alone_for_as_long_as_it_says(void **state)
 	(void)state;
 	add_peer(s, 1);
 	assert_true(swarm_offer(s, 0, &o));
-	swarm_declined(s, 1, o.unit, false, 5 * S, 10);
+	swarm_declined(s, 1, o.unit, SWARM_BUSY, 5 * S, 10);
 	assert_false(swarm_offer(s, 11, &o));
 	assert_true(swarm_wakes(s, 11) <= 10 + 5 * S);
 	assert_true(swarm_offer(s, 10 + 5 * S, &o));
-	swarm_declined(s, 1, o.unit, false, UINT64_MAX / 2, 10 + 5 * S); /* not for ever */
+	swarm_declined(s, 1, o.unit, SWARM_BUSY, UINT64_MAX / 2, 10 + 5 * S); /* not for ever */
 	assert_true(swarm_offer(s, 11 + 5 * S + SWARM_RETRY_MAX_US, &o));
 	swarm_free(s);
 }

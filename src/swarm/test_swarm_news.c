@@ -9,7 +9,7 @@ pass_news(struct swarm *a, uint64_t b_in_a, struct swarm *b, uint64_t a_in_b, ui
 	unsigned n = 0;
 
 	for (; swarm_tell(a, b_in_a, now_us, &news); n++)
-		assert_true(swarm_peer_news(b, a_in_b, &news));
+		assert_true(swarm_peer_news(b, a_in_b, &news, 0));
 	return n;
 }
 
@@ -25,8 +25,8 @@ a_new_peer_is_told_everything_however_scattered(void **state)
 	(void)state;
 	for (uint32_t u = 0; u < MANY; u += 2, held++)
 		swarm_hold(a, u);
-	swarm_peer_add(a, 1, false, 0);
-	swarm_peer_add(b, 2, false, 0);
+	swarm_peer_add(a, 1, &(struct swarm_peer_opts){ .last_resort = false }, 0);
+	swarm_peer_add(b, 2, &(struct swarm_peer_opts){ .last_resort = false }, 0);
 	assert_true(pass_news(a, 1, b, 2, 5) > 10);
 	assert_true(swarm_peer_stats(b, 2, &stats));
 	assert_int_equal(stats.held, held);
@@ -71,8 +71,8 @@ who_fell_behind_is_told_everything_anew(void **state)
 	struct swarm_stats stats;
 
 	(void)state;
-	swarm_peer_add(a, 1, false, 0);
-	swarm_peer_add(b, 2, false, 0);
+	swarm_peer_add(a, 1, &(struct swarm_peer_opts){ .last_resort = false }, 0);
+	swarm_peer_add(b, 2, &(struct swarm_peer_opts){ .last_resort = false }, 0);
 	(void)pass_news(a, 1, b, 2, 0);
 	for (uint32_t u = 0; u < MANY; u++)
 		swarm_hold(a, u);
@@ -94,14 +94,14 @@ news_of_units_that_do_not_exist_are_refused(void **state)
 	(void)state;
 	add_peer(s, 1);
 	for (size_t i = 0; i < lengthof(runs); i++) {
-		assert_false(
-		    swarm_peer_news(s, 1, &(struct swarm_news){ .have = &runs[i], .n_have = 1 }));
-		assert_false(
-		    swarm_peer_news(s, 1, &(struct swarm_news){ .await = &runs[i], .n_await = 1 }));
-		assert_false(
-		    swarm_peer_news(s, 1, &(struct swarm_news){ .drop = &runs[i], .n_drop = 1 }));
-		assert_false(
-		    swarm_peer_news(s, 1, &(struct swarm_news){ .skip = &runs[i], .n_skip = 1 }));
+		assert_false(swarm_peer_news(
+		    s, 1, &(struct swarm_news){ .have = &runs[i], .n_have = 1 }, 0));
+		assert_false(swarm_peer_news(
+		    s, 1, &(struct swarm_news){ .await = &runs[i], .n_await = 1 }, 0));
+		assert_false(swarm_peer_news(
+		    s, 1, &(struct swarm_news){ .drop = &runs[i], .n_drop = 1 }, 0));
+		assert_false(swarm_peer_news(
+		    s, 1, &(struct swarm_news){ .skip = &runs[i], .n_skip = 1 }, 0));
 	}
 	swarm_free(s);
 }
@@ -118,7 +118,7 @@ hunger_is_told_at_once_and_only_where_there_is_a_last_resort(void **state)
 		;
 	swarm_tick(s, 100 * S);
 	assert_false(swarm_tell(s, 1, 100 * S, &news));
-	swarm_peer_add(s, 2, true, 100 * S);
+	swarm_peer_add(s, 2, &(struct swarm_peer_opts){ .last_resort = true }, 100 * S);
 	assert_int_equal(swarm_offered(s, 1, 0, 100 * S).verdict, SWARM_ACCEPT);
 	while (swarm_tell(s, 1, 101 * S, &news))
 		;

@@ -32,15 +32,15 @@ open_holding(struct swarm_opts o, uint32_t n)
 static inline void
 add_peer(struct swarm *s, uint64_t peer)
 {
-	swarm_peer_add(s, peer, false, 0);
-	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .inbound = 0 }));
+	swarm_peer_add(s, peer, &(struct swarm_peer_opts){ .last_resort = false }, 0);
+	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .inbound = 0 }, 0));
 }
 
 static inline void
 add_last_resort(struct swarm *s, uint64_t peer)
 {
-	swarm_peer_add(s, peer, true, 0);
-	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .inbound = 0 }));
+	swarm_peer_add(s, peer, &(struct swarm_peer_opts){ .last_resort = true }, 0);
+	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .inbound = 0 }, 0));
 }
 
 static inline void
@@ -48,7 +48,7 @@ say_has(struct swarm *s, uint64_t peer, uint32_t first, uint32_t n)
 {
 	const struct swarm_run run = { .first = first, .n = n };
 
-	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .have = &run, .n_have = 1 }));
+	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .have = &run, .n_have = 1 }, 0));
 }
 
 static inline void
@@ -56,7 +56,8 @@ say_awaits(struct swarm *s, uint64_t peer, uint32_t first, uint32_t n)
 {
 	const struct swarm_run run = { .first = first, .n = n };
 
-	assert_true(swarm_peer_news(s, peer, &(struct swarm_news){ .await = &run, .n_await = 1 }));
+	assert_true(
+	    swarm_peer_news(s, peer, &(struct swarm_news){ .await = &run, .n_await = 1 }, 0));
 }
 
 /* The offer is taken and sent at once. */

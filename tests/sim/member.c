@@ -118,7 +118,8 @@ on_enter(struct link *l, const struct msg_enter *m)
 		return;
 	MESH_REQUIRE(me->w, l->other->lie != MESH_STRANGER);
 	forget_part(l); /* it may begin anew */
-	swarm_peer_add(me->swarm, l->number, m->last_resort != 0, now_us);
+	swarm_peer_add(me->swarm, l->number,
+	    &(struct swarm_peer_opts){ .last_resort = m->last_resort != 0 }, now_us);
 	l->entered = true;
 	l->blocked = false;
 	l->their_job = m->job;

@@ -262,7 +262,7 @@ on_offer(struct world *w, const struct world_event *ev)
 		w->result.declined_busy += a.verdict == SWARM_BUSY;
 		world_say(w, ev->end,
 		    (struct world_event){
-			.kind = EV_DECLINE, .unit = ev->unit, .bytes = a.verdict == SWARM_HELD });
+			.kind = EV_DECLINE, .unit = ev->unit, .bytes = a.verdict });
 		return;
 	}
 	if (a.replaces)
@@ -420,10 +420,11 @@ handle(struct world *w, const struct world_event *ev)
 		on_accept(w, ev);
 		break;
 	case EV_DECLINE:
-		swarm_declined(s, ev->end, ev->unit, ev->bytes != 0, RETRY_US, w->sim.now_us);
+		swarm_declined(
+		    s, ev->end, ev->unit, (enum swarm_verdict)ev->bytes, RETRY_US, w->sim.now_us);
 		break;
 	case EV_NEWS:
-		if (!swarm_peer_news(s, ev->end, ev->news))
+		if (!swarm_peer_news(s, ev->end, ev->news, w->sim.now_us))
 			assert(!"news out of range");
 		break;
 	case EV_CANCEL:

@@ -105,12 +105,6 @@ is_connected(const struct world *w, uint32_t a, uint32_t b)
 	return false;
 }
 
-static void
-tell_place(struct world *w, uint32_t end, const struct world_place *place, bool far)
-{
-	(void)w, (void)end, (void)place, (void)far;
-}
-
 static bool
 is_far(const struct world *w, uint32_t a, uint32_t b)
 {
@@ -124,8 +118,10 @@ add_end(struct world *w, uint32_t a, uint32_t b, uint32_t other)
 
 	array_push(&w->ends, ((struct world_end){ .node = a, .other = other, .open = true }));
 	array_push(&w->nodes[a].ends, end);
-	swarm_peer_add(w->nodes[a].swarm, end, w->nodes[b].o.last_resort, w->sim.now_us);
-	tell_place(w, end, &w->nodes[b].place, is_far(w, a, b));
+	const struct swarm_peer_opts o = { .place = w->nodes[b].place,
+		.far = is_far(w, a, b),
+		.last_resort = w->nodes[b].o.last_resort };
+	swarm_peer_add(w->nodes[a].swarm, end, &o, w->sim.now_us);
 }
 
 static void
@@ -195,18 +191,20 @@ place_changed(struct world *w, uint32_t node)
 {
 	struct world_node *n = &w->nodes[node];
 
+	swarm_place(n->swarm, &n->place, w->sim.now_us);
 	array_each (end, &n->ends) {
 		const struct world_end *e = &w->ends.at[*end];
+		uint32_t other = w->ends.at[e->other].node;
 		if (e->open)
-			tell_place(
-			    w, e->other, &n->place, is_far(w, node, w->ends.at[e->other].node));
+			swarm_peer_place(w->nodes[other].swarm, e->other, &n->place,
+			    is_far(w, node, other), w->sim.now_us);
 	}
 }
 
 static void
 set_rank(struct world *w, uint32_t node, uint8_t rank, uint8_t gateways)
 {
-	struct world_place *p = &w->nodes[node].place;
+	struct swarm_place *p = &w->nodes[node].place;
 
 	if (p->rank == rank && p->gateways == gateways)
 		return;
@@ -262,6 +260,7 @@ void
 world_places_enter(struct world *w, uint32_t node)
 {
 	array_push(&site_at(w, node)->members, node);
+	swarm_place(w->nodes[node].swarm, &w->nodes[node].place, w->sim.now_us);
 }
 
 void
@@ -301,7 +300,7 @@ world_places_open(struct world *w)
 		struct rng rng;
 		rng_seed(&rng, w->o->seed * 2000003 + i);
 		w->nodes[i].place =
-		    (struct world_place){ .site = site_of(w, i), .node = rng_u64(&rng) };
+		    (struct swarm_place){ .site = site_of(w, i), .node = rng_u64(&rng) };
 		if (bitset_set(&seen, w->nodes[i].place.site))
 			array_push(&used, (uint32_t)w->nodes[i].place.site);
 		n = max_of(n, (uint32_t)w->nodes[i].place.site + 1);

@@ -5,12 +5,6 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/swarm_world.h"
 
-/* As swarm_place of src/swarm: what a node's owner knows of where it is. */
-struct world_place {
-	uint64_t site, node;
-	uint8_t rank, gateways;
-};
-
 enum world_event_kind {
 	EV_BEGIN, /* all that are there from the beginning come */
 	EV_JOIN,
@@ -36,7 +30,7 @@ struct world_event {
 	uint32_t end;  /* the connection's end at which it happens */
 	uint32_t node; /* JOIN, DIE */
 	uint32_t unit;
-	uint32_t bytes;  /* of a block; DECLINE: 1 it is held */
+	uint32_t bytes;  /* of a block; DECLINE: why */
 	uint32_t serial; /* which acceptance of the unit */
 	bool last;
 	struct swarm_news *news;   /* owned, with its runs behind it */
@@ -62,7 +56,7 @@ struct world_node {
 	struct world_node_opts o;
 	struct swarm *swarm;
 	bool here, dead;
-	struct world_place place;
+	struct swarm_place place;
 	ARRAY(uint32_t) ends;
 	ARRAY(struct world_service) fifo;
 	bool sending;

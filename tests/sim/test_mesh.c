@@ -368,7 +368,7 @@ check_member(const struct mesh *w, struct member *m)
 		return;
 	MESH_REQUIRE(w, m->done_us != 0 || lost_units(w) > 0);
 	MESH_REQUIRE(w, m->done_us == 0 || content_is_in(&w->content, &m->store));
-	MESH_REQUIRE(w, m->failed.len == 0 && s->log.len <= SWARM_LOG_MAX);
+	MESH_REQUIRE(w, m->failed.len == 0 && s->near_log.units.len <= SWARM_LOG_MAX);
 	MESH_REQUIRE(w, s->peers.len <= w->n_members);
 	for (uint32_t i = 0; i < w->n_members; i++) {
 		const struct other *o = &m->others[i];

@@ -1,0 +1,207 @@
+/*
+ * Exports: which unit goes to which other site next.
+ *
+ * Slots for them are counted in bytes and held until the other site says that the unit has arrived.
+ * How many bytes follows from how long that takes: the line is kept busy for EXPORT_TRIP_US.
+ */
+#include "swarm/swarm_private.h"
+
+enum { LOOK = 64 };
+#define TRIP_US ((uint64_t)500 * 1000)
+
+static uint64_t
+under_way(const struct swarm *s)
+{
+	uint64_t n = 0;
+
+	array_each (p, &s->peers)
+		n += (*p)->far ? (*p)->slots.len : 0;
+	return n * s->o.unit_size;
+}
+
+static bool
+has_room(const struct swarm_peer *p, uint64_t now_us)
+{
+	return p->heard && !p->banned && p->blocked_us == 0 && p->inbound < SWARM_FAR_MAX &&
+	       now_us >= p->not_before_us;
+}
+
+static uint32_t
+inflight(const struct swarm_site *site)
+{
+	uint32_t n = 0;
+
+	array_each (p, &site->peers)
+		n += (*p)->inbound;
+	return n;
+}
+
+/* Least on its way, then least held. */
+static bool
+is_needier(const struct swarm_site *a, const struct swarm_site *b)
+{
+	uint32_t x = inflight(a), y = inflight(b);
+
+	return x != y ? x < y : a->known < b->known;
+}
+
+static bool
+was_refused(const struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_us)
+{
+	array_each (r, &s->elsewhere) {
+		if (r->peer == p->id && r->unit == unit && now_us < r->at_us + SWARM_GRACE_US)
+			return true;
+	}
+	return false;
+}
+
+/* Who would take UNIT of SITE now. */
+static struct swarm_peer *
+taker_of(const struct swarm *s, const struct swarm_site *site, uint32_t unit, uint64_t now_us)
+{
+	struct swarm_peer *p = swarm_site_responsible(site, unit);
+
+	if (p == NULL || swarm_peer_closed(p, unit) || !has_room(p, now_us))
+		return NULL;
+	return was_refused(s, p, unit, now_us) ? NULL : p;
+}
+
+/*
+ * Of up to LOOK units of SET that SITE takes, from a random place on, one of those that the fewest
+ * sites have.
+ */
+static struct swarm_peer *
+choose_of(struct swarm *s, const struct bitset *set, const struct swarm_site *site, uint64_t now_us,
+    uint32_t *ret_unit)
+{
+	size_t words = (s->o.n_units + 63) / 64, from = rng_below(&s->rng, words);
+	struct swarm_peer *best = NULL;
+	uint32_t looked = 0, ties = 0;
+
+	for (size_t i = 0; i < words && looked < LOOK; i++) {
+		size_t w = (from + i) % words;
+		for (uint64_t bits = set->words[w]; bits != 0; bits &= bits - 1) {
+			uint32_t u = (uint32_t)(w * 64 + (size_t)__builtin_ctzll(bits));
+			if (best != NULL && s->abroad[u] > s->abroad[*ret_unit])
+				continue;
+			struct swarm_peer *p = taker_of(s, site, u, now_us);
+			if (p == NULL)
+				continue;
+			looked++;
+			ties = best != NULL && s->abroad[u] == s->abroad[*ret_unit] ? ties + 1 : 1;
+			if (ties > 1 && rng_below(&s->rng, ties) != 0)
+				continue;
+			best = p;
+			*ret_unit = u;
+		}
+	}
+	return best;
+}
+
+/* What no other site has goes first. */
+static struct swarm_peer *
+choose_unit(struct swarm *s, const struct swarm_site *site, uint64_t now_us, uint32_t *ret_unit)
+{
+	struct swarm_peer *p =
+	    s->fresh.count > 0 ? choose_of(s, &s->fresh, site, now_us, ret_unit) : NULL;
+
+	return p != NULL ? p : choose_of(s, &s->have, site, now_us, ret_unit);
+}
+
+/* The needier of two at random that are not known to take nothing. */
+static struct swarm_site *
+draw(struct swarm *s)
+{
+	struct swarm_site *drawn[2] = { NULL, NULL };
+	uint32_t n = 0;
+
+	array_each (site, &s->sites) {
+		if ((*site)->barren)
+			continue;
+		n++;
+		if (n <= 2)
+			drawn[n - 1] = *site;
+		else {
+			uint64_t i = rng_below(&s->rng, n);
+			if (i < 2)
+				drawn[i] = *site;
+		}
+	}
+	if (n < 2)
+		return drawn[0];
+	uint64_t first = rng_below(&s->rng, 2);
+	return is_needier(drawn[1 - first], drawn[first]) ? drawn[1 - first] : drawn[first];
+}
+
+bool
+swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
+{
+	uint64_t window = max_of(s->export_window, (uint64_t)s->o.unit_size * 2);
+	struct swarm_site *site;
+
+	if (s->sites.len == 0 || !(s->gateway || s->o.origin) || under_way(s) >= window)
+		return false;
+	while ((site = draw(s)) != NULL) {
+		uint32_t unit = 0;
+		struct swarm_peer *p = choose_unit(s, site, now_us, &unit);
+		site->barren = p == NULL;
+		if (p == NULL)
+			continue;
+		swarm_slot_open(s, p, unit, now_us);
+		*ret = (struct swarm_offer){ .peer = p->id, .unit = unit };
+		return true;
+	}
+	return false;
+}
+
+/* The window grows while units arrive sooner than they need to, and shrinks when they are late. */
+static void
+measure(struct swarm *s, uint64_t trip_us)
+{
+	uint64_t unit = s->o.unit_size, least = 2 * unit;
+
+	s->export_window = max_of(s->export_window, least);
+	s->export_trip_us =
+	    s->export_trip_us == 0 ? trip_us : (s->export_trip_us * 7 + trip_us) / 8;
+	if (s->export_trip_us < TRIP_US)
+		s->export_window = min_of(s->export_window + unit, (uint64_t)SWARM_FAR_MAX * unit);
+	else if (s->export_window >= least + unit / 2)
+		s->export_window -= unit / 2;
+}
+
+void
+swarm_export_arrived(
+    struct swarm *s, struct swarm_peer *p, struct swarm_slot *slot, uint64_t now_us)
+{
+	measure(s, now_us - slot->offered_us);
+	swarm_slot_end(p, slot);
+}
+
+void
+swarm_export_elsewhere(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t now_us)
+{
+	array_push(&s->elsewhere, ((struct swarm_refusal){ unit, p->id, now_us }));
+}
+
+void
+swarm_export_tick(struct swarm *s, uint64_t now_us)
+{
+	size_t before = s->elsewhere.len;
+
+	for (size_t i = s->elsewhere.len; i > 0; i--) {
+		if (now_us >= s->elsewhere.at[i - 1].at_us + SWARM_GRACE_US)
+			array_swap_out(&s->elsewhere, i - 1);
+	}
+	if (s->elsewhere.len < before)
+		swarm_retry(s);
+}
+
+uint64_t
+swarm_export_wakes(const struct swarm *s)
+{
+	uint64_t at = UINT64_MAX;
+
+	array_each (r, &s->elsewhere)
+		at = min_of(at, r->at_us + SWARM_GRACE_US);
+	return at;
+}
