@@ -122,6 +122,7 @@ sim_case_open(const struct sim_case *c, uint32_t unit_size, uint64_t seed, struc
 		.window = 256 << 10,
 		.delay_us = c->sites == 1 ? 5 * SIM_MS : SIM_MS / 4,
 		.far_us = c->far_ms * SIM_MS,
+		.work_us = SIM_MS,
 		.death_seen_us = 2 * SIM_S,
 		.limit_us = 600 * SIM_S,
 		.seed = seed,

@@ -108,34 +108,37 @@ tell_all(struct world *w, struct world_node *n)
 	}
 }
 
-/* What is to happen soon is not looked at again: when it happens, the rest is. */
 static void
 wake_later(struct world *w, struct world_node *n)
 {
-	if (sim_is_scheduled(&n->wake.event) &&
-	    n->wake.event.at_us <= w->sim.now_us + SWARM_BATCH_MIN_US)
-		return;
 	uint64_t at = swarm_wakes(n->swarm, w->sim.now_us);
+	uint64_t soonest = w->sim.now_us + max_of(w->o->work_us, (uint64_t)1);
+
 	assert(at >= w->sim.now_us || !"wakes in the past");
-	if (at == UINT64_MAX)
-		sim_cancel(&w->sim, &n->wake.event);
-	else
-		sim_at(&w->sim, &n->wake.event, max_of(at, w->sim.now_us + 1));
+	if (at < UINT64_MAX)
+		sim_at(&w->sim, &n->wake.event, max_of(at, soonest));
+}
+
+static void
+work(struct world *w, struct world_node *n)
+{
+	swarm_tick(n->swarm, w->sim.now_us);
+	offer_all(w, n);
+	tell_all(w, n);
+	world_send_next(w, (uint32_t)(n - w->nodes));
+	if (n->done_us == 0 && swarm_is_complete(n->swarm))
+		n->done_us = max_of(w->sim.now_us, (uint64_t)1);
+	wake_later(w, n);
 }
 
 void
 world_act(struct world *w, uint32_t node)
 {
 	struct world_node *n = &w->nodes[node];
+	uint64_t at = w->sim.now_us + w->o->work_us;
 
-	if (!world_is_here(n))
-		return;
-	offer_all(w, n);
-	tell_all(w, n);
-	world_send_next(w, node);
-	if (n->done_us == 0 && swarm_is_complete(n->swarm))
-		n->done_us = max_of(w->sim.now_us, (uint64_t)1);
-	wake_later(w, n);
+	if (world_is_here(n) && (!sim_is_scheduled(&n->wake.event) || n->wake.event.at_us > at))
+		sim_at(&w->sim, &n->wake.event, at);
 }
 
 static void
@@ -143,11 +146,10 @@ on_wake(struct sim *sim, struct sim_event *event)
 {
 	const struct world_event *ev = container_of(event, struct world_event, event);
 	struct world_node *n = &ev->world->nodes[ev->node];
+	(void)sim;
 
-	if (!world_is_here(n))
-		return;
-	swarm_tick(n->swarm, sim->now_us);
-	world_act(ev->world, ev->node);
+	if (world_is_here(n))
+		work(ev->world, n);
 }
 
 /* -- joining and dying -- */
@@ -318,6 +320,7 @@ on_whole(struct world *w, const struct world_event *ev, size_t i)
 	w->result.twice += swarm_holds(s, ev->unit);
 	array_swap_out(&w->ends.at[ev->end].units, i);
 	swarm_ended(s, ev->end, ev->unit, true, w->sim.now_us);
+	world_act(w, w->ends.at[ev->end].node);
 }
 
 static void
@@ -330,6 +333,7 @@ on_bytes(struct world *w, const struct world_event *ev, size_t i)
 		return;
 	if (world_other(w, ev->end)->o.kind == WORLD_CORRUPT) {
 		on_wrong(w, ev);
+		world_act(w, w->ends.at[ev->end].node);
 		return;
 	}
 	swarm_got(world_owner(w, ev->end)->swarm, ev->end, ev->unit,
@@ -367,9 +371,11 @@ on_accept(struct world *w, const struct world_event *ev)
 {
 	struct world_node *n = world_owner(w, ev->end);
 
-	if (swarm_accepted(n->swarm, ev->end, ev->unit, w->sim.now_us))
-		array_push(&n->fifo,
-		    ((struct world_service){ ev->end, ev->unit, ev->serial, w->o->unit_size }));
+	if (!swarm_accepted(n->swarm, ev->end, ev->unit, w->sim.now_us))
+		return;
+	array_push(
+	    &n->fifo, ((struct world_service){ ev->end, ev->unit, ev->serial, w->o->unit_size }));
+	world_send_next(w, w->ends.at[ev->end].node);
 }
 
 /* -- what happens -- */
@@ -432,7 +438,6 @@ handle(struct world *w, const struct world_event *ev)
 		break;
 	case EV_SENT:
 		world_on_sent(w, ev);
-		world_act(w, w->ends.at[w->ends.at[ev->end].other].node);
 		return;
 	case EV_ENTER:
 		world_on_enter(w, ev);
@@ -442,10 +447,10 @@ handle(struct world *w, const struct world_event *ev)
 		return;
 	case EV_TAKEN:
 		on_taken(w, ev);
-		break;
+		return;
 	case EV_CREDIT:
 		world_on_credit(w, ev);
-		break;
+		return;
 	default:
 		assert(!"no event of a connection");
 	}

@@ -51,6 +51,7 @@ struct world_opts {
 	uint32_t window;          /* ... that may be under way between two; 0: 64 KiB */
 	uint64_t delay_us;        /* one way, within a site */
 	uint64_t far_us;          /* ... between sites */
+	uint64_t work_us;         /* from an event to what a node does about it */
 	uint32_t jitter_permille; /* of the delay, at most, added */
 	uint64_t cut_from_us,
 	    cut_to_us;          /* the odd and the even nodes do not hear each other meanwhile */

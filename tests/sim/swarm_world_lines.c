@@ -86,8 +86,11 @@ world_send_next(struct world *w, uint32_t node)
 		return;
 	array_each (s, &n->fifo) {
 		uint32_t bytes = min_of(s->left, block);
-		if (w->ends.at[s->end].window + bytes > window || world_is_cut(w, s->end)) {
-			swarm_peer_blocked(n->swarm, s->end, true, w->sim.now_us);
+		struct world_end *e = &w->ends.at[s->end];
+		if (e->window + bytes > window || world_is_cut(w, s->end)) {
+			if (!e->blocked)
+				swarm_peer_blocked(n->swarm, s->end, true, w->sim.now_us);
+			e->blocked = true;
 			continue;
 		}
 		send_block(w, node, s, n->o.kind == WORLD_SLUGGARD ? 1 : bytes);
@@ -145,10 +148,12 @@ world_on_sent(struct world *w, const struct world_event *ev)
 		pass_on(w, ev, EV_DOWN, in_order(w, ev->end, w->sim.now_us + delay));
 	n->sending = false;
 	n->sent_bytes += ev->bytes;
-	if (!ev->last)
-		return;
-	world_end_service(n, from, ev->unit);
-	swarm_sent(n->swarm, from, ev->unit, w->o->unit_size, w->sim.now_us);
+	if (ev->last) {
+		world_end_service(n, from, ev->unit);
+		swarm_sent(n->swarm, from, ev->unit, w->o->unit_size, w->sim.now_us);
+		world_act(w, w->ends.at[from].node);
+	}
+	world_send_next(w, w->ends.at[from].node);
 }
 
 void
@@ -173,5 +178,10 @@ world_on_credit(struct world *w, const struct world_event *ev)
 	struct world_end *e = &w->ends.at[ev->end];
 
 	e->window -= min_of(e->window, ev->bytes);
+	if (!e->blocked)
+		return;
+	e->blocked = false;
 	swarm_peer_blocked(w->nodes[e->node].swarm, ev->end, false, w->sim.now_us);
+	world_act(w, e->node);
+	world_send_next(w, e->node);
 }

@@ -1,15 +1,12 @@
 /* The server's part: sites, candidates for gateway, and who is connected with whom. */
-#include <math.h>
-#include <string.h>
-
+#include "swarm/swarm_rank.h"
 #include "tests/sim/swarm_world_private.h"
 
 enum {
-	ALL_OF_SITE = 64,    /* of a larger one ... */
-	CHOSEN = 20,         /* ... each chooses so many, and is chosen by as many */
-	ALL_SITES = 32,      /* of more ... */
-	SITES_CHOSEN = 8,    /* ... each chooses so many, and is chosen by as many */
-	GATEWAYS_UNKNOWN = 6 /* where nobody knows the site's line */
+	ALL_OF_SITE = 64, /* of a larger one ... */
+	CHOSEN = 20,      /* ... each chooses so many, and is chosen by as many */
+	ALL_SITES = 32,   /* of more ... */
+	SITES_CHOSEN = 8, /* ... each chooses so many, and is chosen by as many */
 };
 
 /* -- places -- */
@@ -52,7 +49,6 @@ median_up(const struct world *w, const struct world_site *site)
 	return median;
 }
 
-/* As many as fill the site's line although each has to serve its own site, too. */
 static uint8_t
 gateways_of(const struct world *w, const struct world_site *site)
 {
@@ -61,22 +57,11 @@ gateways_of(const struct world *w, const struct world_site *site)
 
 	if (site->members.len == 0)
 		return 0;
-	if (line == 0)
-		return (uint8_t)min_of(site->members.len, (size_t)GATEWAYS_UNKNOWN);
-	uint64_t up = max_of(median_up(w, site), (uint64_t)1), k = (12 * line + up - 1) / up;
-	k = min_of(max_of(k, (uint64_t)4), (uint64_t)16);
-	return (uint8_t)min_of(k, (uint64_t)site->members.len);
-}
-
-/* Weighted rendezvous hash: the lowest is the best. */
-static double
-draw_of(const struct world_node *n)
-{
-	return -log(((double)n->place.node + 1) / 18446744073709551616.0) / (double)n->o.up;
+	return swarm_rank_gateways(line, median_up(w, site), site->members.len);
 }
 
 struct drawn {
-	double draw;
+	uint64_t key;
 	uint32_t node;
 };
 
@@ -85,7 +70,7 @@ compare_drawn(const void *a, const void *b)
 {
 	const struct drawn *x = a, *y = b;
 
-	return x->draw < y->draw ? -1 : x->draw > y->draw;
+	return x->key < y->key ? -1 : x->key > y->key;
 }
 
 /* -- connections -- */
@@ -213,7 +198,6 @@ set_rank(struct world *w, uint32_t node, uint8_t rank, uint8_t gateways)
 	place_changed(w, node);
 }
 
-/* Twice as many candidates as gateways: when some die, the next are known already. */
 static void
 choose_candidates(struct world *w, struct world_site *site)
 {
@@ -221,14 +205,20 @@ choose_candidates(struct world *w, struct world_site *site)
 	size_t n = 0;
 
 	array_each (m, &site->members) {
-		if (!w->nodes[*m].o.origin && !w->nodes[*m].o.last_resort)
-			drawn[n++] = (struct drawn){ draw_of(&w->nodes[*m]), *m };
+		const struct world_node *node = &w->nodes[*m];
+		if (!node->o.origin && !node->o.last_resort)
+			drawn[n++] = (struct drawn){
+				swarm_rank_key(node->place.site, node->place.node,
+				    swarm_rank_weight(0, node->o.up)),
+				*m,
+			};
 	}
 	qsort(drawn, n, sizeof drawn[0], compare_drawn);
 	site->candidates.len = 0;
 	site->gateways = gateways_of(w, site);
+	uint8_t candidates = swarm_rank_candidates(site->gateways, n);
 	for (size_t i = 0; i < n; i++) {
-		bool is_candidate = i < (size_t)2 * site->gateways;
+		bool is_candidate = i < candidates;
 		if (is_candidate)
 			array_push(&site->candidates, drawn[i].node);
 		set_rank(w, drawn[i].node, is_candidate ? (uint8_t)(i + 1) : 0, site->gateways);

@@ -46,10 +46,10 @@ struct world_incoming { /* a unit that we accepted */
 };
 struct world_end { /* one side of a connection; its number is what swarm knows the peer by */
 	uint32_t node, other; /* whose; the other end */
-	bool open;
-	uint32_t window;  /* bytes under way to the other */
-	uint64_t said_us; /* when the last message arrives there */
-	uint64_t came_us; /* when the last block gets to this one */
+	bool open, blocked;   /* blocked: its window was full when something was to go out */
+	uint32_t window;      /* bytes under way to the other */
+	uint64_t said_us;     /* when the last message arrives there */
+	uint64_t came_us;     /* when the last block gets to this one */
 	ARRAY(struct world_incoming) units;
 };
 struct world_node {
@@ -89,7 +89,7 @@ struct world {
 
 /* A copy of EV happens at AT_US. */
 void world_schedule(struct world *w, uint64_t at_us, struct world_event ev);
-/* NODE does what follows from what happened. */
+/* NODE does soon what follows from what happened. */
 void world_act(struct world *w, uint32_t node);
 static inline struct world_node *
 world_owner(struct world *w, uint32_t end)
