@@ -169,6 +169,10 @@ void server_swarm_judge(struct server *s, const struct hash_id *share);
 struct link *server_swarm_link(struct server *s, const struct device_id *device,
     const struct hash_id *share, const struct hash_id *snapshot);
 
+/* -- sites -- */
+/* Equal numbers: one site. */
+uint64_t server_site_number(const struct registry_device *d);
+
 /* -- our own part in swarms -- */
 struct server_node;
 /* The swarm of an announced snapshot, to take it from: of MAP, which is taken.  It lasts until

@@ -65,6 +65,33 @@ server_swarm_hello(struct link *l, const struct msg_hello *h)
 
 /* -- MEMBERS -- */
 
+struct list {
+	struct buf raw;
+	uint32_t n;
+};
+
+static void
+list_clear(struct list *l)
+{
+	buf_clear(&l->raw);
+}
+
+static bool
+has_room(const struct list *l)
+{
+	return l->n < LIMIT_MEMBERS && l->raw.len < LIMIT_FRAME_MESSAGE / 2;
+}
+
+static void
+list_add(struct list *l, const struct row_member *row)
+{
+	auto_buf struct buf raw = BUF(LIMIT_MEMBER_ROW);
+
+	row_member_encode(row, &raw);
+	message_list_add(&l->raw, buf_bytes(&raw));
+	l->n++;
+}
+
 void
 server_swarm_push(struct link *l, const struct message *m)
 {
@@ -76,51 +103,68 @@ server_swarm_push(struct link *l, const struct message *m)
 }
 
 static void
-add_row(struct server *s, uint64_t number, struct buf *raw, uint32_t *n)
+add_row(struct server *s, const struct tracker_entry *x, struct list *rows)
 {
-	const struct link *l = server_peer_link(s, number);
+	const struct link *l = server_peer_link(s, x->link);
 	const struct registry_device *d =
 	    l != NULL ? registry_device(s->registry, &l->device) : NULL;
-	auto_buf struct buf row = BUF(LIMIT_MEMBER_ROW);
 
 	if (d == NULL)
 		return;
-	row_member_encode(
-	    &(struct row_member){
-		.id = d->id,
-		.name = bytes_str(d->name),
-		.site = bytes_str(d->site),
-		.addresses = { buf_bytes(&l->addresses), l->n_addresses },
-	    },
-	    &row);
-	message_list_add(raw, buf_bytes(&row));
-	(*n)++;
+	list_add(rows, &(struct row_member){
+			   .id = d->id,
+			   .name = bytes_str(d->name),
+			   .site = bytes_str(d->site),
+			   .addresses = { buf_bytes(&l->addresses), l->n_addresses },
+			   .rank = x->rank,
+			   .gateways = x->gateways,
+		       });
 }
 
-/* As many messages as its rows need; the first says that these are all, and who has left. */
+/* Where we are ourselves: the last resort has a place, too. */
+static void
+add_own_row(struct server *s, struct list *rows)
+{
+	const struct registry_device *d = registry_device(s->registry, device_key_id(s->home->key));
+
+	if (d != NULL)
+		list_add(rows, &(struct row_member){
+				   .id = d->id,
+				   .name = bytes_str(d->name),
+				   .site = bytes_str(d->site),
+			       });
+}
+
+/* As many messages as its rows need; the first says that these are all. */
 static void
 tell(struct server *s, const struct tracker_told *x)
 {
-	struct link *l = server_peer_link(s, x->link);
+	struct link *l = server_peer_link(s, x->to->link);
 	struct message m = { .type = FRAME_MEMBERS,
-		.members = { .share = *x->share,
-		    .snapshot = *x->snapshot,
-		    .whole = x->whole,
-		    .left = BYTES(x->left, x->n_left * DEVICE_ID_BYTES) } };
-	size_t i = 0;
+		.members = {
+		    .share = *x->to->share, .snapshot = *x->to->snapshot, .whole = x->whole } };
+	size_t came = 0, left = 0;
+	bool self = x->self, own = x->whole;
 
 	if (l == NULL || !l->member)
 		return;
 	do {
-		auto_buf struct buf raw = BUF(LIMIT_FRAME_MESSAGE / 2 + LIMIT_MEMBER_ROW + 4);
-		uint32_t n = 0;
-		while (i < x->n_came && raw.len < LIMIT_FRAME_MESSAGE / 2)
-			add_row(s, x->came[i++], &raw, &n);
-		m.members.rows = (struct message_list){ buf_bytes(&raw), n };
+		auto_(list_clear) struct list rows = { .raw = BUF(LIMIT_FRAME_MESSAGE / 2 +
+								  LIMIT_MEMBER_ROW + 4) };
+		size_t n_left = min_of(x->n_left - left, (size_t)LIMIT_MEMBERS);
+		if (self)
+			add_row(s, x->to, &rows);
+		if (own)
+			add_own_row(s, &rows);
+		self = own = false;
+		while (came < x->n_came && has_room(&rows))
+			add_row(s, x->came[came++], &rows);
+		m.members.rows = (struct message_list){ buf_bytes(&rows.raw), rows.n };
+		m.members.left = BYTES(x->left + left, n_left * DEVICE_ID_BYTES);
+		left += n_left;
 		server_swarm_push(l, &m);
 		m.members.whole = 0;
-		m.members.left = BYTES(NULL, 0);
-	} while (i < x->n_came);
+	} while (came < x->n_came || left < x->n_left);
 }
 
 static void
@@ -168,6 +212,20 @@ leave(struct link *l, uint32_t job)
 	changed(s);
 }
 
+static struct tracker_who
+who_enters(const struct link *l, const struct msg_enter *m)
+{
+	const struct registry *r = l->server->registry;
+	const struct registry_share *sh = registry_share(r, &m->share);
+	const struct registry_snapshot *sn =
+	    sh != NULL ? registry_snapshot(sh, &m->snapshot) : NULL;
+	const struct registry_device *d = registry_device(r, &l->device);
+
+	return (struct tracker_who){ .device = l->device,
+		.site = d != NULL ? server_site_number(d) : 0,
+		.author = sn != NULL && device_id_equal(&sn->author, &l->device) };
+}
+
 static void
 on_enter(struct link *l, const struct msg_enter *m)
 {
@@ -176,8 +234,10 @@ on_enter(struct link *l, const struct msg_enter *m)
 	enum err r = rules_enter(s->registry, &l->device, m, &e);
 
 	leave(l, m->job);
-	if (r == OK)
-		r = tracker_enter(s->tracker, l->number, &l->device, m, loop_now_ms(s->loop), &e);
+	if (r == OK) {
+		const struct tracker_who who = who_enters(l, m);
+		r = tracker_enter(s->tracker, l->number, &who, m, loop_now_ms(s->loop), &e);
+	}
 	if (r != OK) {
 		log_debug("connection %llu enters: %s", (unsigned long long)l->number, e.text);
 		return;
@@ -200,7 +260,8 @@ on_talk(struct link *l, uint32_t job, const struct message *m)
 	if (x == NULL)
 		return;
 	if (m->type == FRAME_NEWS)
-		r = tracker_news(l->server->tracker, l->number, &m->news, &e);
+		r = tracker_news(
+		    l->server->tracker, l->number, &m->news, loop_now_ms(l->server->loop), &e);
 	if (r == OK)
 		r = server_node_message(l, x->snapshot, m, &e);
 	if (r != OK)

@@ -35,8 +35,8 @@ a_change_that_comes_while_the_server_closes_tells_nobody(void **state)
 	const struct msg_enter m = { .job = 1, .share = id, .snapshot = id, .units = 1 };
 
 	server_swarm_open(s);
-	assert_ok(tracker_enter(
-	    s->tracker, 1, device_key_id(f->w.anna), &m, loop_now_ms(s->loop), &unit_error));
+	const struct tracker_who anna = { .device = *device_key_id(f->w.anna) };
+	assert_ok(tracker_enter(s->tracker, 1, &anna, &m, loop_now_ms(s->loop), &unit_error));
 	s->closing = true;
 	server_swarm_close(s);
 	server_swarm_judge(s, &other);

@@ -1,5 +1,8 @@
 /* Who takes part: connections, snapshots, and what is said of them. */
+#include <assert.h>
+
 #include "server/tracker_private.h"
+#include "swarm/swarm_rank.h"
 
 struct tracker *
 tracker_new(uint64_t seed)
@@ -126,8 +129,8 @@ swarm_get(struct tracker *t, const struct hash_id *share, const struct hash_id *
 	return slot->ptr;
 }
 
-static void
-swarm_changed(struct tracker *t, struct swarm_of *s, uint64_t now_ms)
+void
+tracker_changed(struct tracker *t, struct swarm_of *s, uint64_t now_ms)
 {
 	if (s->due_ms != 0)
 		return;
@@ -160,40 +163,82 @@ list_remove(entry_array *a, const struct entry *x)
 /* -- entries -- */
 
 static void
-entry_free(struct tracker *t, struct entry *x)
+unsee(struct seen *seen)
 {
-	device_unref(t, x->device);
-	if (x->want != NULL)
-		bitset_clear(&x->want->done);
-	free(x->want);
-	free(x);
+	seen->x->n_seen--;
 }
 
 void
-tracker_free_gone(struct tracker *t, struct swarm_of *s)
+tracker_unsee(struct entry *x, bool all)
 {
-	array_each (x, &s->gone)
-		entry_free(t, *x);
-	s->gone.len = 0;
-	if (s->wanting.len + s->whole.len > 0)
-		return;
-	tracker_unchanged(t, s);
-	map_del(&t->swarms, BYTES_OF(s->key));
+	size_t kept = 0;
+
+	array_each (seen, &x->view) {
+		if (all || seen->x->x.site == x->x.site)
+			unsee(seen);
+		else
+			x->view.at[kept++] = *seen;
+	}
+	x->view.len = kept;
+}
+
+static void
+entry_free(struct tracker *t, struct entry *x)
+{
+	device_unref(t, x->device);
+	bitset_clear(&x->done);
+	array_clear(&x->view);
+	free(x);
+}
+
+static void
+swarm_free(struct swarm_of *s)
+{
+	array_each (site, &s->sites)
+		tracker_site_free(*site);
+	array_clear(&s->sites);
+	map_clear(&s->site_of);
 	array_clear(&s->wanting);
 	array_clear(&s->whole);
 	array_clear(&s->gone);
 	free(s);
 }
 
+void
+tracker_free_gone(struct tracker *t, struct swarm_of *s)
+{
+	size_t kept = 0;
+
+	array_each (x, &s->gone) {
+		if ((*x)->n_seen == 0)
+			entry_free(t, *x);
+		else
+			s->gone.at[kept++] = *x;
+	}
+	s->gone.len = kept;
+	if (s->wanting.len + s->whole.len > 0)
+		return;
+	assert(kept == 0);
+	tracker_unchanged(t, s);
+	map_del(&t->swarms, BYTES_OF(s->key));
+	swarm_free(s);
+}
+
 static void
 wants_nothing(struct entry *x)
 {
-	if (x->want == NULL)
-		return;
-	x->link->wanted -= x->want->done.n;
-	bitset_clear(&x->want->done);
-	free(x->want);
-	x->want = NULL;
+	x->link->wanted -= x->done.n;
+	bitset_clear(&x->done);
+}
+
+static void
+link_remove(struct entry *x)
+{
+	struct link *l = x->link;
+
+	array_swap_out(&l->entries, x->in_link);
+	if (x->in_link < l->entries.len)
+		l->entries.at[x->in_link]->in_link = x->in_link;
 }
 
 /* Its connection may have no other: the caller frees that. */
@@ -201,19 +246,18 @@ static void
 entry_leave(struct tracker *t, struct entry *x, uint64_t now_ms)
 {
 	struct swarm_of *s = x->swarm;
-	struct link *l = x->link;
 
 	wants_nothing(x);
+	tracker_unsee(x, true);
 	list_remove(x->x.whole ? &s->whole : &s->wanting, x);
-	array_swap_out(&l->entries, x->in_link);
-	if (x->in_link < l->entries.len)
-		l->entries.at[x->in_link]->in_link = x->in_link;
+	link_remove(x);
+	tracker_site_leave(x);
 	if (x->fresh)
 		array_remove(&t->fresh, x);
 	x->link = NULL;
 	array_push(&s->gone, x);
-	if (s->wanting.len > 0)
-		swarm_changed(t, s, now_ms);
+	if (s->wanting.len + s->whole.len > 0)
+		tracker_changed(t, s, now_ms);
 	else
 		tracker_free_gone(t, s);
 }
@@ -228,11 +272,34 @@ leave(struct tracker *t, struct entry *x, uint64_t now_ms)
 		link_free(t, l);
 }
 
+/* X takes part over L. */
+static void
+entry_add(struct tracker *t, struct entry *x, struct link *l)
+{
+	struct swarm_of *s = x->swarm;
+
+	x->device = device_ref(t, &l->device->id);
+	x->link = l;
+	x->in_link = (uint32_t)l->entries.len;
+	array_push(&l->entries, x);
+	list_add(x->x.whole ? &s->whole : &s->wanting, x);
+	tracker_site_join(t, x);
+}
+
+/* It has yet to be told, and others of it. */
+static void
+entry_is_new(struct tracker *t, struct entry *x, uint64_t now_ms)
+{
+	x->fresh = true;
+	array_push(&t->fresh, x);
+	tracker_changed(t, x->swarm, now_ms);
+}
+
 enum err
-tracker_enter(struct tracker *t, uint64_t link, const struct device_id *device,
+tracker_enter(struct tracker *t, uint64_t link, const struct tracker_who *who,
     const struct msg_enter *m, uint64_t now_ms, struct error *e)
 {
-	struct link *l = link_get(t, link, device);
+	struct link *l = link_get(t, link, &who->device);
 	struct swarm_of *s = swarm_get(t, &m->share, &m->snapshot);
 	struct entry *same = entry_of_job(l, m->job), *here = entry_in(l, s);
 	struct entry *x = mem_new(struct entry);
@@ -241,14 +308,11 @@ tracker_enter(struct tracker *t, uint64_t link, const struct device_id *device,
 		.share = &s->key.share,
 		.snapshot = &s->key.snapshot,
 		.job = m->job,
-		.units = m->units };
+		.units = m->units,
+		.author = who->author,
+		.site = who->site };
 	x->swarm = s;
-	x->want = mem_new(struct want);
-	x->device = device_ref(t, device);
-	x->link = l;
-	x->in_link = (uint32_t)l->entries.len;
-	array_push(&l->entries, x);
-	list_add(&s->wanting, x);
+	entry_add(t, x, l);
 	if (same != NULL)
 		entry_leave(t, same, now_ms);
 	if (here != NULL && here != same)
@@ -257,10 +321,46 @@ tracker_enter(struct tracker *t, uint64_t link, const struct device_id *device,
 		leave(t, x, now_ms);
 		return fail(e, ERR_LIMIT, "takes part in more than %d snapshots", TRACKER_JOBS_MAX);
 	}
-	x->fresh = true;
-	array_push(&t->fresh, x);
-	swarm_changed(t, s, now_ms);
+	entry_is_new(t, x, now_ms);
 	return OK;
+}
+
+/* Who has X in view finds another in its stead, somewhere else. */
+static void
+entry_move(struct tracker *t, struct entry *x, uint64_t site, uint64_t now_ms)
+{
+	struct entry *y = mem_new(struct entry);
+	struct link *l = x->link;
+
+	y->x = x->x;
+	y->x.site = site;
+	y->x.rank = y->x.gateways = 0;
+	y->swarm = x->swarm;
+	y->skips = x->skips;
+	y->done = x->done;
+	x->done = (struct bitset){ 0 };
+	entry_add(t, y, l);
+	entry_leave(t, x, now_ms);
+	entry_is_new(t, y, now_ms);
+}
+
+void
+tracker_place(struct tracker *t, const struct device_id *device, uint64_t site, uint64_t now_ms)
+{
+	struct device *d = map_ptr(&t->devices, BYTES_OF(*device));
+	entry_array movers = { 0 };
+
+	if (d == NULL)
+		return;
+	array_each (l, &d->links) {
+		array_each (x, &(*l)->entries) {
+			if ((*x)->x.site != site)
+				array_push(&movers, *x);
+		}
+	}
+	array_each (x, &movers)
+		entry_move(t, *x, site, now_ms);
+	array_clear(&movers);
 }
 
 const struct tracker_entry *
@@ -296,11 +396,14 @@ tracker_gone(struct tracker *t, uint64_t link, uint64_t now_ms)
 
 /* -- news -- */
 
+/* Of its own site it is told no more. */
 static void
 becomes_whole(struct entry *x)
 {
 	wants_nothing(x);
+	tracker_unsee(x, false);
 	list_remove(&x->swarm->wanting, x);
+	tracker_site_whole(x);
 	x->x.whole = true;
 	list_add(&x->swarm->whole, x);
 }
@@ -308,11 +411,11 @@ becomes_whole(struct entry *x)
 static enum err
 make_bits(struct entry *x, struct error *e)
 {
-	if (x->want->done.n > 0)
+	if (x->done.n > 0)
 		return OK;
 	if (x->link->wanted + x->x.units > TRACKER_UNITS_MAX)
 		return fail(e, ERR_LIMIT, "wants more than %d units at once", TRACKER_UNITS_MAX);
-	bitset_init(&x->want->done, x->x.units);
+	bitset_init(&x->done, x->x.units);
 	x->link->wanted += x->x.units;
 	return OK;
 }
@@ -336,30 +439,66 @@ take_list(struct entry *x, struct bytes list, bool done, struct error *e)
 		if (r != OK)
 			return r;
 		for (uint32_t i = first; i < first + n; i++)
-			(void)(done ? bitset_set(&x->want->done, i)
-				    : bitset_unset(&x->want->done, i));
+			(void)(done ? bitset_set(&x->done, i) : bitset_unset(&x->done, i));
 	}
 	return OK;
 }
 
-enum err
-tracker_news(struct tracker *t, uint64_t link, const struct msg_news *m, struct error *e)
+/* D's uplink was seen to do RATE: its weight follows, in a while. */
+static void
+hear_rate(struct tracker *t, struct device *d, uint64_t rate, uint64_t now_ms)
 {
-	struct link *l = link_find(t, link);
-	struct entry *x = l != NULL ? entry_of_job(l, m->job) : NULL;
+	uint64_t weight = swarm_rank_weight(d->weight, rate);
 
-	if (x == NULL)
-		return OK;
+	if (rate != 0 && d->weigh_ms == 0)
+		d->weigh_ms = now_ms + TRACKER_WEIGH_MS;
+	if (rate == 0 || now_ms < d->weigh_ms || weight == d->weight)
+		return;
+	d->weight = weight;
+	d->weigh_ms = now_ms + TRACKER_WEIGH_MS;
+	array_each (l, &d->links) {
+		array_each (x, &(*l)->entries) {
+			tracker_site_weighs(*x);
+			tracker_changed(t, (*x)->swarm, now_ms);
+		}
+	}
+}
+
+static enum err
+take_news(struct entry *x, const struct msg_news *m, struct error *e)
+{
 	enum err r = take_list(x, m->drop, false, e);
+
 	if (r == OK)
 		r = take_list(x, m->await, false, e);
 	if (r == OK)
 		r = take_list(x, m->have, true, e);
 	if (r == OK)
 		r = take_list(x, m->skip, true, e);
-	if (r == OK && !x->x.whole && x->x.units > 0 && x->want->done.count == x->x.units)
+	if (r == OK && !x->x.whole && x->x.units > 0 && x->done.count == x->x.units)
 		becomes_whole(x);
 	return r;
+}
+
+enum err
+tracker_news(
+    struct tracker *t, uint64_t link, const struct msg_news *m, uint64_t now_ms, struct error *e)
+{
+	struct link *l = link_find(t, link);
+	struct entry *x = l != NULL ? entry_of_job(l, m->job) : NULL;
+
+	if (x == NULL)
+		return OK;
+	enum err r = take_news(x, m, e);
+	if (r != OK)
+		return r;
+	if (m->skip.len > 0 && !x->skips) {
+		x->skips = true;
+		tracker_site_weighs(x);
+		tracker_changed(t, x->swarm, now_ms);
+	}
+	hear_rate(t, l->device, m->rate, now_ms);
+	return OK;
 }
 
 /* -- rights -- */
@@ -454,7 +593,7 @@ free_list(struct tracker *t, entry_array *a)
 {
 	array_each (x, a)
 		entry_free(t, *x);
-	array_clear(a);
+	a->len = 0;
 }
 
 void
@@ -467,7 +606,7 @@ tracker_free(struct tracker *t)
 		free_list(t, &s->wanting);
 		free_list(t, &s->whole);
 		free_list(t, &s->gone);
-		free(s);
+		swarm_free(s);
 	}
 	map_each (slot, &t->links) {
 		struct link *l = slot->ptr;
@@ -479,7 +618,11 @@ tracker_free(struct tracker *t)
 	map_clear(&t->swarms);
 	map_clear(&t->links);
 	map_clear(&t->devices);
+	map_clear(&t->lines);
 	array_clear(&t->fresh);
 	array_clear(&t->changed);
+	array_clear(&t->queue);
+	array_clear(&t->came);
+	array_clear(&t->left);
 	free(t);
 }

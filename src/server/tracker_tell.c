@@ -4,118 +4,204 @@
 /* -- views -- */
 
 static bool
-sees(const struct entry *viewer, const struct device *d)
+is_near(const struct entry *viewer, const struct entry *x)
 {
-	const struct want *w = viewer->want;
+	return viewer->site == x->site;
+}
 
-	if (viewer->device == d)
-		return true;
-	for (uint32_t i = 0; i < w->n_view; i++) {
-		if (w->view[i]->device == d)
-			return true;
-	}
-	return false;
+/* Is X one of those that VIEWER is told of?  The sites linked to its own are marked. */
+static bool
+belongs(const struct tracker *t, const struct entry *viewer, const struct entry *x)
+{
+	if (is_near(viewer, x))
+		return !viewer->x.whole;
+	return speaks(viewer) && speaks(x) && x->site->mark == t->marks;
 }
 
 static void
-show(struct entry *viewer, struct entry *x)
+tell_of(struct tracker *t, struct seen *seen)
 {
-	struct want *w = viewer->want;
-
-	if (w->n_view < TRACKER_VIEW && !sees(viewer, x->device))
-		w->view[w->n_view++] = x;
+	seen->rank = seen->x->x.rank;
+	seen->gateways = seen->x->x.gateways;
+	array_push(&t->came, &seen->x->x);
 }
 
-/* Adds to the view up to N of LIST: all, if there is room, else at random.  A view is small, so of
- * a long list a few tries are enough; of a short one those that it has already are met often. */
+/* Into the view, unless its device is there: those that are have the mark. */
 static void
-show_some(struct tracker *t, struct entry *viewer, const entry_array *list, uint32_t n)
+show(struct tracker *t, struct entry *viewer, struct entry *x)
 {
-	const struct want *w = viewer->want;
-	uint32_t end = min_of(w->n_view + n, (uint32_t)TRACKER_VIEW);
+	struct seen seen = { .x = x };
 
-	if (list->len <= end - w->n_view) {
-		array_each (x, list)
-			show(viewer, *x);
+	if (x->device->mark == t->marks)
+		return;
+	x->device->mark = t->marks;
+	x->n_seen++;
+	tell_of(t, &seen);
+	array_push(&viewer->view, seen);
+}
+
+static void
+show_all(struct tracker *t, struct entry *viewer, const entry_array *list)
+{
+	array_each (x, list)
+		show(t, viewer, *x);
+}
+
+/* Adds to the view up to N of LIST: all, if they are no more, else at random.  A view is small, so
+ * of a long list a few tries are enough; of a short one those that it has already are met often. */
+static void
+show_some(struct tracker *t, struct entry *viewer, const entry_array *list, size_t n)
+{
+	size_t end = viewer->view.len + n;
+
+	if (list->len <= n) {
+		show_all(t, viewer, list);
 		return;
 	}
-	for (uint32_t tries = 4 * TRACKER_VIEW; w->n_view < end && tries > 0; tries--)
-		show(viewer, list->at[rng_below(&t->rng, list->len)]);
+	for (unsigned tries = 4 * TRACKER_VIEW; viewer->view.len < end && tries > 0; tries--)
+		show(t, viewer, list->at[rng_below(&t->rng, list->len)]);
+}
+
+static void
+show_speakers(struct tracker *t, struct entry *viewer, const struct site *s, bool authors)
+{
+	for (size_t i = 0; i < s->candidates; i++)
+		show(t, viewer, s->best.at[i]);
+	if (authors)
+		show_all(t, viewer, &s->authors);
+}
+
+/* Of those in view, how many were drawn at random, and how many of its site hold everything. */
+static void
+count_near(const struct entry *viewer, size_t *ret_random, size_t *ret_seeds)
+{
+	*ret_random = *ret_seeds = 0;
+	array_each (seen, &viewer->view) {
+		*ret_random += is_near(viewer, seen->x) && seen->x->x.rank == 0;
+		*ret_seeds += is_near(viewer, seen->x) && seen->x->x.whole;
+	}
+}
+
+static void
+fill_near(struct tracker *t, struct entry *viewer)
+{
+	const struct site *s = viewer->site;
+	size_t n = 0, seeds = 0;
+
+	if (s->wanting.len + s->whole.len <= TRACKER_VIEW + 1) {
+		show_all(t, viewer, &s->wanting);
+		show_all(t, viewer, &s->whole);
+		return;
+	}
+	show_speakers(t, viewer, s, false);
+	count_near(viewer, &n, &seeds);
+	if (seeds < TRACKER_SEEDS && n < TRACKER_RANDOM)
+		show_some(t, viewer, &s->whole, min_of(TRACKER_SEEDS - seeds, TRACKER_RANDOM - n));
+	count_near(viewer, &n, &seeds);
+	if (n < TRACKER_RANDOM)
+		show_some(t, viewer, &s->wanting, TRACKER_RANDOM - n);
+	count_near(viewer, &n, &seeds);
+	if (n < TRACKER_RANDOM)
+		show_some(t, viewer, &s->whole, TRACKER_RANDOM - n);
 }
 
 static void
 fill_view(struct tracker *t, struct entry *viewer)
 {
-	const struct swarm_of *s = viewer->swarm;
-	const struct want *w = viewer->want;
-	uint32_t seeds = 0;
-
-	for (uint32_t i = 0; i < w->n_view; i++)
-		seeds += w->view[i]->x.whole;
-	if (seeds < TRACKER_SEEDS)
-		show_some(t, viewer, &s->whole, TRACKER_SEEDS - seeds);
-	show_some(t, viewer, &s->wanting, TRACKER_VIEW);
-	show_some(t, viewer, &s->whole, TRACKER_VIEW);
+	if (!viewer->x.whole)
+		fill_near(t, viewer);
+	if (!speaks(viewer))
+		return;
+	array_each (s, &viewer->site->links)
+		show_speakers(t, viewer, *s, true);
 }
 
-/* Takes out of the view who has gone; gives how many devices are told to have left. */
-static size_t
+/* What SEEN points at, now: by another connection it may be there, and elsewhere.  NULL: it has
+ * gone. */
+static struct entry *
+look_again(const struct entry *viewer, const struct seen *seen)
+{
+	return seen->x->link != NULL ? seen->x : tracker_entry_of(seen->x->device, viewer->swarm);
+}
+
+/* Takes out of the view whom VIEWER is told of no longer, and marks the others. */
+static void
 clean_view(struct tracker *t, struct entry *viewer)
 {
-	struct want *w = viewer->want;
-	uint32_t kept = 0;
-	size_t n_left = 0;
+	size_t kept = 0;
 
-	for (uint32_t i = 0; i < w->n_view; i++) {
-		const struct device *d = w->view[i]->device;
-		struct entry *x = w->view[i];
-		if (x->link == NULL) /* by another connection it may still be there */
-			x = tracker_entry_of(d, viewer->swarm);
-		if (x != NULL)
-			w->view[kept++] = x;
-		else
-			t->left[n_left++] = d->id;
+	array_each (at, &viewer->view) {
+		struct seen seen = *at;
+		struct entry *x = look_again(viewer, at);
+		bool moved = x != NULL && x->x.site != seen.x->x.site;
+		seen.x->n_seen--;
+		if (x == NULL || !belongs(t, viewer, x) || x->device->mark == t->marks) {
+			array_push(&t->left, seen.x->device->id);
+			continue;
+		}
+		x->device->mark = t->marks;
+		x->n_seen++;
+		seen.x = x;
+		if (moved || seen.rank != x->x.rank || seen.gateways != x->x.gateways)
+			tell_of(t, &seen);
+		viewer->view.at[kept++] = seen;
 	}
-	w->n_view = kept;
-	return n_left;
+	viewer->view.len = kept;
 }
 
 /* -- whom to tell -- */
 
+static void
+mark_those_it_has(struct tracker *t, struct entry *viewer)
+{
+	t->marks++;
+	viewer->device->mark = t->marks;
+	if (speaks(viewer)) {
+		array_each (s, &viewer->site->links)
+			(*s)->mark = t->marks;
+	}
+}
+
+static bool
+is_self_news(struct entry *viewer)
+{
+	bool same = viewer->rank == viewer->x.rank && viewer->gateways == viewer->x.gateways;
+
+	viewer->rank = viewer->x.rank;
+	viewer->gateways = viewer->x.gateways;
+	return !same;
+}
+
 /* What VIEWER is to be told now; false: nothing. */
 static bool
-tell(struct tracker *t, struct entry *viewer, bool whole, struct tracker_told *ret)
+tell(struct tracker *t, struct entry *viewer, bool first, struct tracker_told *ret)
 {
-	const struct want *w = viewer->want;
-	size_t n_left = clean_view(t, viewer);
-	uint32_t had = w->n_view;
+	bool self = is_self_news(viewer);
 
+	t->came.len = t->left.len = 0;
+	mark_those_it_has(t, viewer);
+	clean_view(t, viewer);
 	fill_view(t, viewer);
-	for (uint32_t i = had; i < w->n_view; i++)
-		t->came[i - had] = w->view[i]->x.link;
 	*ret = (struct tracker_told){
-		.link = viewer->x.link,
-		.share = viewer->x.share,
-		.snapshot = viewer->x.snapshot,
-		.whole = whole,
-		.came = t->came,
-		.left = t->left,
-		.n_came = w->n_view - had,
-		.n_left = n_left,
+		.to = &viewer->x,
+		.whole = first,
+		.self = first || self,
+		.came = t->came.at,
+		.left = t->left.at,
+		.n_came = t->came.len,
+		.n_left = t->left.len,
 	};
-	return whole || ret->n_came > 0 || n_left > 0;
+	return ret->self || ret->n_came > 0 || ret->n_left > 0;
 }
 
 static bool
 next_fresh(struct tracker *t, struct tracker_told *ret)
 {
-	while (t->fresh.len > 0) {
-		struct entry *x = array_pop(&t->fresh);
-		x->fresh = false;
-		if (!x->x.whole)
-			return tell(t, x, true, ret);
-	}
-	return false;
+	if (t->fresh.len == 0)
+		return false;
+	struct entry *x = array_pop(&t->fresh);
+	x->fresh = false;
+	return tell(t, x, true, ret);
 }
 
 static struct swarm_of *
@@ -128,27 +214,35 @@ next_due(struct tracker *t, uint64_t now_ms)
 	return NULL;
 }
 
+static bool
+next_queued(struct tracker *t, struct tracker_told *ret)
+{
+	while (t->queue.len > 0) {
+		struct entry *x = array_pop(&t->queue);
+		/* Most of those who hold everything need not be looked at. */
+		bool idle = x->x.whole && !speaks(x) && x->view.len == 0 && x->rank == 0;
+		if (!idle && tell(t, x, false, ret))
+			return true;
+	}
+	return false;
+}
+
 bool
 tracker_next(struct tracker *t, uint64_t now_ms, struct tracker_told *ret)
 {
 	if (next_fresh(t, ret))
 		return true;
 	for (;;) {
-		if (t->telling == NULL) {
-			t->telling = next_due(t, now_ms);
-			t->at = 0;
+		if (next_queued(t, ret))
+			return true;
+		if (t->telling != NULL) {
+			tracker_unchanged(t, t->telling);
+			tracker_free_gone(t, t->telling);
 		}
-		struct swarm_of *s = t->telling;
-		if (s == NULL)
+		t->telling = next_due(t, now_ms);
+		if (t->telling == NULL)
 			return false;
-		while (t->at < s->wanting.len) {
-			struct entry *x = s->wanting.at[t->at++];
-			if (tell(t, x, false, ret))
-				return true;
-		}
-		t->telling = NULL;
-		tracker_unchanged(t, s);
-		tracker_free_gone(t, s);
+		tracker_site_batch(t, t->telling);
 	}
 }
 

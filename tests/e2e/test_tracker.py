@@ -16,8 +16,10 @@ class Member:
         self.name, self.server, self.port = name, net.port, port
         self.key = Key(net.base / f"key-{name}", pem=agent.home / "device.key")
         self.line = None
+        self.knows, self.places = set(), {}
 
     def dial(self):
+        self.knows, self.places = set(), {}
         self.line = Wire.dial(self.server, self.key)
         address = f"10.1.1.1:{self.port}".encode()
         self.line.hello(more={8: u32(len(address)) + address})
@@ -26,16 +28,37 @@ class Member:
     def enter(self, snapshot, job=1, units=1, whole=False, unit_size=65536):
         wire.enter(self.line, job, snapshot, unit_size, units, have=[(0, units)] if whole else ())
 
+    def take(self, fields):
+        """What a MEMBERS says: whether it is the whole list, who came (with addresses), who left.  Places of those it knows,
+        and of itself and the server (which has no address there), are noted."""
+        whole, left = fields.get(3) == b"\1", wire.left(fields)
+        self.knows = (set() if whole else self.knows) - left
+        self.places |= wire.places(fields)
+        came = {d: addresses for d, addresses in wire.members(fields).items()
+                if addresses and d != self.key.device and d not in self.knows}
+        self.knows |= set(came)
+        return whole, came, left
+
     def told(self):
-        """The next MEMBERS: whether it is the whole list, who came (with addresses), who left."""
-        fields = self.line.wait_for(wire.MEMBERS)
-        return fields.get(3) == b"\1", wire.members(fields), wire.left(fields)
+        """The next MEMBERS that is about others."""
+        while True:
+            whole, came, left = self.take(self.line.wait_for(wire.MEMBERS))
+            if whole or came or left:
+                return whole, came, left
+
+    def place(self, device, **want):
+        """What it was last told of the place of DEVICE, once that holds WANT."""
+        while not want.items() <= self.places.get(device, {}).items():
+            self.take(self.line.wait_for(wire.MEMBERS))
+        return self.places[device]
 
     def is_told_nothing(self):
-        """Nothing about swarms has been pushed until long after what should not cause it."""
+        """Nothing about others in swarms has been pushed until long after what should not cause it."""
         time.sleep(0.5)
         self.line.ask(wire.QUERY, {1: b"\1"})
-        return [kind for kind, _ in self.line.pushed if kind in (wire.MEMBERS, wire.CALL)] == []
+        told = [self.take(fields) for kind, fields in self.line.pushed if kind == wire.MEMBERS]
+        called = [kind for kind, _ in self.line.pushed if kind == wire.CALL]
+        return called == [] and all((came, left) == ({}, set()) for _, came, left in told)
 
     def close(self):
         self.line.close()

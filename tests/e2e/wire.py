@@ -313,6 +313,13 @@ def enter(w, job, snapshot, unit_size, units, have=()):
     w.sock.sendall(struct.pack("<IHHI", len(fields), ENTER, 0, 0) + fields + more)
 
 
+def places(fields):
+    """What a MEMBERS says of where each is: site, rank, gateways, alone."""
+    rows = [decode(row) for row in items(fields.get(4, b""))]
+    return {row[1]: {"site": row.get(3, b"").decode(), "rank": row.get(5, b"\0")[0], "gateways": row.get(6, b"\0")[0],
+                     "alone": row.get(7, b"\0")[0]} for row in rows}
+
+
 def members(fields):
     """The device ids of a MEMBERS, with their addresses."""
     rows = [decode(row) for row in items(fields.get(4, b""))]
