@@ -121,8 +121,8 @@ static void
 describe(void *ctx, struct buf *record)
 {
 	struct daemon *d = ctx;
-	uint64_t up = throttle_limited(d->throttle, THROTTLE_UP, THROTTLE_ALL),
-		 down = throttle_limited(d->throttle, THROTTLE_DOWN, THROTTLE_ALL);
+	uint64_t up = throttle_rate(d->throttle, THROTTLE_UP, false),
+		 down = throttle_rate(d->throttle, THROTTLE_DOWN, false);
 
 	if (d->server != NULL)
 		server_describe(d->server, record);
@@ -146,7 +146,7 @@ open_engine(struct daemon *d, struct error *e)
 		.name = config_get(&d->config, "name"),
 		.site = config_get(&d->config, "site"),
 		.listen = d->server != NULL ? "none" : config_get(&d->config, "listen"),
-		.throttle = d->server != NULL ? NULL : d->throttle, /* to ourselves: no line */
+		.throttle = d->throttle,
 		.is_server = d->server != NULL,
 		.upstream = upstream,
 		.n_upstream = d->server != NULL,

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "crypto/statement.h"
 #include "net/rate.h"
+#include "net/schedule.h"
 
 enum { SHOWN = 80 };
 
@@ -46,6 +47,20 @@ check_rate(const char *value, struct error *e)
 	return text_parse_rate(value, &n) && n >= RATE_MIN && n <= RATE_MAX
 		   ? OK
 		   : bad(value, "a rate from 128kbit, such as 50Mbit or 6.25MB", e);
+}
+
+static enum err
+check_rate_or_off(const char *value, struct error *e)
+{
+	return strcmp(value, "off") == 0 ? OK : check_rate(value, e);
+}
+
+static enum err
+check_schedule(const char *value, struct error *e)
+{
+	struct schedule s;
+
+	return strcmp(value, "none") == 0 ? OK : schedule_parse(value, &s, e);
 }
 
 static enum err
@@ -171,6 +186,8 @@ value_check(const char *word, const char *value, struct error *e)
 		{ "JOB", check_number },
 		{ "TIME", check_time },
 		{ "RATE", check_rate },
+		{ "RATE|off", check_rate_or_off },
+		{ "SCHEDULE", check_schedule },
 		{ "SHARE", check_name },
 		{ "NAME", check_name },
 		{ "SITE", check_name },

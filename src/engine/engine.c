@@ -93,6 +93,10 @@ open_parts(struct engine *en, struct error *e)
 		en->maps = map_cache_new(en->maps_dir, engine_nodes(en));
 		r = engine_join_load(en, e);
 	}
+	if (r == OK) {
+		en->limits = limits_new(en->o.throttle);
+		r = engine_limit_load(en, e);
+	}
 	return r;
 }
 
@@ -104,6 +108,7 @@ free_parts(struct engine *en)
 	map_clear(&en->known);
 	engine_swarm_free(en);
 	authority_free(en->authority);
+	limits_free(en->limits);
 	map_cache_free(en->maps);
 	dest_table_free(en->dests);
 	places_free(en->places);
@@ -166,6 +171,7 @@ on_tick(void *ctx)
 	engine_job_tick(en);
 	engine_swarm_tick(en);
 	engine_gc_tick(en);
+	engine_limit_tick(en);
 	places_trim(en->places);
 	timer_start(en->tick, ENGINE_TICK_MS);
 }

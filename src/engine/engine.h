@@ -36,7 +36,7 @@ enum err engine_open(const struct engine_opts *o, struct engine **ret, struct er
 /* Stops: jobs keep their place.  ON_CLOSED from the loop when everything is closed. */
 void engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx);
 /* Verbs: leave publish get pause resume cancel shares snapshots devices jobs status verify
- * peers why. */
+ * peers why limit. */
 bool engine_has_verb(const char *verb);
 void engine_call(struct engine *en, struct control_call *call, const struct control_request *r);
 /* Enrols with the server of an invite; also without listening or a daemon (weft join).  ON_DONE

@@ -313,7 +313,7 @@ send_status(struct engine *en, struct control_call *call)
 /* -- the table -- */
 
 static const char *const verbs[] = { "leave", "publish", "get", "pause", "resume", "cancel",
-	"shares", "snapshots", "devices", "jobs", "status", "verify", "peers", "why" };
+	"shares", "snapshots", "devices", "jobs", "status", "verify", "peers", "why", "limit" };
 
 bool
 engine_has_verb(const char *verb)
@@ -354,6 +354,8 @@ engine_call(struct engine *en, struct control_call *call, const struct control_r
 		engine_peers(en, call);
 	} else if (strcmp(verb, "why") == 0) {
 		engine_why(en, call, r);
+	} else if (strcmp(verb, "limit") == 0) {
+		engine_limit(en, call, r);
 	} else if (strcmp(verb, "verify") == 0) {
 		engine_verify(en, call, r);
 	} else if (strcmp(verb, "leave") == 0 && control_arg(r, "device") != NULL) {

@@ -18,6 +18,7 @@
  *   engine_peers.c     with whom it is connected
  *   engine_why.c       where bytes come from, and what is in the way
  *   engine_verify.c    re-hashing what is on disk
+ *   engine_limit.c     what transfers are held to
  *   engine_gc.c        forgetting old manifests
  */
 #pragma once
@@ -31,6 +32,7 @@
 #include "engine/dest_table.h"
 #include "engine/engine.h"
 #include "engine/fetch_nodes.h"
+#include "engine/limits.h"
 #include "engine/map_cache.h"
 #include "engine/mesh.h"
 #include "engine/responder.h"
@@ -101,6 +103,7 @@ struct engine {
 	struct mesh *mesh; /* NULL: a server's, or one that only joins */
 	struct map known;  /* engine_known.c */
 	struct engine_swarm *swarm;
+	struct limits *limits;
 	struct job_queue *writes; /* of state, one after the other */
 	struct timer *tick;
 	bool gc_running;
@@ -313,6 +316,10 @@ struct engine_job *engine_get_load(struct engine *en, const struct job_row *row)
 void engine_peers(struct engine *en, struct control_call *call);
 void engine_why(struct engine *en, struct control_call *call, const struct control_request *r);
 void engine_verify(struct engine *en, struct control_call *call, const struct control_request *r);
+
+void engine_limit(struct engine *en, struct control_call *call, const struct control_request *r);
+enum err engine_limit_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
+void engine_limit_tick(struct engine *en);
 
 /* -- collection -- */
 void engine_gc_tick(struct engine *en);

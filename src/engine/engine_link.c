@@ -57,7 +57,8 @@ dial(struct engine *en)
 	struct conn *c =
 	    conn_dial(en->loop, en->o.tls, &en->server, addresses, en->n_addresses, NULL, NULL);
 	en->link.peer = peer_new(en->loop, c, true, buf_bytes(&hello), &events, en);
-	peer_throttle(en->link.peer, en->o.throttle);
+	/* a server's own agent: its bytes pass no line */
+	peer_throttle(en->link.peer, en->o.is_server ? NULL : en->o.throttle);
 	conn_line_by_rtt(c);
 }
 

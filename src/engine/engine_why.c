@@ -102,8 +102,8 @@ facts_of(const struct why *w)
 		.slots = s->slots,
 		.rate_in = s->rate_in,
 		.rate_out = s->rate_out,
-		.down_limit = throttle_limited(en->o.throttle, THROTTLE_DOWN, THROTTLE_ALL),
-		.up_limit = throttle_limited(en->o.throttle, THROTTLE_UP, THROTTLE_ALL),
+		.down_limit = throttle_rate(en->o.throttle, THROTTLE_DOWN, false),
+		.up_limit = throttle_rate(en->o.throttle, THROTTLE_UP, false),
 	};
 
 	if (f.takes && w->job != NULL && w->job->waiting && w->job->row.text[0] != 0) {

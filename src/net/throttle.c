@@ -185,6 +185,12 @@ throttle_limited(const struct throttle *t, enum throttle_way way, enum throttle_
 }
 
 uint64_t
+throttle_rate(const struct throttle *t, enum throttle_way way, bool is_near)
+{
+	return t != NULL ? slowest(&t->lanes[way], is_near) : 0;
+}
+
+uint64_t
 throttle_total(const struct throttle *t, enum throttle_way way)
 {
 	return t->lanes[way].total;

@@ -45,6 +45,8 @@ void throttle_limit(
     struct throttle *t, enum throttle_way way, enum throttle_class which, uint64_t bytes_s);
 uint64_t throttle_limited(
     const struct throttle *t, enum throttle_way way, enum throttle_class which); /* T NULL: 0 */
+/* The slowest that holds for such a connection; 0: none.  T NULL: 0. */
+uint64_t throttle_rate(const struct throttle *t, enum throttle_way way, bool is_near);
 uint64_t throttle_total(const struct throttle *t, enum throttle_way way); /* all that has moved */
 uint64_t throttle_far_total(const struct throttle *t, enum throttle_way way);
 /* Did a far connection have to wait since this was asked last?  Or does one now? */

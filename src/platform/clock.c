@@ -28,3 +28,12 @@ clock_wall_ns(void)
 {
 	return read_ns(CLOCK_REALTIME);
 }
+
+int
+clock_offset_min(int64_t wall_ns)
+{
+	time_t t = (time_t)(wall_ns / 1000000000);
+	struct tm tm;
+
+	return localtime_r(&t, &tm) != NULL ? (int)(tm.tm_gmtoff / 60) : 0;
+}

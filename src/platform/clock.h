@@ -7,4 +7,5 @@
 
 uint64_t clock_mono_ns(void); /* CLOCK_MONOTONIC */
 uint64_t clock_mono_ms(void);
-int64_t clock_wall_ns(void); /* CLOCK_REALTIME since 1970, UTC */
+int64_t clock_wall_ns(void);           /* CLOCK_REALTIME since 1970, UTC */
+int clock_offset_min(int64_t wall_ns); /* minutes that local time is ahead of UTC then */

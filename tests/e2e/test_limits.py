@@ -61,3 +61,65 @@ def test_a_limit_that_is_none_is_refused(tmp_path):
     for value in ("50", "fast", "0Mbit", "100kbit"):
         assert "RATE" not in node.fails(USAGE, "agent", "--up-limit", value)
         assert value in node.fails(USAGE, "agent", "--down-limit", value)
+
+
+# -- weft limit -------------------------------------------------------------------------------------------------------
+
+def test_a_limit_changes_while_a_transfer_runs_and_is_kept(net, tmp_path):
+    src = make_files(tmp_path / "src", SIZE)
+    net.agent("owner").json("publish", src, "--share", "tree", "--policy", "central")
+    reader = net.agent("reader", "--share", "tree:read")
+    reader.wait_for_link()
+    assert reader.json("limit") == {"week": [], "rates": []}
+    said = reader.json("limit", "--down", "800kbit", "--lan")
+    assert said["down"] == said["down_now"] == said["near_down_now"] == 100_000 and said["lan"]
+    reader.begin("get", "tree", tmp_path / "dest")
+    reader.wait_for_moved()
+    begun = time.monotonic()
+    reader.restart()
+    reader.wait_for_link()
+    assert reader.json("limit") == said
+    time.sleep(2)
+    job = reader.job()
+    assert job["done"] < SIZE / 2 and time.monotonic() - begun < SIZE / 100_000
+    assert reader.json("limit", "--off") == {"week": [], "rates": []}
+    reader.wait_for_jobs()
+    assert time.monotonic() - begun < SIZE / 100_000 / 2  # at the old rate it would have taken a minute
+    assert_same(src, tmp_path / "dest")
+    reader.restart()
+    assert "down" not in reader.json("limit")
+
+
+def test_the_schedule_says_what_holds_now_and_is_shown_as_a_week(net):
+    agent = net.agent("a")
+    said = agent.json("limit", "--up", "8Mbit", "--schedule", "up 16Mbit; mon 00-24 down 24Mbit; sun 08-18 off")
+    week = {row["day"]: row["hours"] for row in said["week"]}
+    assert list(week) == ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    assert week["tue"] == "A" * 24 and week["mon"] == "B" * 24 and week["sun"] == "A" * 8 + "C" * 10 + "A" * 6
+    assert [(r["letter"], r.get("up"), r.get("down")) for r in said["rates"]] == [
+        ("A", 2_000_000, None), ("B", 2_000_000, 3_000_000), ("C", 0, 0)]
+    assert said["up"] == 1_000_000  # as set: the schedule is beside it
+    now = time.localtime()
+    letter = week[("mon", "tue", "wed", "thu", "fri", "sat", "sun")[now.tm_wday]][now.tm_hour]
+    if time.localtime().tm_hour == now.tm_hour:
+        assert agent.json("limit").get("up_now") == {"A": 2_000_000, "B": 2_000_000, "C": None}[letter]
+    text = agent.run("limit").stdout
+    assert "A" * 24 in text and "up 16 Mbit/s, down 24 Mbit/s" in text
+    assert agent.json("limit", "--schedule", "none")["up_now"] == 1_000_000
+
+
+def test_a_limit_for_other_sites_leaves_the_own_one_alone(net):
+    said = net.agent("a").json("limit", "--up", "8Mbit", "--down", "8Mbit")
+    assert said["up_now"] == said["down_now"] == 1_000_000
+    assert "near_up_now" not in said and "near_down_now" not in said
+
+
+def test_what_is_no_limit_gets_one_line(net):
+    agent = net.agent("a")
+    for words, part in (
+            (("--up", "50"), "'50'"), (("--down", "100kbit"), "128kbit"), (("--schedule", "mon 08-18"), "without a rate"),
+            (("--schedule", "mon 8-25 8Mbit"), "'8-25'"), (("--schedule", "20Mbit" * 100), "longer"),
+            (("--off", "--up", "8Mbit"), "alone"), (("--lan",), "--lan goes with"),
+            (("--site", "berlin", "--up", "8Mbit"), "on the server"), (("seven",), "seven")):
+        assert part in agent.fails(USAGE, "limit", *words)
+    assert agent.json("limit") == {"week": [], "rates": []}
