@@ -136,7 +136,7 @@ class Content(unittest.TestCase):
 
 
 class Payload(unittest.TestCase):
-    OFFICE = {"seed": "hq", "hqp1": "hq", "o1p1": "o1", "o1p2": "o1", "o2p1": "o2"}.__getitem__
+    OFFICE = {"publisher": "hq", "server": "hq", "hqp1": "hq", "o1p1": "o1", "o1p2": "o1", "o2p1": "o2"}.__getitem__
 
     def payload(self, rows):
         from drivers.weft import payload

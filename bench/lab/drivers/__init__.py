@@ -31,7 +31,7 @@ class Driver:
     trees = False  # whether it can bring a tree, and the next version of one
 
     def __init_subclass__(cls):
-        if cls.name:
+        if cls.__dict__.get("name"):  # of its own
             ALL[cls.name] = cls
 
     def __init__(self, hosts, data):
