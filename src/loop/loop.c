@@ -7,10 +7,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "platform/clock.h"
 #include "platform/heap.h"
 
 struct loop_post {
@@ -45,10 +47,29 @@ on_wake(uv_async_t *wake)
 	run_posts(wake->data);
 }
 
+/* Rests before looking at the sockets, not beyond the next timer, and not when there is something
+ * else to do. */
+static void
+rest(struct loop *l)
+{
+	uint64_t now = clock_mono_ns() / 1000, us = rest_for(&l->rest, now);
+	int timeout = us > 0 ? uv_backend_timeout(&l->uv) : 0;
+
+	if (timeout >= 0)
+		us = min_of(us, (uint64_t)timeout * 1000);
+	if (us > 0) {
+		const struct timespec t = { .tv_nsec = (long)us * 1000 };
+		(void)nanosleep(&t, NULL);
+		uv_update_time(&l->uv);
+	}
+	rest_looked(&l->rest, now + us);
+}
+
 static void
 on_before_poll(uv_prepare_t *h)
 {
 	task_run_all(h->data);
+	rest(h->data);
 }
 
 static void
@@ -228,6 +249,12 @@ loop_post(struct loop *l, void (*fn)(void *arg), void *arg)
 	l->posts_end = &p->next;
 	pthread_mutex_unlock(&l->lock);
 	uv_async_send(&l->wake);
+}
+
+void
+loop_moved(struct loop *l, size_t n)
+{
+	rest_moved(&l->rest, n);
 }
 
 struct uv_loop_s *

@@ -37,6 +37,9 @@ void loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
  * receive into.  What is in it is good until the callback that filled it returns. */
 enum { LOOP_RECEIVE = 256 * 1024 };
 struct uv_loop_s;
+/* N bytes came from a socket or went to one: a loop that moves them slowly lets some gather before
+ * it looks again (loop/rest.h). */
+void loop_moved(struct loop *l, size_t n);
 struct uv_loop_s *loop_uv(struct loop *l);
 uint8_t *loop_receive_buffer(struct loop *l);
 

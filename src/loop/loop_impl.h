@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "loop/loop.h"
+#include "loop/rest.h"
 
 struct loop_post;
 
@@ -23,6 +24,7 @@ struct loop {
 	pthread_mutex_t lock; /* guards the posts, the only thing other threads touch */
 	struct loop_post *posts, **posts_end;
 	uint8_t *receive;
+	struct rest rest;
 };
 
 void task_run_all(struct loop *l);

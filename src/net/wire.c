@@ -28,7 +28,10 @@ receive(struct wire *w, void *to, size_t n)
 {
 	ssize_t got = wire_socket_receive(w->fd, to, n);
 
-	w->bytes_in += got > 0 ? (uint64_t)got : 0;
+	if (got > 0) {
+		w->bytes_in += (uint64_t)got;
+		loop_moved(w->loop, (size_t)got);
+	}
 	return got;
 }
 
@@ -37,7 +40,10 @@ transmit(struct wire *w, struct bytes b)
 {
 	ssize_t sent = wire_socket_send(w->fd, b);
 
-	w->bytes_out += sent > 0 ? (uint64_t)sent : 0;
+	if (sent > 0) {
+		w->bytes_out += (uint64_t)sent;
+		loop_moved(w->loop, (size_t)sent);
+	}
 	return sent;
 }
 
