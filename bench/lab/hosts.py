@@ -15,8 +15,7 @@ INFRA = "infra"  # processes of the lab itself, such as a tracker: neither count
 class Accounts:
     """One control group for each host, of whichever version this system has; only CPU time is read."""
 
-    def __init__(self, prefix, hosts):
-        root = pathlib.Path("/sys/fs/cgroup")
+    def __init__(self, prefix, hosts, root=pathlib.Path("/sys/fs/cgroup")):
         self.v2 = (root / "cgroup.controllers").exists()
         self.dirs = {h: (root if self.v2 else root / "cpuacct") / (prefix + h) for h in hosts}
         for d in self.dirs.values():
