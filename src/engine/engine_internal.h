@@ -154,8 +154,8 @@ enum err engine_mesh_listen(struct engine *en, struct error *e) must_check;
 void engine_mesh_open(struct engine *en); /* blocking: at start */
 void engine_mesh_close(struct engine *en);
 /* A member's HELLO to somebody who is seen at OBSERVED. */
-enum err engine_mesh_hello(
-    struct engine *en, const char *observed, struct buf *out, struct error *e) must_check;
+enum err engine_mesh_hello(struct engine *en, const char *observed, uint8_t lane, struct buf *out,
+    struct error *e) must_check;
 /* The authority ended the membership of DEVICE. */
 void engine_mesh_revoked(struct engine *en, const struct device_id *device);
 /* The next statement goes to all members that we are connected to. */

@@ -30,7 +30,7 @@ engine_link_hello(struct engine *en, bool joining, struct buf *out, struct error
 	struct message m = { .type = FRAME_HELLO };
 
 	if (!joining)
-		return engine_mesh_hello(en, "", out, e);
+		return engine_mesh_hello(en, "", 0, out, e);
 	m.hello = (struct msg_hello){
 		.version_min = LIMIT_VERSION_MIN,
 		.version_max = LIMIT_VERSION_MAX,

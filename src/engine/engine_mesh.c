@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "engine/engine_internal.h"
 #include "engine/engine_swarm.h"
+#include "engine/lane_plan.h"
 #include "net/listener.h"
 #include "platform/clock.h"
 
@@ -34,7 +35,8 @@ add_statement(void *ctx, struct bytes b, const struct statement *st)
 }
 
 enum err
-engine_mesh_hello(struct engine *en, const char *observed, struct buf *out, struct error *e)
+engine_mesh_hello(
+    struct engine *en, const char *observed, uint8_t lane, struct buf *out, struct error *e)
 {
 	auto_buf struct buf addresses = BUF(LIMIT_ADDRESSES * (LIMIT_ADDRESS_TEXT + 4));
 	auto_buf struct buf raw = BUF(LIMIT_FRAME_GUEST / 2);
@@ -47,6 +49,8 @@ engine_mesh_hello(struct engine *en, const char *observed, struct buf *out, stru
 		.software = BYTES_LIT("weft " WEFT_VERSION),
 		.wall_ms = (uint64_t)(clock_wall_ns() / 1000000),
 		.observed = bytes_str(observed),
+		.features = HELLO_LANES,
+		.lane = lane,
 	};
 	for (size_t i = 0; i < en->n_advertise; i++)
 		message_list_add(&addresses, bytes_str(en->advertise[i]));
@@ -67,13 +71,13 @@ engine_mesh_hello(struct engine *en, const char *observed, struct buf *out, stru
 }
 
 static enum err
-hello(void *ctx, const char *observed, struct buf *out, struct error *e)
+hello(void *ctx, const char *observed, uint8_t lane, struct buf *out, struct error *e)
 {
 	struct engine *en = ctx;
 
 	if (!en->joined || en->link.given_up)
 		return fail(e, ERR_DENIED, "this machine belongs to no server");
-	return engine_mesh_hello(en, observed, out, e);
+	return engine_mesh_hello(en, observed, lane, out, e);
 }
 
 /* -- judging the other's -- */
@@ -403,6 +407,8 @@ engine_mesh_open(struct engine *en)
 		.loop = en->loop,
 		.tls = en->o.tls,
 		.throttle = en->o.throttle,
+		.lanes_max = LIMIT_LANES,
+		.lane_rtt_ms = LANE_PLAN_RTT_MS,
 		.self = *device_key_id(en->home->key),
 		.source = &en->source,
 		.policy = engine_swarm_policy(en),

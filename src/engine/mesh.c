@@ -15,6 +15,7 @@ mesh_new(const struct mesh_opts *o)
 	struct mesh *m = mem_new(struct mesh);
 
 	m->o = *o;
+	m->policy = mesh_lane_policy(m);
 	m->timer = timer_new(o->loop, on_time, m);
 	m->looked_ms = loop_now_ms(o->loop);
 	return m;
@@ -238,6 +239,8 @@ look(struct mesh *m, uint64_t now)
 		    now - (*l)->device->used_ms > MESH_IDLE_MS)
 			array_push(&idle, *l);
 	}
+	for (size_t i = 0; i < m->devices.len; i++)
+		mesh_lane_look(m, m->devices.at[i], now - m->looked_ms);
 	m->looked_ms = now;
 	array_each (l, &idle)
 		mesh_line_close(*l, NULL);

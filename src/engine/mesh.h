@@ -34,11 +34,15 @@ struct mesh_opts {
 	struct loop *loop;
 	struct tls_ctx *tls; /* kept */
 	struct device_id self;
-	struct throttle *throttle;   /* kept; NULL: no limit */
+	struct throttle *throttle; /* kept; NULL: no limit */
+	uint32_t lanes_max;   /* beside one connection, at most LIMIT_LANES (engine/lane_plan) */
+	uint32_t lane_rtt_ms; /* a line with a shorter round trip gets none */
 	const struct source *source; /* kept: what responders answer from */
 	struct responder_policy policy;
-	/* Our HELLO to somebody who is seen at OBSERVED (""; not known), appended to OUT. */
-	enum err (*hello)(void *ctx, const char *observed, struct buf *out, struct error *e);
+	/* Our HELLO to somebody who is seen at OBSERVED (""; not known), appended to OUT.  LANE as in
+	 * struct msg_hello. */
+	enum err (*hello)(
+	    void *ctx, const char *observed, uint8_t lane, struct buf *out, struct error *e);
 	/* P greets.  OK admits it, the error is our last word to it. */
 	enum err (*greeted)(void *ctx, struct peer *p, const struct msg_hello *h, struct error *e);
 	void (*on_ready)(void *ctx, struct mesh_device *d, struct peer *p);

@@ -70,7 +70,7 @@ mesh_line_dial(struct mesh *m, struct mesh_device *d)
 	size_t n = addresses_of(d, addresses);
 	struct error e;
 
-	if (m->o.hello(m->o.ctx, "", &hello, &e) != OK) {
+	if (m->o.hello(m->o.ctx, "", 0, &hello, &e) != OK) {
 		log_error("greet a device: %s", e.text);
 		mesh_plan_failed(&d->plan, loop_now_ms(m->o.loop), random_u64());
 		return;
@@ -80,6 +80,24 @@ mesh_line_dial(struct mesh *m, struct mesh_device *d)
 	mesh_plan_dialing(&d->plan);
 	d->dial = line_new(m, c, true, buf_bytes(&hello));
 	set_device(d->dial, d);
+}
+
+/* Where the current one, which we dialed, has reached it. */
+void
+mesh_line_dial_lane(struct mesh *m, struct mesh_device *d, uint8_t lane)
+{
+	auto_buf struct buf hello = BUF(LIMIT_FRAME_MESSAGE);
+	const char *address = d->address;
+	struct error e;
+
+	if (m->o.hello(m->o.ctx, "", lane, &hello, &e) != OK) {
+		log_debug("greet on a lane: %s", e.text);
+		return;
+	}
+	struct conn *c = conn_dial(m->o.loop, m->o.tls, &d->id, &address, 1, NULL, NULL);
+	struct line *l = line_new(m, c, true, buf_bytes(&hello));
+	l->lane = lane;
+	set_device(l, d);
 }
 
 /* Whoever sits there and does not greet keeps nobody out. */
@@ -107,7 +125,7 @@ mesh_accept(struct mesh *m, struct conn *c)
 {
 	auto_buf struct buf hello = BUF(LIMIT_FRAME_MESSAGE);
 
-	if (m->closing || m->o.hello(m->o.ctx, conn_peer_address(c), &hello, NULL) != OK) {
+	if (m->closing || m->o.hello(m->o.ctx, conn_peer_address(c), 0, &hello, NULL) != OK) {
 		conn_close(c, NULL);
 		return;
 	}
@@ -201,13 +219,18 @@ on_hello(struct line *l, const struct msg_hello *h)
 	}
 	set_device(l, d);
 	d->epoch = h->epoch;
+	d->knows_lanes = (h->features & HELLO_LANES) != 0;
+	l->lane = l->dialed ? l->lane : h->lane;
 	take_addresses(m, id, h);
 	session_admit(peer_session(l->peer));
-	l->responder = responder_new(m->o.loop, l->peer, m->o.source, &m->o.policy);
+	l->responder = responder_new(m->o.loop, l->peer, m->o.source, &m->policy);
 	l->ready = true;
 	l->ready_ms = now_of(l);
 	peer_flush(l->peer);
-	take_place(l);
+	if (l->lane != 0)
+		mesh_lane_ready(l);
+	else
+		take_place(l);
 	mesh_again(m);
 }
 
@@ -284,6 +307,7 @@ step_down(struct line *l, const struct error *why)
 	d->seen_ms = now_of(l);
 	keep_why(d, why);
 	mesh_plan_gone(&d->plan, l->ready_ms, now_of(l), random_u64());
+	mesh_lane_close_all(m, d);
 	m->o.on_gone(m->o.ctx, d, l->peer, why);
 }
 
@@ -313,6 +337,8 @@ mesh_line_close(struct line *l, const struct error *why)
 	l->closing = true;
 	if (d != NULL && d->line == l)
 		step_down(l, why);
+	if (d != NULL && l->lane != 0)
+		mesh_lane_gone(l);
 	if (d != NULL && d->dial == l) {
 		/* A dial that greeted somebody who is refused has failed; one that is not needed
 		 * any more has not. */
@@ -345,6 +371,10 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 
 	if (d != NULL && d->line == l)
 		step_down(l, why);
+	if (d != NULL && l->lane != 0 && !l->closing) {
+		l->closing = true;
+		mesh_lane_gone(l);
+	}
 	if (d != NULL && d->dial == l)
 		dial_failed(l, why);
 	if (d != NULL)

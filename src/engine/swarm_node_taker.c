@@ -238,7 +238,10 @@ note_end(struct node_taker *t, const struct unit_fetch_end *end, bool whole)
 	struct swarm_node *n = t->node;
 	bool held = whole && !is_partial(t, end->unit);
 
-	swarm_ended(n->swarm, end->source, end->unit, held, swarm_node_now_ms(n) * 1000);
+	if (end->lost && !whole) /* a lane of it: no promise was broken */
+		swarm_unasked(n->swarm, end->source, end->unit);
+	else
+		swarm_ended(n->swarm, end->source, end->unit, held, swarm_node_now_ms(n) * 1000);
 	if (!whole)
 		return;
 	note_here(t, end->unit);

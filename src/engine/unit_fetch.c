@@ -13,6 +13,7 @@
 
 #include "base/array.h"
 #include "base/mem.h"
+#include "peer/lane.h"
 
 enum { RETRY_MS = 1000 /* of an answer that does not say */ };
 
@@ -21,6 +22,7 @@ struct unit_request {
 	struct unit_fetch *fetch;
 	struct unit_request *next;
 	uint64_t source;
+	struct peer *peer; /* that was asked; until it has ended */
 	uint32_t stream, unit;
 	struct transfer_check check;
 	struct hash_id *chunks;
@@ -29,6 +31,7 @@ struct unit_request {
 	ARRAY(struct block *) checking; /* in the job */
 	uint64_t taken;                 /* bytes of the running job */
 	bool busy, ended, wrong;        /* ended: no more events */
+	bool lost;
 	uint32_t retry_ms;
 	struct error why;
 };
@@ -85,7 +88,7 @@ pause_source(struct fetch_source *s, bool paused)
 	if (s->paused == paused)
 		return;
 	s->paused = paused;
-	peer_pause(s->peer, paused);
+	lane_pause(s->peer, paused);
 }
 
 void
@@ -166,11 +169,9 @@ request_free(struct unit_request *q)
 static void
 cancel_stream(struct unit_request *q)
 {
-	struct fetch_source *s = find_source(q->fetch, q->source);
-
-	if (!q->ended && s != NULL) {
-		session_cancel(peer_session(s->peer), q->stream);
-		peer_flush(s->peer);
+	if (!q->ended) {
+		session_cancel(peer_session(q->peer), q->stream);
+		peer_flush(q->peer);
 	}
 	q->ended = true;
 }
@@ -185,7 +186,8 @@ static void
 tell_end(struct unit_request *q)
 {
 	struct unit_fetch *f = q->fetch;
-	const struct unit_fetch_end end = { q->source, q->unit, q->wrong, q->why, q->retry_ms };
+	const struct unit_fetch_end end = { q->source, q->unit, q->wrong, q->lost, q->why,
+		q->retry_ms };
 
 	request_free(q);
 	f->o.on_end(f->o.ctx, &end);
@@ -471,6 +473,7 @@ on_event(struct requester *r, struct peer *p, struct session_event *ev)
 	}
 	if (ev->kind == SESSION_EV_ANSWER && ev->message.type == FRAME_ERROR)
 		note_refusal(q, &ev->message.error);
+	q->lost = ev->kind == SESSION_EV_LOST;
 	q->ended = true;
 	tell_if_over(q);
 }
@@ -515,14 +518,15 @@ unit_fetch_ask(struct unit_fetch *f, uint64_t source, uint32_t unit, const struc
 	*q = (struct unit_request){
 		.requester.on_event = on_event, .fetch = f, .source = source, .unit = unit
 	};
-	if (session_request(peer_session(s->peer), &m, &q->requester, &q->stream, NULL) != OK) {
+	q->peer = lane_lightest(s->peer);
+	if (session_request(peer_session(q->peer), &m, &q->requester, &q->stream, NULL) != OK) {
 		free(q);
 		return false;
 	}
 	copy_unit(q, f->o.map);
 	q->next = f->requests;
 	f->requests = q;
-	peer_flush(s->peer);
+	peer_flush(q->peer);
 	return true;
 }
 

@@ -7,6 +7,8 @@
  * from its sources while more than UNIT_FETCH_BACKLOG bytes wait for the disk; makes durable what
  * was taken at least once a second of work.
  *
+ * What a source has lanes for is asked on the lightest (peer/lane).
+ *
  * Nothing is told from within a call.  Memory   UNIT_FETCH_BACKLOG and what the connections have
  * read at once; pages of the map are given back with each flush.  No timer runs while nothing has
  * been taken. Threads  the loop's; sink calls say where they run.
@@ -34,6 +36,7 @@ struct unit_fetch_end {
 	uint64_t source;
 	uint32_t unit;
 	bool wrong; /* it sent other bytes than the snapshot has */
+	bool lost;  /* the connection that it was asked on has gone */
 	/* What it said instead of the rest, or of anything.  code OK: it ended its answer, was
 	 * cancelled, or has gone. */
 	struct error why;

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "peer/lane.h"
 
 enum { BUFFER_FREE = 4 * 1024 * 1024 }; /* of a socket that was limited before, each way */
 
@@ -60,6 +61,7 @@ struct peer {
 	struct error *why;   /* why the session ended; NULL: cleanly */
 	struct buf hello;    /* DIALING */
 	struct device_id device;
+	struct lanes *lanes; /* peer/lane's */
 };
 
 static void on_ready(void *owner);
@@ -513,6 +515,7 @@ on_conn_closed(void *owner, const struct error *why)
 	end_session(p, why);
 	enter(p, PEER_GONE);
 	tell_events(p);
+	lane_leave(p);
 	p->ev->on_closed(p->owner, p, p->why);
 	task_cancel(&p->settle);
 	timer_close(p->timer);
@@ -544,4 +547,10 @@ void *
 peer_owner(struct peer *p)
 {
 	return p->owner;
+}
+
+struct lanes **
+peer_lanes(struct peer *p)
+{
+	return &p->lanes;
 }

@@ -14,6 +14,7 @@
 #include "session/session.h"
 
 struct peer;
+struct lanes;
 
 enum { PEER_GOODBYE_MS = 5 * 1000 }; /* for what is queued when the session ends */
 
@@ -62,4 +63,6 @@ bool peer_is_near(const struct peer *p);
 /* NULL before the conn is ready, or in clear. */
 const struct device_id *peer_device(const struct peer *p);
 struct conn *peer_conn(struct peer *p);
+/* For peer/lane alone: what it keeps with P; NULL: it has no lanes, and is none. */
+struct lanes **peer_lanes(struct peer *p);
 void *peer_owner(struct peer *p);

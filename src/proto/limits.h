@@ -34,6 +34,7 @@ enum {
 	LIMIT_CURSOR = 128,       /* where the next ROWS goes on */
 	LIMIT_ADDRESSES = 16,     /* addresses a node may advertise */
 	LIMIT_ADDRESS_TEXT = 128, /* "host:port" or "[v6]:port" */
+	LIMIT_LANES = 7,          /* connections of one pair for units, beside the main one */
 	LIMIT_SUCCESSORS = 16,    /* keys of an authority after its first: HELLO tells them */
 	LIMIT_TEXT = 512,         /* an error's or reason's text */
 	LIMIT_NAME = 64,          /* STATEMENT_NAME_MAX */

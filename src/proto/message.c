@@ -31,6 +31,7 @@ static const struct field hello_fields[] = {
 	{ 9, FIELD_TEXT, OPT, AT(msg_hello, observed), 1, LIMIT_ADDRESS_TEXT },
 	{ 10, FIELD_U64, OPT, AT(msg_hello, features), ANY64 },
 	{ 11, FIELD_LIST, OPT, AT(msg_hello, successors), 0, LIMIT_SUCCESSORS, STATEMENT_MAX },
+	{ 12, FIELD_U8, OPT, AT(msg_hello, lane), 1, LIMIT_LANES },
 };
 static const struct field join_fields[] = {
 	{ 1, FIELD_FIXED, REQ, AT(msg_join, invite), 8, 8 },

@@ -57,9 +57,11 @@ struct msg_hello {
 	struct bytes member;
 	struct message_list addresses;  /* where it listens */
 	struct bytes observed;          /* "the address I see you at" */
-	uint64_t features;              /* bits; none defined yet */
+	uint64_t features;              /* enum hello_feature */
 	struct message_list successors; /* SUCCESSOR statements after AUTHORITY, in order */
+	uint8_t lane;                   /* not 0: a further connection, for units alone */
 };
+enum hello_feature { HELLO_LANES = 1 /* knows what a lane is */ };
 /* Guest to server.  PROOF = HMAC-SHA-256(invite secret, exporter | invite id | device id). */
 struct msg_join {
 	uint8_t invite[8];

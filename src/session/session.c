@@ -703,6 +703,12 @@ session_probe(struct session *s)
 	s->probe = true;
 }
 
+uint32_t
+session_asking(const struct session *s)
+{
+	return (uint32_t)s->ours.open.len;
+}
+
 uint64_t
 session_bytes_in(const struct session *s)
 {

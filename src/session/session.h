@@ -141,5 +141,6 @@ uint32_t session_rtt_ms(const struct session *s);     /* smoothed from pings; 0 
 uint32_t session_rtt_min_ms(const struct session *s); /* of all pings; 0 unknown */
 /* The round-trip time is of interest: pings with the next tick, unless one is under way. */
 void session_probe(struct session *s);
+uint32_t session_asking(const struct session *s); /* requests of ours that are open */
 uint64_t session_bytes_in(const struct session *s);
 uint64_t session_bytes_out(const struct session *s);
