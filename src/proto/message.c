@@ -139,6 +139,7 @@ static const struct field news_fields[] = {
 	{ 6, FIELD_UNITS, OPT, AT(msg_news, drop), 1, LIMIT_NEWS_RUNS },
 	{ 7, FIELD_UNITS, OPT, AT(msg_news, skip), 1, LIMIT_NEWS_RUNS },
 	{ 8, FIELD_U64, OPT, AT(msg_news, rate), ANY64 },
+	{ 9, FIELD_UNITS, OPT, AT(msg_news, left), 1, LIMIT_NEWS_RUNS },
 };
 static const struct field exit_fields[] = {
 	{ 1, FIELD_U32, REQ, AT(msg_exit, job), 1, UINT32_MAX },

@@ -15,7 +15,7 @@ enum {
 struct swarm_talk {
 	struct swarm_talk_opts o;
 	struct swarm *swarm;
-	struct buf lists[4]; /* of the news that is being sent */
+	struct buf lists[5]; /* of the news that is being sent */
 };
 
 struct swarm_talk *
@@ -42,15 +42,17 @@ swarm_talk_free(struct swarm_talk *t)
 
 /* -- hearing -- */
 
-/* The runs of a list, behind those already in AT. */
-static uint32_t
-read_runs(struct bytes list, struct swarm_run *at)
+/* The runs of LIST, at *AT, which moves on behind them. */
+static const struct swarm_run *
+read_runs(struct bytes list, struct swarm_run **at, uint32_t *ret_n)
 {
-	uint32_t first = 0, n = 0, count = 0;
+	struct swarm_run *runs = *at;
+	uint32_t first = 0, n = 0;
 
 	while (message_units_next(&list, &first, &n))
-		at[count++] = (struct swarm_run){ first, n };
-	return count;
+		*(*at)++ = (struct swarm_run){ first, n };
+	*ret_n = (uint32_t)(*at - runs);
+	return runs;
 }
 
 static uint32_t
@@ -67,19 +69,17 @@ static enum err
 hear_news(
     struct swarm_talk *t, uint64_t peer, const struct msg_news *m, uint64_t now_us, struct error *e)
 {
-	uint32_t all =
-	    count_runs(m->have) + count_runs(m->await) + count_runs(m->drop) + count_runs(m->skip);
+	uint32_t all = count_runs(m->have) + count_runs(m->await) + count_runs(m->drop) +
+		       count_runs(m->skip) + count_runs(m->left);
 	auto_free struct swarm_run *runs = mem_array(struct swarm_run, all);
 	struct swarm_news news = { .inbound = m->inbound, .starving = m->starving != 0 };
+	struct swarm_run *at = runs;
 
-	news.have = runs;
-	news.n_have = read_runs(m->have, runs);
-	news.await = news.have + news.n_have;
-	news.n_await = read_runs(m->await, runs + news.n_have);
-	news.drop = news.await + news.n_await;
-	news.n_drop = read_runs(m->drop, runs + news.n_have + news.n_await);
-	news.skip = news.drop + news.n_drop;
-	news.n_skip = read_runs(m->skip, runs + news.n_have + news.n_await + news.n_drop);
+	news.have = read_runs(m->have, &at, &news.n_have);
+	news.await = read_runs(m->await, &at, &news.n_await);
+	news.drop = read_runs(m->drop, &at, &news.n_drop);
+	news.skip = read_runs(m->skip, &at, &news.n_skip);
+	news.left = read_runs(m->left, &at, &news.n_left);
 	if (!swarm_peer_news(t->swarm, peer, &news, now_us))
 		return fail(e, ERR_PROTO, "news of units that the snapshot does not have");
 	return OK;
@@ -185,6 +185,7 @@ say_news(struct swarm_talk *t, uint64_t peer, const struct swarm_news *news)
 		.await = write_runs(&t->lists[1], news->await, news->n_await),
 		.drop = write_runs(&t->lists[2], news->drop, news->n_drop),
 		.skip = write_runs(&t->lists[3], news->skip, news->n_skip),
+		.left = write_runs(&t->lists[4], news->left, news->n_left),
 	};
 	t->o.send(t->o.ctx, peer, &m);
 }

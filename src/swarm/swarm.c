@@ -18,8 +18,8 @@ swarm_new(const struct swarm_opts *o)
 	bitset_init(&s->lone, o->n_units);
 	s->copies = mem_array(uint16_t, o->n_units);
 	s->holders = mem_array(uint16_t, o->n_units);
-	s->runs = mem_array(struct swarm_run, SWARM_RUNS_MAX);
 	s->depth = SWARM_SLOTS_MIN;
+	s->allowed = UINT32_MAX;
 	swarm_site_elect(s);
 	return s;
 }
@@ -55,12 +55,14 @@ swarm_free(struct swarm *s)
 	bitset_clear(&s->pend);
 	bitset_clear(&s->skip);
 	bitset_clear(&s->lone);
-	bitset_clear(&s->fresh);
+	bitset_clear(&s->left);
+	bitset_clear(&s->inside);
 	free(s->copies);
 	free(s->holders);
 	free(s->abroad);
 	free(s->site_state);
-	free(s->runs);
+	array_clear(&s->runs);
+	array_clear(&s->left_log.units);
 	free(s);
 }
 
@@ -76,8 +78,6 @@ swarm_hold(struct swarm *s, uint32_t unit)
 	bitset_unset(&s->skip, unit);
 	if (s->copies[unit] == 0)
 		bitset_set(&s->lone, unit);
-	if (s->abroad != NULL && s->abroad[unit] == 0)
-		bitset_set(&s->fresh, unit);
 	array_each (p, &s->peers) {
 		if (!swarm_peer_closed(*p, unit))
 			(*p)->barren = false;
@@ -94,8 +94,6 @@ swarm_lose(struct swarm *s, uint32_t unit)
 	if (!bitset_unset(&s->have, unit))
 		return;
 	bitset_unset(&s->lone, unit);
-	if (s->abroad != NULL)
-		bitset_unset(&s->fresh, unit);
 	swarm_note(s, unit);
 }
 
@@ -344,6 +342,7 @@ swarm_peer_add(struct swarm *s, uint64_t peer, const struct swarm_peer_opts *o, 
 	bitset_init(&p->pend, s->o.n_units);
 	p->last_in_us = now_us;
 	p->told = swarm_log_end(swarm_log_for(s, p));
+	p->told_left = swarm_log_end(&s->left_log);
 	p->urgent = true;
 	array_push(&s->peers, p);
 	settle(s, p);

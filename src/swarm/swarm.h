@@ -41,6 +41,11 @@
  *               it after SWARM_GRACE_US, if his site still lacks it.
  *             - Gateways export: to the site with least on its way, what the fewest sites have.  A
  *               unit's slot is held until it has arrived, or the queue of the line would decide.
+ *             - What no other site has goes first, once: its gateways tell each other at once what
+ *               they let out, and send no second copies while the site has anything of that kind.
+ *               Afterwards they leave to the other sites for SWARM_LEAN_US what those have.
+ *             - The origin exports only what its uplink has left over, as long as another gateway
+ *               of its site could: first it feeds those.
  *
  * Times are microseconds of a monotonic clock.  PEER is any number the owner likes (a connection).
  *
@@ -62,7 +67,7 @@ enum {
 	SWARM_BROKEN_MAX = 3,      /* promises in a row */
 	SWARM_FAR_MAX = 1024,      /* units on their way from afar to one node */
 	SWARM_LOG_MAX = 64 * 1024, /* a peer further behind is told everything anew */
-	SWARM_RUNS_MAX = 1024,     /* of one struct swarm_news, all lists together */
+	SWARM_RUNS_MAX = 256,      /* of one list of a struct swarm_news */
 };
 #define SWARM_BATCH_MIN_US ((uint64_t)20 * 1000) /* between two news to a peer */
 #define SWARM_BATCH_MAX_US ((uint64_t)150 * 1000)
@@ -146,6 +151,9 @@ struct swarm_news {
 	bool starving;
 	const struct swarm_run *have, *await, *drop, *skip;
 	uint32_t n_have, n_await, n_drop, n_skip;
+	/* Between the gateways of a site: what it has just offered to another site as the first. */
+	const struct swarm_run *left;
+	uint32_t n_left;
 };
 /* False: a run beyond the last unit. */
 bool swarm_peer_news(
@@ -167,6 +175,9 @@ struct swarm_offer {
 	uint64_t peer;
 	uint32_t unit;
 };
+/* Of several swarms at one uplink each may fill so many slots (swarm_share.h). */
+void swarm_allow(struct swarm *s, uint32_t slots);
+bool swarm_wants(const struct swarm *s); /* it could give more if it had more slots */
 /* The next OFFER to send; false: none now.  Call until false, after each event. */
 bool swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret);
 /* PEER takes what was offered: serve it.  False: nothing of the kind was offered. */
@@ -220,7 +231,8 @@ struct swarm_stats {
 	bool far, gateway; /* of its site */
 };
 bool swarm_peer_stats(const struct swarm *s, uint64_t peer, struct swarm_stats *ret);
-uint32_t swarm_slots(const struct swarm *s); /* how many units go out side by side now */
+uint32_t swarm_slots(const struct swarm *s); /* how many units may go out side by side now */
+uint32_t swarm_depth(const struct swarm *s); /* ... if the uplink were its alone */
 uint64_t swarm_rate(
     const struct swarm *s); /* bytes a second that the uplink was seen to do; 0 unknown */
 uint32_t swarm_awaited(const struct swarm *s);

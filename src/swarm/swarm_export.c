@@ -6,7 +6,7 @@
  */
 #include "swarm/swarm_private.h"
 
-enum { LOOK = 64 };
+enum { LOOK = 64, LEAN_SHARE = 8 /* an eighth of the units is little */ };
 #define TRIP_US ((uint64_t)500 * 1000)
 
 static uint64_t
@@ -45,19 +45,30 @@ is_needier(const struct swarm_site *a, const struct swarm_site *b)
 	return x != y ? x < y : a->known < b->known;
 }
 
+/* True: NOW is before AT, when this is to be looked at again. */
 static bool
-was_refused(const struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_us)
+must_wait(struct swarm *s, uint64_t at_us, uint64_t now_us)
+{
+	if (now_us >= at_us)
+		return false;
+	if (s->export_retry_us == 0 || at_us < s->export_retry_us)
+		s->export_retry_us = at_us;
+	return true;
+}
+
+static bool
+was_refused(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_us)
 {
 	array_each (r, &s->elsewhere) {
-		if (r->peer == p->id && r->unit == unit && now_us < r->at_us + SWARM_GRACE_US)
-			return true;
+		if (r->peer == p->id && r->unit == unit)
+			return must_wait(s, r->at_us + SWARM_GRACE_US, now_us);
 	}
 	return false;
 }
 
 /* Who would take UNIT of SITE now. */
 static struct swarm_peer *
-taker_of(const struct swarm *s, const struct swarm_site *site, uint32_t unit, uint64_t now_us)
+taker_of(struct swarm *s, const struct swarm_site *site, uint32_t unit, uint64_t now_us)
 {
 	struct swarm_peer *p = swarm_site_responsible(site, unit);
 
@@ -66,9 +77,16 @@ taker_of(const struct swarm *s, const struct swarm_site *site, uint32_t unit, ui
 	return was_refused(s, p, unit, now_us) ? NULL : p;
 }
 
+/* What is on its way to a first site counts, although that one has not said so yet. */
+static uint32_t
+sites_with(const struct swarm *s, uint32_t unit)
+{
+	return max_of((uint32_t)s->abroad[unit], (uint32_t)bitset_has(&s->left, unit));
+}
+
 /*
- * Of up to LOOK units of SET that SITE takes, from a random place on, one of those that the fewest
- * sites have.
+ * Of up to LOOK units that are here, and in SET, and that SITE takes, from a random place on, one
+ * of those that the fewest sites have.
  */
 static struct swarm_peer *
 choose_of(struct swarm *s, const struct bitset *set, const struct swarm_site *site, uint64_t now_us,
@@ -80,15 +98,18 @@ choose_of(struct swarm *s, const struct bitset *set, const struct swarm_site *si
 
 	for (size_t i = 0; i < words && looked < LOOK; i++) {
 		size_t w = (from + i) % words;
-		for (uint64_t bits = set->words[w]; bits != 0; bits &= bits - 1) {
+		for (uint64_t bits = set->words[w] & s->have.words[w]; bits != 0;
+		     bits &= bits - 1) {
 			uint32_t u = (uint32_t)(w * 64 + (size_t)__builtin_ctzll(bits));
-			if (best != NULL && s->abroad[u] > s->abroad[*ret_unit])
+			if (best != NULL && sites_with(s, u) > sites_with(s, *ret_unit))
 				continue;
 			struct swarm_peer *p = taker_of(s, site, u, now_us);
 			if (p == NULL)
 				continue;
 			looked++;
-			ties = best != NULL && s->abroad[u] == s->abroad[*ret_unit] ? ties + 1 : 1;
+			bool ties_with =
+			    best != NULL && sites_with(s, u) == sites_with(s, *ret_unit);
+			ties = ties_with ? ties + 1 : 1;
 			if (ties > 1 && rng_below(&s->rng, ties) != 0)
 				continue;
 			best = p;
@@ -98,14 +119,53 @@ choose_of(struct swarm *s, const struct bitset *set, const struct swarm_site *si
 	return best;
 }
 
+/* May it be something that another site has, or is about to?  Not while this site has anything
+ * else, which other gateways may let out; nor at once afterwards. */
+static bool
+may_be_second(struct swarm *s, const struct swarm_site *site, uint64_t now_us)
+{
+	if (s->inside.count > 0)
+		return !must_wait(s, s->inside_us + SWARM_GRACE_US, now_us);
+	return s->passed_us == 0 || s->o.n_units - site->known > s->o.n_units / LEAN_SHARE ||
+	       !must_wait(s, s->passed_us + SWARM_LEAN_US, now_us);
+}
+
 /* What no other site has goes first. */
 static struct swarm_peer *
 choose_unit(struct swarm *s, const struct swarm_site *site, uint64_t now_us, uint32_t *ret_unit)
 {
-	struct swarm_peer *p =
-	    s->fresh.count > 0 ? choose_of(s, &s->fresh, site, now_us, ret_unit) : NULL;
+	struct swarm_peer *p = NULL;
 
-	return p != NULL ? p : choose_of(s, &s->have, site, now_us, ret_unit);
+	if (s->inside.count > 0)
+		p = choose_of(s, &s->inside, site, now_us, ret_unit);
+	if (p != NULL) {
+		s->inside_us = now_us;
+		return p;
+	}
+	return may_be_second(s, site, now_us) ? choose_of(s, &s->have, site, now_us, ret_unit)
+					      : NULL;
+}
+
+static void
+let_out(struct swarm *s, uint32_t unit)
+{
+	array_each (p, &s->peers)
+		(*p)->urgent |= !(*p)->far;
+	array_push(&s->left_log.units, unit);
+	swarm_site_let_out(s, unit);
+}
+
+static void
+judge_passed(struct swarm *s, uint64_t now_us)
+{
+	if (s->inside.count > 0) {
+		if (!s->is_home)
+			s->inside_us = now_us;
+		s->is_home = true;
+		s->passed_us = 0;
+	} else if (s->is_home && s->passed_us == 0) {
+		s->passed_us = now_us;
+	}
 }
 
 /* The needier of two at random that are not known to take nothing. */
@@ -134,6 +194,13 @@ draw(struct swarm *s)
 }
 
 bool
+swarm_export_is_lean(const struct swarm *s)
+{
+	return s->o.origin && s->lone.count > 0 &&
+	       s->gateways.len > (s->gateway ? (size_t)1 : (size_t)0);
+}
+
+bool
 swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 {
 	uint64_t window = max_of(s->export_window, (uint64_t)s->o.unit_size * 2);
@@ -141,12 +208,15 @@ swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 
 	if (s->sites.len == 0 || !(s->gateway || s->o.origin) || under_way(s) >= window)
 		return false;
+	judge_passed(s, now_us);
 	while ((site = draw(s)) != NULL) {
 		uint32_t unit = 0;
 		struct swarm_peer *p = choose_unit(s, site, now_us, &unit);
 		site->barren = p == NULL;
 		if (p == NULL)
 			continue;
+		if (bitset_has(&s->inside, unit))
+			let_out(s, unit);
 		swarm_slot_open(s, p, unit, now_us);
 		*ret = (struct swarm_offer){ .peer = p->id, .unit = unit };
 		return true;
@@ -186,22 +256,19 @@ swarm_export_elsewhere(struct swarm *s, struct swarm_peer *p, uint32_t unit, uin
 void
 swarm_export_tick(struct swarm *s, uint64_t now_us)
 {
-	size_t before = s->elsewhere.len;
-
 	for (size_t i = s->elsewhere.len; i > 0; i--) {
 		if (now_us >= s->elsewhere.at[i - 1].at_us + SWARM_GRACE_US)
 			array_swap_out(&s->elsewhere, i - 1);
 	}
-	if (s->elsewhere.len < before)
-		swarm_retry(s);
+	if (s->export_retry_us == 0 || now_us < s->export_retry_us)
+		return;
+	s->export_retry_us = 0;
+	array_each (site, &s->sites)
+		(*site)->barren = false;
 }
 
 uint64_t
 swarm_export_wakes(const struct swarm *s)
 {
-	uint64_t at = UINT64_MAX;
-
-	array_each (r, &s->elsewhere)
-		at = min_of(at, r->at_us + SWARM_GRACE_US);
-	return at;
+	return s->export_retry_us > 0 ? s->export_retry_us : UINT64_MAX;
 }

@@ -107,7 +107,25 @@ swarm_measure_depth(struct swarm *s)
 uint32_t
 swarm_slots(const struct swarm *s)
 {
+	return min_of(s->depth, s->allowed);
+}
+
+uint32_t
+swarm_depth(const struct swarm *s)
+{
 	return s->depth;
+}
+
+void
+swarm_allow(struct swarm *s, uint32_t slots)
+{
+	s->allowed = slots;
+}
+
+bool
+swarm_wants(const struct swarm *s)
+{
+	return s->wants;
 }
 
 uint32_t
@@ -310,19 +328,13 @@ swarm_slot_open(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t n
 	p->stats.offers_out++;
 }
 
-bool
-swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
+/* To a peer of this site. */
+static bool
+offer_near(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 {
 	struct swarm_peer *p;
 	bool found = false;
 
-	judge_lean(s, now_us);
-	if (s->have.count == 0)
-		return false;
-	if (swarm_export(s, now_us, ret))
-		return true;
-	if (slots_filled(s, now_us) >= s->depth)
-		return false;
 	/* Who is drawn in vain is passed over until something changes, so this ends. */
 	while (!found && (p = draw(s, now_us)) != NULL) {
 		uint32_t unit = choose(s, p, now_us);
@@ -334,6 +346,23 @@ swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 		}
 	}
 	return found;
+}
+
+bool
+swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
+{
+	bool lean = swarm_export_is_lean(s);
+
+	judge_lean(s, now_us);
+	s->wants = s->have.count > 0;
+	if (!s->wants || s->allowed == 0)
+		return false;
+	if (!lean && swarm_export(s, now_us, ret))
+		return true;
+	if (slots_filled(s, now_us) >= swarm_slots(s))
+		return false;
+	s->wants = offer_near(s, now_us, ret) || (lean && swarm_export(s, now_us, ret));
+	return s->wants;
 }
 
 /* -- how it ends -- */

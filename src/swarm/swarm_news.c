@@ -63,11 +63,11 @@ swarm_batch_us(const struct swarm *s)
 }
 
 /* Lists under construction: sorted by unit, as they are found in ascending order. */
+enum { LEFT = SWARM_STATE_HAVE + 1, LISTS };
 struct lists {
-	struct swarm_run *at[4];
-	uint32_t n[4];
+	struct swarm_run at[LISTS][SWARM_RUNS_MAX];
+	uint32_t n[LISTS];
 };
-enum { L_EACH = SWARM_RUNS_MAX / 4 };
 
 /* What P is told of UNIT. */
 static enum swarm_state
@@ -84,7 +84,7 @@ list_of(const struct swarm *s, const struct swarm_peer *p, uint32_t unit)
 
 /* False: no room for one run more. */
 static bool
-list_add(struct lists *l, enum swarm_state which, uint32_t unit)
+list_add(struct lists *l, unsigned which, uint32_t unit)
 {
 	struct swarm_run *last = l->n[which] > 0 ? &l->at[which][l->n[which] - 1] : NULL;
 
@@ -92,7 +92,7 @@ list_add(struct lists *l, enum swarm_state which, uint32_t unit)
 		last->n++;
 		return true;
 	}
-	if (l->n[which] == L_EACH)
+	if (l->n[which] == SWARM_RUNS_MAX)
 		return false;
 	l->at[which][l->n[which]++] = (struct swarm_run){ .first = unit, .n = 1 };
 	return true;
@@ -118,23 +118,37 @@ compare_units(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static void
-list_changes(struct swarm *s, struct swarm_peer *p, struct lists *l)
+/* The next units of LOG from *TOLD on, each once, in order; how many. */
+static size_t
+take_units(const struct swarm_log *log, uint64_t *told, uint32_t units[SWARM_RUNS_MAX])
 {
-	const struct swarm_log *log = swarm_log_for(s, p);
-	uint64_t from = max_of(p->told, log->base);
-	size_t n = (size_t)min_of(swarm_log_end(log) - from, (uint64_t)L_EACH);
-	uint32_t units[L_EACH];
+	uint64_t from = max_of(*told, log->base);
+	size_t n = (size_t)min_of(swarm_log_end(log) - from, (uint64_t)SWARM_RUNS_MAX), kept = 0;
 
 	if (n > 0)
 		memcpy(units, log->units.at + (from - log->base), n * sizeof units[0]);
 	qsort(units, n, sizeof units[0], compare_units);
 	for (size_t i = 0; i < n; i++) {
 		if (i == 0 || units[i] != units[i - 1])
-			(void)list_add(l, list_of(s, p, units[i]),
-			    units[i]); /* there is room for n runs in each */
+			units[kept++] = units[i];
 	}
-	p->told = from + n;
+	*told = from + n;
+	return kept;
+}
+
+static void
+list_changes(struct swarm *s, struct swarm_peer *p, struct lists *l)
+{
+	uint32_t units[SWARM_RUNS_MAX]; /* so there is room for all of them in any list */
+	size_t n = take_units(swarm_log_for(s, p), &p->told, units);
+
+	for (size_t i = 0; i < n; i++)
+		(void)list_add(l, list_of(s, p, units[i]), units[i]);
+	if (p->far)
+		return;
+	n = take_units(&s->left_log, &p->told_left, units);
+	for (size_t i = 0; i < n; i++)
+		(void)list_add(l, LEFT, units[i]);
 }
 
 /* Who is full says so by the greatest number. */
@@ -146,39 +160,50 @@ tell_inbound(const struct swarm *s, const struct swarm_peer *p)
 	return s->paused ? max_of(s->inbound, (uint32_t)SWARM_INBOUND) : s->inbound;
 }
 
-static void
-give(const struct swarm *s, const struct swarm_peer *p, const struct lists *l,
-    struct swarm_news *ret)
+static const struct swarm_run *
+keep_list(struct swarm *s, const struct lists *l, unsigned which, uint32_t *ret_n)
 {
-	*ret = (struct swarm_news){
-		.inbound = tell_inbound(s, p),
-		.starving = s->starving,
-		.have = l->at[SWARM_STATE_HAVE],
-		.n_have = l->n[SWARM_STATE_HAVE],
-		.await = l->at[SWARM_STATE_AWAIT],
-		.n_await = l->n[SWARM_STATE_AWAIT],
-		.drop = l->at[SWARM_STATE_DROP],
-		.n_drop = l->n[SWARM_STATE_DROP],
-		.skip = l->at[SWARM_STATE_SKIP],
-		.n_skip = l->n[SWARM_STATE_SKIP],
-	};
+	struct swarm_run *at = s->runs.at + s->runs.len;
+
+	*ret_n = l->n[which];
+	if (*ret_n > 0)
+		memcpy(at, l->at[which], *ret_n * sizeof *at);
+	s->runs.len += *ret_n;
+	return at;
+}
+
+static void
+give(struct swarm *s, const struct swarm_peer *p, const struct lists *l, struct swarm_news *ret)
+{
+	size_t all = 0;
+
+	for (unsigned i = 0; i < LISTS; i++)
+		all += l->n[i];
+	s->runs.len = 0;
+	array_reserve(&s->runs, all + 1);
+	*ret = (struct swarm_news){ .inbound = tell_inbound(s, p), .starving = s->starving };
+	ret->have = keep_list(s, l, SWARM_STATE_HAVE, &ret->n_have);
+	ret->await = keep_list(s, l, SWARM_STATE_AWAIT, &ret->n_await);
+	ret->drop = keep_list(s, l, SWARM_STATE_DROP, &ret->n_drop);
+	ret->skip = keep_list(s, l, SWARM_STATE_SKIP, &ret->n_skip);
+	ret->left = keep_list(s, l, LEFT, &ret->n_left);
 }
 
 bool
 swarm_tell(struct swarm *s, uint64_t peer, uint64_t now_us, struct swarm_news *ret)
 {
 	struct swarm_peer *p = swarm_peer_find(s, peer);
-	struct lists l = { .n = { 0 } };
+	struct lists l;
 
 	if (p == NULL || p->banned)
 		return false;
-	bool behind = p->full_at < s->o.n_units || p->told < swarm_log_end(swarm_log_for(s, p));
+	bool behind = p->full_at < s->o.n_units || p->told < swarm_log_end(swarm_log_for(s, p)) ||
+		      (!p->far && p->told_left < swarm_log_end(&s->left_log));
 	if (!behind && !p->urgent)
 		return false;
 	if (!p->urgent && now_us < p->told_us + swarm_batch_us(s))
 		return false;
-	for (size_t i = 0; i < lengthof(l.at); i++)
-		l.at[i] = s->runs + i * L_EACH;
+	memset(l.n, 0, sizeof l.n);
 	if (p->full_at < s->o.n_units)
 		list_all(s, p, &l);
 	else
@@ -271,7 +296,8 @@ swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news, u
 	struct swarm_peer *p = swarm_peer_find(s, peer);
 
 	if (!in_range(s, news->have, news->n_have) || !in_range(s, news->await, news->n_await) ||
-	    !in_range(s, news->drop, news->n_drop) || !in_range(s, news->skip, news->n_skip))
+	    !in_range(s, news->drop, news->n_drop) || !in_range(s, news->skip, news->n_skip) ||
+	    !in_range(s, news->left, news->n_left))
 		return false;
 	if (p == NULL || p->banned)
 		return true;
@@ -290,5 +316,9 @@ swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news, u
 	mark_runs(s, p, news->await, news->n_await, false, true);
 	mark_runs(s, p, news->drop, news->n_drop, false, false);
 	skip_runs(s, p, news->skip, news->n_skip);
+	for (uint32_t i = 0; !p->far && i < news->n_left; i++) {
+		for (uint32_t u = 0; u < news->left[i].n; u++)
+			swarm_site_let_out(s, news->left[i].first + u);
+	}
 	return true;
 }

@@ -66,7 +66,8 @@ struct swarm_peer {
 	uint64_t penance_us; /* until when its offers are declined */
 	bool banned;
 	/* what it was told */
-	uint64_t told; /* entries of the log */
+	uint64_t told;      /* entries of the log */
+	uint64_t told_left; /* ... of left_log */
 	uint64_t told_us;
 	uint32_t full_at; /* next unit of telling everything; n_units: that is over */
 	bool urgent;      /* something besides the log has changed */
@@ -86,7 +87,9 @@ struct swarm {
 	bool paused;
 	bool resumed; /* after a pause; swarm_tick has not noted the time yet */
 	/* the uplink */
-	uint32_t depth; /* slots */
+	uint32_t depth;   /* slots */
+	uint32_t allowed; /* of them, as other swarms want some, too */
+	bool wants;
 	uint64_t last_sent_us;
 	uint64_t busy_us, busy_bytes; /* since the last sample */
 	uint64_t rate;
@@ -100,17 +103,24 @@ struct swarm {
 	ARRAY(uint64_t) gateways; /* of this site: their node numbers, this one's included */
 	ARRAY(struct swarm_site *) sites;
 	/* What is NULL or empty is so until there is another site. */
-	uint16_t *abroad;    /* other sites known to hold or await each unit */
-	struct bitset fresh; /* held here, and known of at no other site */
-	uint8_t *site_state; /* enum swarm_state of each unit in this site, as was logged */
+	uint16_t *abroad;     /* other sites known to hold or await each unit */
+	struct bitset left;   /* on its way to a first other site, as a gateway of this one said */
+	struct bitset inside; /* in this site, known of at no other and not left for one */
+	uint64_t inside_us;   /* when this node last had one of them to give */
+	bool is_home;         /* there was one */
+	uint64_t passed_us;   /* when there was none any more; 0: there is, or never was */
+	uint8_t *site_state;  /* enum swarm_state of each unit in this site, as was logged */
+	uint64_t
+	    export_retry_us; /* when a site may take what it could not have until now; 0: none */
 	ARRAY(struct swarm_refusal) refused;   /* by us */
 	ARRAY(struct swarm_refusal) elsewhere; /* by others */
 	uint64_t export_window;                /* bytes that may be under way to other sites */
 	uint64_t export_trip_us;               /* from offer to arrival, smoothed */
 	/* news */
 	struct swarm_log near_log, far_log;
-	struct swarm_run *runs; /* SWARM_RUNS_MAX, for swarm_tell */
-	uint64_t fed_us;        /* the last offer or bytes of a peer that is no last resort */
+	struct swarm_log left_log;    /* units that left this site from here first */
+	ARRAY(struct swarm_run) runs; /* of what swarm_tell has told last */
+	uint64_t fed_us;              /* the last offer or bytes of a peer that is no last resort */
 	bool starving;
 };
 
@@ -138,6 +148,8 @@ void swarm_slot_end(struct swarm_peer *p, struct swarm_slot *slot);
 
 enum swarm_state { SWARM_STATE_DROP, SWARM_STATE_SKIP, SWARM_STATE_AWAIT, SWARM_STATE_HAVE };
 enum swarm_state swarm_site_state(const struct swarm *s, uint32_t unit);
+/* UNIT has been let out of this site. */
+void swarm_site_let_out(struct swarm *s, uint32_t unit);
 /* Something of UNIT changed at this node or a near peer. */
 void swarm_site_note(struct swarm *s, uint32_t unit);
 void swarm_site_join(struct swarm *s, struct swarm_peer *p); /* a far peer has come */
@@ -153,6 +165,8 @@ struct swarm_peer *swarm_site_responsible(const struct swarm_site *site, uint32_
 
 /* -- swarm_export.c -- */
 
+/* Is the origin to feed its site rather than others? */
+bool swarm_export_is_lean(const struct swarm *s);
 bool swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret);
 /* SLOT's unit is at P's site. */
 void swarm_export_arrived(

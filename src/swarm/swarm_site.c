@@ -115,6 +115,26 @@ swarm_site_state(const struct swarm *s, uint32_t unit)
 	return bitset_has(&s->skip, unit) ? SWARM_STATE_SKIP : SWARM_STATE_DROP;
 }
 
+static void
+judge_inside(struct swarm *s, uint32_t unit)
+{
+	bool is_inside = s->site_state[unit] == SWARM_STATE_HAVE && s->abroad[unit] == 0 &&
+			 !bitset_has(&s->left, unit);
+
+	if (is_inside)
+		bitset_set(&s->inside, unit);
+	else
+		bitset_unset(&s->inside, unit);
+}
+
+void
+swarm_site_let_out(struct swarm *s, uint32_t unit)
+{
+	if (s->abroad == NULL || !bitset_set(&s->left, unit))
+		return;
+	judge_inside(s, unit);
+}
+
 void
 swarm_site_note(struct swarm *s, uint32_t unit)
 {
@@ -124,6 +144,7 @@ swarm_site_note(struct swarm *s, uint32_t unit)
 	if (state == s->site_state[unit])
 		return;
 	s->site_state[unit] = state;
+	judge_inside(s, unit);
 	swarm_log_add(s, &s->far_log, true, unit);
 }
 
@@ -143,12 +164,12 @@ start_record(struct swarm *s)
 	if (s->abroad == NULL) {
 		s->abroad = mem_array(uint16_t, s->o.n_units);
 		s->site_state = mem_array(uint8_t, s->o.n_units);
-		bitset_init(&s->fresh, s->o.n_units);
+		bitset_init(&s->left, s->o.n_units);
+		bitset_init(&s->inside, s->o.n_units);
 	}
 	for (uint32_t u = 0; u < s->o.n_units; u++) {
 		s->site_state[u] = (uint8_t)swarm_site_state(s, u);
-		if (bitset_has(&s->have, u))
-			bitset_set(&s->fresh, u);
+		judge_inside(s, u);
 	}
 }
 
@@ -214,7 +235,7 @@ swarm_site_claim(struct swarm *s, struct swarm_peer *p, uint32_t unit)
 		return;
 	site->known++;
 	if (s->abroad[unit]++ == 0)
-		bitset_unset(&s->fresh, unit);
+		judge_inside(s, unit);
 }
 
 void
@@ -226,8 +247,10 @@ swarm_site_unclaim(struct swarm *s, struct swarm_peer *p, uint32_t unit)
 	if (--site->claims[unit] > 0)
 		return;
 	site->known--;
-	if (--s->abroad[unit] == 0 && bitset_has(&s->have, unit))
-		bitset_set(&s->fresh, unit);
+	if (--s->abroad[unit] > 0)
+		return;
+	bitset_unset(&s->left, unit); /* it did not arrive */
+	judge_inside(s, unit);
 }
 
 /* Those of its peers that are gateways come first; how many there are. */

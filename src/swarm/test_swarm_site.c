@@ -232,6 +232,92 @@ what_no_other_site_has_goes_first(void **state)
 	swarm_free(s);
 }
 
+static void
+what_a_gateway_lets_out_it_tells_the_others_at_once(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ 0 }, 1, N);
+	const struct swarm_run run = { .first = 0, .n = N - 3 };
+	struct swarm_news news;
+	struct swarm_offer o;
+
+	(void)state;
+	add_at(s, 1, place(HQ, 101, 2), false);
+	add_at(s, 9, place(OFFICE, 200, 1), true);
+	say_has(s, 1, 0, N);
+	while (swarm_tell(s, 1, 0, &news) || swarm_tell(s, 9, 0, &news))
+		;
+	assert_true(swarm_offer(s, 1, &o));
+	assert_true(swarm_tell(s, 1, 1, &news));
+	assert_int_equal(news.n_left, 1);
+	assert_int_equal(news.left[0].first, o.unit);
+	assert_false(swarm_tell(s, 9, 1, &news));
+	swarm_declined(s, 9, o.unit, SWARM_HELD, 0, 2);
+	/* What others have let out goes out from here only when nothing else is left. */
+	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .left = &run, .n_left = 1 }, 2));
+	for (uint64_t n = o.unit < N - 3 ? 3 : 2; n > 0; n--) {
+		assert_true(swarm_offer(s, 3, &o));
+		assert_in_range(o.unit, N - 3, N - 1);
+		serve(s, o, 3);
+		say_has(s, 9, o.unit, 1);
+	}
+	assert_true(swarm_offer(s, 4, &o)); /* the other lacks much */
+	say_has(s, 9, 0, N - N / 8);
+	while (swarm_offer(s, 5, &o))
+		swarm_declined(s, 9, o.unit, SWARM_HELD, 0, 5);
+	add_at(s, 8, place(PLANT, 300, 1), true);
+	say_has(s, 8, 0, N - N / 8);
+	assert_false(swarm_offer(s, 7, &o)); /* little: it may come from elsewhere */
+	swarm_tick(s, 7 + SWARM_LEAN_US);
+	assert_true(swarm_offer(s, 7 + SWARM_LEAN_US, &o));
+	swarm_free(s);
+}
+
+static void
+a_gateway_without_a_first_copy_waits_for_those_of_its_site_but_not_long(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ 0 }, 1, N / 2);
+	struct swarm_offer o;
+
+	(void)state;
+	add_at(s, 1, place(HQ, 101, 2), false);
+	add_at(s, 9, place(OFFICE, 200, 1), true);
+	add_at(s, 8, place(PLANT, 300, 1), true);
+	say_has(s, 1, 0, N); /* the other half is there, and goes out first */
+	say_has(s, 8, 0, N / 2);
+	assert_false(swarm_offer(s, 1, &o));
+	swarm_tick(s, 1 + SWARM_GRACE_US);
+	assert_true(swarm_offer(s, 1 + SWARM_GRACE_US, &o));
+	swarm_free(s);
+}
+
+static void
+the_origin_feeds_the_gateways_of_its_site_before_it_exports(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ .origin = true }, 3, N);
+	struct swarm_offer o;
+	unsigned near = 0, far = 0;
+
+	(void)state;
+	add_at(s, 9, place(OFFICE, 200, 1), true);
+	assert_true(swarm_offer(s, 1, &o));
+	assert_int_equal(o.peer, 9); /* nobody else could */
+	swarm_declined(s, 9, o.unit, SWARM_BUSY, 1, 1);
+	add_at(s, 1, place(HQ, 101, 1), false);
+	while (swarm_offer(s, 10, &o))
+		near += o.peer == 1;
+	assert_int_equal(near, swarm_slots(s));
+	assert_int_equal(swarm_giving(s), near);
+	/* It has no more room: rather than wait the origin exports. */
+	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .inbound = SWARM_INBOUND }, 11));
+	swarm_tick(s, 11 + SWARM_OFFER_US);
+	assert_true(swarm_peer_news(
+	    s, 1, &(struct swarm_news){ .inbound = SWARM_INBOUND }, 11 + SWARM_OFFER_US));
+	while (swarm_offer(s, 11 + SWARM_OFFER_US, &o))
+		far += o.peer == 9;
+	assert_in_range(far, 2, 8);
+	swarm_free(s);
+}
+
 int
 main(void)
 {
@@ -243,6 +329,10 @@ main(void)
 		cmocka_unit_test(an_export_fills_its_slot_until_it_has_arrived),
 		cmocka_unit_test(the_far_peer_that_is_responsible_is_offered_a_unit),
 		cmocka_unit_test(what_no_other_site_has_goes_first),
+		cmocka_unit_test(what_a_gateway_lets_out_it_tells_the_others_at_once),
+		cmocka_unit_test(
+		    a_gateway_without_a_first_copy_waits_for_those_of_its_site_but_not_long),
+		cmocka_unit_test(the_origin_feeds_the_gateways_of_its_site_before_it_exports),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,7 +80,7 @@ copy_runs(struct swarm_run **to, const struct swarm_run *from, uint32_t n)
 static struct swarm_news *
 copy_news(const struct swarm_news *from)
 {
-	size_t n = from->n_have + from->n_await + from->n_drop + from->n_skip;
+	size_t n = from->n_have + from->n_await + from->n_drop + from->n_skip + from->n_left;
 	struct swarm_news *to = mem_alloc(sizeof *to + n * sizeof(struct swarm_run));
 	struct swarm_run *at = (struct swarm_run *)(void *)(to + 1);
 
@@ -89,6 +89,7 @@ copy_news(const struct swarm_news *from)
 	to->await = copy_runs(&at, from->await, from->n_await);
 	to->drop = copy_runs(&at, from->drop, from->n_drop);
 	to->skip = copy_runs(&at, from->skip, from->n_skip);
+	to->left = copy_runs(&at, from->left, from->n_left);
 	return to;
 }
 
