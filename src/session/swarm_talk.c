@@ -72,7 +72,9 @@ hear_news(
 	uint32_t all = count_runs(m->have) + count_runs(m->await) + count_runs(m->drop) +
 		       count_runs(m->skip) + count_runs(m->left);
 	auto_free struct swarm_run *runs = mem_array(struct swarm_run, all);
-	struct swarm_news news = { .inbound = m->inbound, .starving = m->starving != 0 };
+	struct swarm_news news = {
+		.inbound = m->inbound, .starving = m->starving != 0, .rate = m->rate
+	};
 	struct swarm_run *at = runs;
 
 	news.have = read_runs(m->have, &at, &news.n_have);
@@ -181,6 +183,7 @@ say_news(struct swarm_talk *t, uint64_t peer, const struct swarm_news *news)
 		.job = t->o.job,
 		.inbound = news->inbound,
 		.starving = news->starving,
+		.rate = news->rate,
 		.have = write_runs(&t->lists[0], news->have, news->n_have),
 		.await = write_runs(&t->lists[1], news->await, news->n_await),
 		.drop = write_runs(&t->lists[2], news->drop, news->n_drop),

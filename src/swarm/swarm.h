@@ -21,6 +21,11 @@
  *               them for SWARM_LEAN_US what two of them or more hold or await.
  *             - A last resort (the server of a hybrid share) offers only such units, and anything
  *               to a peer that starves: no other peer has offered it a unit for SWARM_STARVE_US.
+ *             - A unit that nobody else has goes to who can pass it on: of two receivers of whom one
+ *               has three times the uplink of the other, to him.
+ *             - Who lacks nothing that is not on its way, but has a unit come far slower than others
+ *               did, lets go of it: whoever has room offers it, and takes over with what is missing
+ *               (a rescue, once a unit).
  *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all
  *               receivers would be stuck at saturated senders.
  *             - What has brought no byte for a while is suspect: it no longer counts as awaited, so
@@ -148,6 +153,7 @@ struct swarm_run {
  * more, or wants at all). */
 struct swarm_news {
 	uint32_t inbound; /* units that it awaits now, to a far peer: from afar */
+	uint64_t rate;    /* its uplink, bytes a second, as it saw it; 0 unknown */
 	bool starving;
 	const struct swarm_run *have, *await, *drop, *skip;
 	uint32_t n_have, n_await, n_drop, n_skip;

@@ -153,6 +153,8 @@ has_room(const struct swarm_peer *p, uint64_t now_us)
 	       now_us >= p->not_before_us;
 }
 
+enum { STRONGER = 3 /* times */ };
+
 /* Fewest inbound, then fewest held. */
 static bool
 is_needier(const struct swarm_peer *a, const struct swarm_peer *b)
@@ -160,6 +162,21 @@ is_needier(const struct swarm_peer *a, const struct swarm_peer *b)
 	if (a->inbound != b->inbound)
 		return a->inbound < b->inbound;
 	return swarm_peer_missing(a) > swarm_peer_missing(b);
+}
+
+/* For what nobody else has: A passes it on much sooner, and is hardly busier. */
+static bool
+is_stronger(const struct swarm_peer *a, const struct swarm_peer *b)
+{
+	return b->rate > 0 && a->rate / STRONGER > b->rate && a->inbound <= b->inbound + STRONGER;
+}
+
+static bool
+is_better(const struct swarm_peer *a, const struct swarm_peer *b, bool fresh)
+{
+	if (fresh && is_stronger(a, b) != is_stronger(b, a))
+		return is_stronger(a, b);
+	return is_needier(a, b);
 }
 
 /*
@@ -190,7 +207,8 @@ draw_of(struct swarm *s, bool only_ordinary, uint64_t now_us)
 		return drawn[0];
 	/* Which of the two is first in the array says nothing: ties are broken by the dice. */
 	uint64_t first = rng_below(&s->rng, 2);
-	return is_needier(drawn[1 - first], drawn[first]) ? drawn[1 - first] : drawn[first];
+	return is_better(drawn[1 - first], drawn[first], s->lone.count > 0) ? drawn[1 - first]
+									    : drawn[first];
 }
 
 /* The last resort passes on nothing that others hold: a first copy is better with who does. */

@@ -181,7 +181,9 @@ give(struct swarm *s, const struct swarm_peer *p, const struct lists *l, struct 
 		all += l->n[i];
 	s->runs.len = 0;
 	array_reserve(&s->runs, all + 1);
-	*ret = (struct swarm_news){ .inbound = tell_inbound(s, p), .starving = s->starving };
+	*ret = (struct swarm_news){
+		.inbound = tell_inbound(s, p), .starving = s->starving, .rate = s->rate
+	};
 	ret->have = keep_list(s, l, SWARM_STATE_HAVE, &ret->n_have);
 	ret->await = keep_list(s, l, SWARM_STATE_AWAIT, &ret->n_await);
 	ret->drop = keep_list(s, l, SWARM_STATE_DROP, &ret->n_drop);
@@ -302,6 +304,7 @@ swarm_peer_news(struct swarm *s, uint64_t peer, const struct swarm_news *news, u
 	if (p == NULL || p->banned)
 		return true;
 	p->heard = true;
+	p->rate = news->rate;
 	uint32_t full = p->far ? SWARM_FAR_MAX : SWARM_INBOUND;
 	p->inbound = min_of(news->inbound, full) + unanswered(p);
 	if (p->site != NULL)

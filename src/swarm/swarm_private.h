@@ -18,9 +18,11 @@ struct swarm_flight { /* a unit on its way in */
 	uint32_t unit;
 	bool far; /* from afar */
 	bool suspect;
+	bool slow;         /* let go, since others would be quicker: it is awaited no more */
 	bool silent;       /* for long: swarm_silent is to name it */
 	bool named;        /* and did */
 	uint64_t last_us;  /* a byte of it, or its acceptance */
+	uint64_t began_us; /* its acceptance */
 	unsigned replaced; /* how often it was taken from somebody silent: patience doubles */
 	uint64_t bytes;
 };
@@ -51,6 +53,7 @@ struct swarm_peer {
 	struct bitset have, pend;
 	struct bitset skip;     /* no bits until it says that it does not want some */
 	uint32_t inbound;       /* as it said, and what we have offered it since */
+	uint64_t rate;          /* of its uplink, as it said */
 	uint64_t not_before_us; /* it has no room */
 	uint64_t blocked_us;    /* since when its connection takes nothing; 0: it does */
 	bool heard;             /* it has told something of itself */
@@ -84,6 +87,7 @@ struct swarm {
 	ARRAY(struct swarm_peer *) peers;
 	uint32_t inbound;     /* flights from near peers that are not suspect */
 	uint32_t inbound_far; /* ... from far ones */
+	uint64_t flight_us;   /* how long a unit takes to come, smoothed */
 	bool paused;
 	bool resumed; /* after a pause; swarm_tick has not noted the time yet */
 	/* the uplink */

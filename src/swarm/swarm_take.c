@@ -1,7 +1,14 @@
 /* The receiving side: is an offer taken, what is on its way, what has gone silent. */
 #include "swarm/swarm_private.h"
 
-enum { PATIENCE_DOUBLED_MAX = 3 /* times */, PATIENCE_GAPS = 4 };
+enum {
+	PATIENCE_DOUBLED_MAX = 3, /* times */
+	PATIENCE_GAPS = 4,
+	SLOW_TIMES = 3, /* as long as units take is slow */
+	RESCUE_TRIPS = 4,
+};
+#define RESCUE_LEAST_US ((uint64_t)100 * 1000) /* less is not worth it */
+#define RESCUE_LOOK_US  ((uint64_t)50 * 1000)  /* between two looks at who is slow already */
 #define PATIENCE_MAX_US (SWARM_SILENT_US / 2)
 
 /* Nothing at all came of what was promised; three in a row are no accident. */
@@ -158,7 +165,9 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 		swarm_peer_mark(s, p, unit, true, false);
 	if (answer.verdict != SWARM_ACCEPT)
 		return answer;
-	struct swarm_flight fresh = { .unit = unit, .far = p->far, .last_us = now_us };
+	struct swarm_flight fresh = {
+		.unit = unit, .far = p->far, .last_us = now_us, .began_us = now_us
+	};
 	old = suspect_of(s, unit);
 	if (old != NULL) {
 		answer.replaces = true;
@@ -192,12 +201,18 @@ swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_
 		s->fed_us = now_us;
 	f->bytes += bytes;
 	f->last_us = now_us;
-	if (!f->suspect)
+	if (!f->suspect || f->slow)
 		return;
 	f->suspect = f->silent = f->named = false; /* it goes on after all */
 	*inbound_of(s, f) += 1;
 	bitset_set(&s->pend, unit);
 	swarm_note(s, unit);
+}
+
+static void
+measure_flight(struct swarm *s, uint64_t us)
+{
+	s->flight_us = s->flight_us == 0 ? us : (s->flight_us * 15 + us) / 16;
 }
 
 void
@@ -212,6 +227,8 @@ swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t 
 		p->broken = 0;
 	else
 		break_promise(p, now_us);
+	if (whole)
+		measure_flight(s, now_us - f->began_us);
 	end_flight(s, p, f);
 	if (whole)
 		swarm_hold(s, unit);
@@ -230,6 +247,54 @@ swarm_unasked(struct swarm *s, uint64_t peer, uint32_t unit)
 }
 
 /* -- time -- */
+
+/*
+ * Rescue.  At the end, when all that is missing is on its way, one slow sender would hold up a node
+ * that others could serve.  What takes much longer than units took, and will, is let go of: told as
+ * not awaited, it is offered by others, and the first of them replaces who sends it now.
+ */
+static bool
+is_at_end(const struct swarm *s)
+{
+	size_t missing = s->o.n_units - s->have.count - s->skip.count, coming = 0;
+
+	if (missing == 0 || missing > SWARM_INBOUND + SWARM_FAR_MAX)
+		return false;
+	array_each (p, &s->peers)
+		coming += (*p)->flights.len;
+	return coming == missing;
+}
+
+/* When F is slow; UINT64_MAX: it was rescued before, or nobody knows how long units take. */
+static uint64_t
+slow_us(const struct swarm *s, const struct swarm_flight *f)
+{
+	if (f->suspect || f->replaced > 0 || s->flight_us == 0)
+		return UINT64_MAX;
+	return f->began_us + max_of(SLOW_TIMES * s->flight_us, RESCUE_LEAST_US);
+}
+
+/* At its rate what is missing of F takes longer than a new sender would: from the time that others
+ * took, and round trips to find one. */
+static bool
+is_worth_rescue(const struct swarm *s, const struct swarm_flight *f, uint64_t now_us)
+{
+	uint64_t missing = s->o.unit_size - min_of(f->bytes, (uint64_t)s->o.unit_size);
+	uint64_t rest_us = f->bytes > 0 ? (now_us - f->began_us) * missing / f->bytes : UINT64_MAX;
+
+	return rest_us > s->flight_us + RESCUE_TRIPS * s->rtt_us;
+}
+
+static void
+let_go_of_slow(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
+{
+	array_each (f, &p->flights) {
+		if (now_us < slow_us(s, f) || !is_worth_rescue(s, f, now_us))
+			continue;
+		f->suspect = f->slow = true;
+		let_go(s, f);
+	}
+}
 
 static void
 suspect_silent(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
@@ -295,12 +360,16 @@ note_resumed(struct swarm *s, uint64_t now_us)
 void
 swarm_tick(struct swarm *s, uint64_t now_us)
 {
+	bool at_end = is_at_end(s);
+
 	if (s->resumed)
 		note_resumed(s, now_us);
 	array_each (at, &s->peers) {
 		struct swarm_peer *p = *at;
 		if (!s->paused)
 			suspect_silent(s, p, now_us);
+		if (!s->paused && at_end)
+			let_go_of_slow(s, p, now_us);
 		end_unanswered(s, p, now_us);
 		if (now_us >= p->penance_us)
 			p->penance_us = 0;
@@ -337,7 +406,7 @@ swarm_is_starving(const struct swarm *s)
 
 /* The next of all that waits for time in P alone. */
 static uint64_t
-peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
+peer_wakes(const struct swarm *s, const struct swarm_peer *p, bool at_end, uint64_t now_us)
 {
 	const struct swarm_log *log = p->far ? &s->far_log : &s->near_log;
 	uint64_t at = UINT64_MAX;
@@ -346,6 +415,10 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 		if (!f->silent && !s->paused)
 			at = min_of(at,
 			    heard_us(p, f) + (f->suspect ? SWARM_SILENT_US : suspect_after(p, f)));
+	}
+	array_each (f, &p->flights) {
+		uint64_t slow = at_end && !s->paused ? slow_us(s, f) : UINT64_MAX;
+		at = min_of(at, slow > now_us ? slow : now_us + RESCUE_LOOK_US);
 	}
 	array_each (slot, &p->slots) {
 		if (!slot->accepted)
@@ -369,9 +442,10 @@ uint64_t
 swarm_wakes(const struct swarm *s, uint64_t now_us)
 {
 	uint64_t at = max_of(now_us, swarm_export_wakes(s));
+	bool at_end = is_at_end(s);
 
 	array_each (p, &s->peers)
-		at = min_of(at, peer_wakes(s, *p, now_us));
+		at = min_of(at, peer_wakes(s, *p, at_end, now_us));
 	if (s->resumed)
 		at = now_us;
 	if (s->lean_us != 0)

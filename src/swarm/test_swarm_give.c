@@ -408,6 +408,26 @@ slots_grow_with_the_time_that_offers_take(void **state)
 	swarm_free(s);
 }
 
+static void
+what_nobody_else_has_goes_to_who_passes_it_on(void **state)
+{
+	struct swarm *s = open_holding((struct swarm_opts){ .origin = true }, N);
+	struct swarm_offer o;
+
+	(void)state;
+	add_peer(s, 1);
+	add_peer(s, 2);
+	assert_true(swarm_peer_news(s, 1, &(struct swarm_news){ .rate = 1000 }, 0));
+	assert_true(swarm_peer_news(s, 2, &(struct swarm_news){ .rate = 5000 }, 0));
+	for (unsigned i = 0; i < 3; i++) { /* it is the busier one meanwhile, but not much */
+		assert_true(swarm_offer(s, 1, &o));
+		assert_int_equal(o.peer, 2);
+	}
+	assert_true(swarm_offer(s, 1, &o));
+	assert_int_equal(o.peer, 2);
+	swarm_free(s);
+}
+
 int
 main(void)
 {
@@ -431,6 +451,7 @@ main(void)
 		cmocka_unit_test(an_unanswered_offer_ends),
 		cmocka_unit_test(the_slots_of_who_takes_nothing_are_given_to_others),
 		cmocka_unit_test(slots_grow_with_the_time_that_offers_take),
+		cmocka_unit_test(what_nobody_else_has_goes_to_who_passes_it_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

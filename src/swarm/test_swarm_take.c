@@ -334,6 +334,70 @@ three_wrong_leaves_are_the_end(void **state)
 	swarm_free(s);
 }
 
+/* N units but the last two are here; a unit takes 100 ms; 8 has both of them on their way. */
+static struct swarm *
+open_at_end(uint64_t *ret_now)
+{
+	struct swarm *s = open_holding((struct swarm_opts){ 0 }, N - 3);
+	uint64_t now = S;
+
+	add_peer(s, 8);
+	add_peer(s, 9);
+	assert_int_equal(swarm_offered(s, 9, N - 3, now).verdict, SWARM_ACCEPT);
+	swarm_ended(s, 9, N - 3, true, now + S / 10);
+	now += S / 10;
+	assert_int_equal(swarm_offered(s, 8, N - 2, now).verdict, SWARM_ACCEPT);
+	*ret_now = now;
+	return s;
+}
+
+static void
+a_slow_unit_at_the_end_is_let_go_and_taken_over_once(void **state)
+{
+	uint64_t now;
+	struct swarm *s = open_at_end(&now);
+	struct swarm_answer a;
+
+	(void)state;
+	assert_int_equal(swarm_offered(s, 9, N - 1, now).verdict, SWARM_ACCEPT);
+	swarm_got(s, 8, N - 2, UNIT / 16, now + S / 4);
+	swarm_got(s, 9, N - 1, UNIT * 15 / 16, now + S / 4); /* as good as here */
+	assert_int_equal(swarm_offered(s, 9, N - 2, now + S / 4).verdict, SWARM_HELD);
+	assert_in_range(swarm_wakes(s, now + S / 4), now + S / 4, now + S * 3 / 10);
+	swarm_tick(s, now + S * 3 / 10);
+	assert_int_equal(swarm_offered(s, 9, N - 1, now + S * 3 / 10).verdict, SWARM_HELD);
+	a = swarm_offered(s, 9, N - 2, now + S * 3 / 10);
+	assert_int_equal(a.verdict, SWARM_ACCEPT);
+	assert_true(a.replaces && a.old_peer == 8);
+	struct swarm_stats st;
+	assert_true(swarm_peer_stats(s, 8, &st));
+	assert_int_equal(st.broken, 0); /* to be slow is no lie */
+	swarm_tick(s, now + S * 3 / 2);
+	assert_int_equal(swarm_offered(s, 8, N - 2, now + S * 3 / 2).verdict, SWARM_HELD);
+	swarm_free(s);
+}
+
+static void
+a_slow_unit_is_not_let_go_while_there_is_other_work_and_may_still_arrive(void **state)
+{
+	uint64_t now;
+	struct swarm *s = open_at_end(&now);
+
+	(void)state;
+	swarm_got(s, 8, N - 2, UNIT / 16, now + S / 4);
+	swarm_tick(s, now + S * 3 / 10); /* N - 1 is nowhere yet */
+	assert_int_equal(swarm_offered(s, 9, N - 2, now + S * 3 / 10).verdict, SWARM_HELD);
+	assert_int_equal(swarm_offered(s, 9, N - 1, now + S * 3 / 10).verdict, SWARM_ACCEPT);
+	swarm_tick(s, now + S * 4 / 10);
+	assert_int_equal(swarm_awaited(s), 1);
+	swarm_ended(s, 8, N - 2, true, now + S * 5 / 10); /* before anybody offered it */
+	assert_true(swarm_holds(s, N - 2));
+	assert_int_equal(swarm_awaited(s), 1);
+	swarm_ended(s, 9, N - 1, true, now + S * 5 / 10);
+	assert_int_equal(swarm_awaited(s), 0);
+	swarm_free(s);
+}
+
 int
 main(void)
 {
@@ -353,6 +417,9 @@ main(void)
 		cmocka_unit_test(a_unit_that_waits_behind_another_is_no_suspect),
 		cmocka_unit_test(who_breaks_three_promises_is_not_listened_to_for_a_while),
 		cmocka_unit_test(three_wrong_leaves_are_the_end),
+		cmocka_unit_test(a_slow_unit_at_the_end_is_let_go_and_taken_over_once),
+		cmocka_unit_test(
+		    a_slow_unit_is_not_let_go_while_there_is_other_work_and_may_still_arrive),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
