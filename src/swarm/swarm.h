@@ -21,10 +21,10 @@
  *               them for SWARM_LEAN_US what two of them or more hold or await.
  *             - A last resort (the server of a hybrid share) offers only such units, and anything
  *               to a peer that starves: no other peer has offered it a unit for SWARM_STARVE_US.
- *             - A unit that nobody else has goes to who can pass it on: of two receivers of whom one
- *               has three times the uplink of the other, to him.
- *             - Who lacks nothing that is not on its way, but has a unit come far slower than others
- *               did, lets go of it: whoever has room offers it, and takes over with what is missing
+ *             - A unit that nobody else has goes to who can pass it on: of two receivers of whom
+ *               one has three times the uplink of the other, to him.
+ *             - Who lacks nothing that is not on its way, but has a unit come far slower than
+ *               others did, lets go of it: whoever has room offers it, and takes over with what is missing
  *               (a rescue, once a unit).
  *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all
  *               receivers would be stuck at saturated senders.
@@ -36,8 +36,8 @@
  *             - Three wrong leaves, or SWARM_BROKEN_MAX accepted units in a row of which nothing
  *               came, and a peer is not listened to any more (the first for good).
  *
- * Sites       Peers are near (one site: an office, where bytes are cheap) or far.  Sites swarm among
- *             each other as nodes do inside one, with the line between them for their uplink:
+ * Sites       Peers are near (one site: an office, where bytes are cheap) or far.  Sites swarm
+ *             among each other as nodes do inside one, with the line between them for their uplink:
  *             - To a far peer a node speaks for its site: what it or a near peer holds or awaits.
  *             - Of a site's candidates the best that are connected are its gateways.  Each unit has
  *               one of them that may take it from afar: rendezvous hashing, so that all agree
@@ -84,7 +84,7 @@ enum {
 #define SWARM_PENANCE_US   ((uint64_t)30 * 1000 * 1000) /* after broken promises */
 #define SWARM_RETRY_MAX_US ((uint64_t)60 * 1000 * 1000) /* longest "later" that is believed */
 #define SWARM_GRACE_US     ((uint64_t)2 * 1000 * 1000)  /* in which views of a site may differ */
-#define SWARM_ARRIVE_US    ((uint64_t)20 * 1000 * 1000) /* sent afar and never told of: it is lost */
+#define SWARM_ARRIVE_US    ((uint64_t)20 * 1000 * 1000) /* sent afar, not told of: it is lost */
 
 struct swarm;
 struct swarm_opts {
@@ -188,8 +188,8 @@ bool swarm_wants(const struct swarm *s); /* it could give more if it had more sl
 bool swarm_offer(struct swarm *s, uint64_t now_us, struct swarm_offer *ret);
 /* PEER takes what was offered: serve it.  False: nothing of the kind was offered. */
 bool swarm_accepted(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us);
-/* WHY: SWARM_HELD, it or its site holds or awaits the unit; SWARM_ELSEWHERE; else it has no room for
- * RETRY_US. */
+/* WHY: SWARM_HELD, it or its site holds or awaits the unit; SWARM_ELSEWHERE; else it has no room
+ * for RETRY_US. */
 void swarm_declined(struct swarm *s, uint64_t peer, uint32_t unit, enum swarm_verdict why,
     uint64_t retry_us, uint64_t now_us);
 /* Its last byte was handed to the connection (BYTES in all); or it ended before (BYTES so far). */
