@@ -16,6 +16,7 @@
 #include "crypto/statement.h"
 #include "crypto/tls.h"
 #include "engine/engine.h"
+#include "engine/nearness.h"
 #include "loop/loop.h"
 #include "net/throttle.h"
 #include "platform/notify.h"
@@ -134,6 +135,18 @@ describe(void *ctx, struct buf *record)
 	record_size(record, "received", throttle_total(d->throttle, THROTTLE_DOWN));
 }
 
+/* The text has been checked. */
+static uint32_t
+near_rtt_us(const struct daemon *d)
+{
+	const char *text = config_get(&d->config, "near-rtt-ms");
+	uint64_t ms = NEARNESS_RTT_MS;
+
+	if (text != NULL)
+		(void)text_parse_u64(text, UINT16_MAX, &ms);
+	return (uint32_t)ms * 1000;
+}
+
 static enum err
 open_engine(struct daemon *d, struct error *e)
 {
@@ -147,6 +160,7 @@ open_engine(struct daemon *d, struct error *e)
 		.site = config_get(&d->config, "site"),
 		.listen = d->server != NULL ? "none" : config_get(&d->config, "listen"),
 		.throttle = d->throttle,
+		.near_rtt_us = near_rtt_us(d),
 		.is_server = d->server != NULL,
 		.upstream = upstream,
 		.n_upstream = d->server != NULL,

@@ -30,6 +30,15 @@ check_number(const char *value, struct error *e)
 }
 
 static enum err
+check_ms(const char *value, struct error *e)
+{
+	uint64_t n = 0;
+
+	return text_parse_u64(value, 1000, &n) ? OK
+					       : bad(value, "a number of milliseconds to 1000", e);
+}
+
+static enum err
 check_time(const char *value, struct error *e)
 {
 	uint64_t s = 0;
@@ -184,6 +193,7 @@ value_check(const char *word, const char *value, struct error *e)
 	} kinds[] = {
 		{ "N", check_number },
 		{ "JOB", check_number },
+		{ "MS", check_ms },
 		{ "TIME", check_time },
 		{ "RATE", check_rate },
 		{ "RATE|off", check_rate_or_off },

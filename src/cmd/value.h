@@ -8,8 +8,8 @@
 #include "base/error.h"
 
 /*
- * N a number from 1, JOB the same, TIME "30m", RATE "50Mbit", SCHEDULE as net/schedule.h has it or
- * "none", SHARE NAME SITE GROUP LABEL a name,
+ * N a number from 1, JOB the same, MS one from 0 to 1000, TIME "30m", RATE "50Mbit", SCHEDULE as
+ * net/schedule.h has it or "none", SHARE NAME SITE GROUP LABEL a name,
  * ADDR:PORT HOST[:PORT] addresses, "a|b" one of these, SHARE:a|b a name and one of these;
  * everything else: not empty. ERR_USAGE says what is expected.
  */

@@ -23,7 +23,9 @@ struct engine_opts {
 	/* HOST[:PORT] at which others reach it; none: this machine's addresses */
 	const char *const *advertise;
 	size_t n_advertise;
-	struct throttle *throttle;   /* kept; NULL: neither limited nor counted */
+	struct throttle *throttle; /* kept; NULL: neither limited nor counted */
+	/* Who bears our label is to be within so much for it to be believed; 0: it is believed. */
+	uint32_t near_rtt_us;
 	bool is_server;              /* our upstream is ourselves, through loopback */
 	const char *const *upstream; /* is_server: addresses; else from the joined state */
 	size_t n_upstream;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "engine/engine_internal.h"
+#include "engine/engine_swarm.h"
 #include "platform/clock.h"
 
 /* -- lists from the server -- */
@@ -280,8 +281,7 @@ send_status(struct engine *en, struct control_call *call)
 	record_text(&out, "role", en->o.is_server ? "server" : "agent");
 	record_text(&out, "name", en->name);
 	record_text(&out, "device", device_id_format(device_key_id(en->home->key), id));
-	if (en->site[0] != 0)
-		record_text(&out, "site", en->site);
+	engine_swarm_site_status(en, &out);
 	record_text(&out, "home", en->home->path);
 	record_text(&out, "version", WEFT_VERSION);
 	if (engine_port(en) != 0) {

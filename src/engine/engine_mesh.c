@@ -14,6 +14,7 @@
 #include "engine/engine_internal.h"
 #include "engine/engine_swarm.h"
 #include "engine/lane_plan.h"
+#include "engine/nearness.h"
 #include "net/listener.h"
 #include "platform/clock.h"
 
@@ -409,6 +410,7 @@ engine_mesh_open(struct engine *en)
 		.throttle = en->o.throttle,
 		.lanes_max = LIMIT_LANES,
 		.lane_rtt_ms = LANE_PLAN_RTT_MS,
+		.fast_rate = NEARNESS_SAME_RATE,
 		.self = *device_key_id(en->home->key),
 		.source = &en->source,
 		.policy = engine_swarm_policy(en),

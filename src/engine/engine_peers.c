@@ -10,7 +10,7 @@ static const char *const states[] = { [MESH_CONNECTED] = "connected",
 	[MESH_BANNED] = "banned",
 	[MESH_KNOWN] = "gone" };
 
-enum { SHARES_TEXT = 256 };
+enum { SHARES_TEXT = 256, WHY_TEXT = 256 };
 
 static int
 compare_jobs(const void *a, const void *b)
@@ -77,8 +77,21 @@ add_moved(const struct mesh_info *i, struct buf *row)
 	record_size(row, "bytes_in", i->bytes_in);
 	record_size(row, "bytes_out", i->bytes_out);
 	record_duration(row, "since", i->connected_ms);
-	if (i->rtt_ms > 0)
-		record_duration(row, "rtt", i->rtt_ms);
+	if (i->rtt_us > 0)
+		record_duration(row, "rtt", (i->rtt_us + 999) / 1000);
+}
+
+/* Where it is, and why that is so. */
+static void
+add_class(struct engine *en, const struct mesh_device *d, bool near, struct buf *row)
+{
+	auto_buf struct buf why = BUF(WHY_TEXT);
+
+	record_text(row, "class", near ? "near" : "far");
+	record_bool(row, "gateway", engine_swarm_site_is_gateway(en, mesh_device_peer(d)));
+	engine_swarm_site_why_peer(en, d, &why);
+	if (why.len > 0)
+		record_bytes(row, "class_why", buf_bytes(&why));
 }
 
 struct list_peers {
@@ -105,6 +118,7 @@ peer_row(void *ctx, struct mesh_device *d)
 	record_text(&row, "state", states[i.state]);
 	if (i.state == MESH_CONNECTED) {
 		record_text(&row, "direction", i.dialed ? "out" : "in");
+		add_class(en, d, i.near, &row);
 		add_moved(&i, &row);
 		record_text(&row, "tls", i.group);
 	}
@@ -128,6 +142,7 @@ server_row(struct engine *en, struct control_call *call)
 	record_text(&row, "name", en->server_name);
 	record_text(&row, "device", device_id_format(&en->server, id));
 	record_bool(&row, "server", true);
+	engine_swarm_site_server(en, &row);
 	record_text(&row, "state", k->ready ? "connected" : "waiting");
 	if (k->ready) {
 		const struct session *s = peer_session(k->peer);

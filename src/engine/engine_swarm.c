@@ -199,7 +199,10 @@ engine_swarm_tick(struct engine *en)
 	struct engine_swarm *s = en->swarm;
 	uint64_t now = loop_now_ms(en->loop);
 
-	if (s == NULL || en->closing || now - s->looked_ms < 1000)
+	if (s == NULL || en->closing)
+		return;
+	engine_swarm_site_look(en);
+	if (now - s->looked_ms < 1000)
 		return;
 	s->looked_ms = now;
 	for (size_t i = s->entries.len; i-- > 0;) {
@@ -260,6 +263,7 @@ engine_swarm_free(struct engine *en)
 	array_clear(&s->entries);
 	map_clear(&s->by_snapshot);
 	map_clear(&s->by_peer);
+	engine_swarm_site_free(s);
 	array_clear(&s->parties);
 	array_clear(&s->roots);
 	array_clear(&s->liars);

@@ -71,5 +71,12 @@ void engine_swarm_withdrawn(struct engine *en, const struct hash_id *snapshot);
 void engine_swarm_roots(struct engine *en);
 
 /* -- for people -- */
+/* Is P a gateway of its site in any swarm? */
+bool engine_swarm_site_is_gateway(struct engine *en, const struct peer *p);
+/* Why D is near or not; nothing where there is nothing to say. */
+void engine_swarm_site_why_peer(struct engine *en, const struct mesh_device *d, struct buf *out);
+/* Fields of a record: where we are, where the server is. */
+void engine_swarm_site_status(struct engine *en, struct buf *record);
+void engine_swarm_site_server(struct engine *en, struct buf *record);
 /* NULL: not taken part in, or nothing is known yet. */
 const struct swarm_node *engine_swarm_node(struct engine *en, const struct hash_id *snapshot);

@@ -254,6 +254,7 @@ new_node(struct swarm_entry *x)
 
 	x->node = swarm_node_new(&o);
 	x->used_ms = loop_now_ms(en->loop);
+	engine_swarm_site_place(x);
 	if (x->whole || x->origin)
 		swarm_node_hold_all(x->node);
 	engine_swarm_entry_start(x);

@@ -96,6 +96,7 @@ on_enter(struct engine *en, struct swarm_party *party, const struct msg_enter *m
 	    party->said.len == SWARM_SAID_MAX)
 		return;
 	add_said(party, m);
+	engine_swarm_site_entered(en, party);
 	x = engine_swarm_find(en, &m->snapshot);
 	if (x == NULL || engine_swarm_said_of(party, x) == NULL)
 		return;
@@ -129,10 +130,9 @@ list_member(struct engine *en, struct swarm_entry *x, struct bytes b)
 	if (row_member_decode(b, &row, NULL) != OK)
 		return;
 	struct mesh_device *d = engine_known_member(en, &row, &x->who.share);
+	engine_swarm_site_listed(x, &row);
 	if (d == NULL)
 		return;
-	if (x->listed.len < SWARM_LISTED_MAX)
-		map_put(&x->listed, BYTES_OF(row.id), NULL);
 	struct peer *p = mesh_device_peer(d);
 	struct swarm_party *party = p != NULL ? engine_swarm_party(en, p) : NULL;
 	if (party != NULL)
@@ -164,6 +164,7 @@ unlist_members(struct swarm_entry *x, struct bytes left)
 	     left = bytes_slice(left, DEVICE_ID_BYTES, left.len - DEVICE_ID_BYTES)) {
 		memcpy(id.bytes, left.at, DEVICE_ID_BYTES);
 		(void)map_del(&x->listed, BYTES_OF(id));
+		engine_swarm_site_left(x->engine, &id);
 	}
 }
 
@@ -181,6 +182,8 @@ on_members(struct engine *en, const struct msg_members *m)
 	unlist_members(x, m->left);
 	while (message_list_next(&rows, &b))
 		list_member(en, x, b);
+	engine_swarm_site_look(en);
+	engine_swarm_site_place(x);
 	engine_swarm_want_again(en);
 }
 
@@ -216,6 +219,9 @@ engine_swarm_push(struct engine *en, struct peer *p, const struct message *m)
 	switch (m->type) {
 	case FRAME_ENTER:
 		on_enter(en, party, &m->enter);
+		break;
+	case FRAME_NEAR:
+		engine_swarm_site_heard(en, party, m->near.near != 0);
 		break;
 	case FRAME_EXIT:
 		on_exit_of(en, party, m->exit.job);

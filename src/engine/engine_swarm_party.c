@@ -128,6 +128,15 @@ fits(const struct swarm_entry *x, const struct swarm_said *s)
 	return s->units > 0 && s->units == x->units && s->unit_size == x->who.unit_size;
 }
 
+static void
+enter(struct swarm_party *party, struct swarm_entry *x, bool last_resort)
+{
+	struct swarm_peer_opts o = engine_swarm_site_opts(x, party);
+
+	o.last_resort = last_resort;
+	swarm_node_enter(x->node, party->peer, &o);
+}
+
 /* Both have entered, of the same units: now they are told of each other's. */
 static void
 bring_together(struct swarm_party *party, struct swarm_entry *x)
@@ -136,7 +145,7 @@ bring_together(struct swarm_party *party, struct swarm_entry *x)
 
 	if (x->node != NULL && s != NULL && fits(x, s) && find_told(party, x) != NULL &&
 	    !swarm_node_has(x->node, party->peer))
-		swarm_node_enter(x->node, party->peer, s->last_resort);
+		enter(party, x, s->last_resort);
 }
 
 void
@@ -198,6 +207,7 @@ engine_swarm_ready(struct engine *en, struct peer *p, struct mesh_device *d)
 	party->device = d;
 	array_push(&en->swarm->parties, party);
 	map_put(&en->swarm->by_peer, BYTES_OF(p), NULL)->ptr = party;
+	engine_swarm_site_ready(en, party);
 	for (size_t i = 0; i < en->swarm->entries.len; i++)
 		engine_swarm_party_tell(party, en->swarm->entries.at[i]);
 	if (d == NULL)

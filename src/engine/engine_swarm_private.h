@@ -7,12 +7,15 @@
  *   engine_swarm_roots.c  what is held whole
  *   engine_swarm_party.c  parties: connections, and what we say on them
  *   engine_swarm_hear.c   ... and what is said to us
+ *   engine_swarm_site.c   which members are near, and where each stands
  *   engine_swarm_want.c   whom to dial, and which connections are of use
  *   engine_swarm_give.c   what responders ask: who may have what
  */
 #pragma once
 
+#include "base/map.h"
 #include "engine/engine_swarm.h"
+#include "engine/nearness.h"
 
 enum {
 	SWARM_IDLE_MS = 60 * 1000,
@@ -41,6 +44,10 @@ struct swarm_party {
 	struct mesh_device *device; /* NULL: the server */
 	struct map said, jobs;      /* struct swarm_said by snapshot; the same by job */
 	struct map told;            /* struct swarm_told by entry */
+	bool says_near;             /* we to it */
+	bool heard, hears_near;     /* it said NEAR to us; whether it is */
+	bool entered;               /* it said ENTER; or it is the server */
+	bool near, classed;         /* both say so; the connection knows */
 };
 
 struct swarm_entry {
@@ -62,7 +69,9 @@ struct swarm_entry {
 	bool asked;         /* somebody wants what is held whole */
 	uint64_t used_ms;   /* somebody needed the node */
 	uint64_t repair_ms; /* the server sent wrong bytes then; 0: it did not */
-	struct map listed;  /* devices, by MEMBERS */
+	struct map listed;  /* devices, by MEMBERS: rank, and gateways << 8 */
+	bool ranked;        /* the server has said what we are: */
+	uint8_t rank, gateways;
 };
 
 struct swarm_root { /* held whole */
@@ -75,6 +84,17 @@ struct engine_swarm_liar {
 	uint32_t unit;
 	int64_t time_ns;
 };
+struct swarm_standing { /* where we are */
+	char label[STATEMENT_NAME_MAX + 1];
+	char told_label[STATEMENT_NAME_MAX + 1]; /* by the server, once TOLD */
+	char server_label[STATEMENT_NAME_MAX + 1];
+	bool told, others_labelled;
+	uint64_t number; /* of our site */
+	struct nearness nearness;
+	uint64_t decided_ms;
+	bool said_label, said_believed; /* to the server: of this label; that */
+	struct map alone; /* devices whose label is not believed, by the server's word */
+};
 struct engine_swarm {
 	struct engine *engine;
 	ARRAY(struct swarm_entry *) entries;
@@ -82,6 +102,7 @@ struct engine_swarm {
 	struct map by_snapshot, by_peer; /* entries that are not dropped; parties */
 	ARRAY(struct swarm_root) roots;
 	ARRAY(struct engine_swarm_liar) liars;
+	struct swarm_standing place;
 	uint32_t next_job;
 	bool loading, load_again; /* of roots */
 	struct task rewant;
@@ -124,6 +145,27 @@ const struct swarm_said *engine_swarm_said_of(
 /* As if it had not said it; S is freed. */
 void engine_swarm_said_forget(struct engine *en, struct swarm_party *party, struct swarm_said *s);
 bool engine_swarm_is_listed(const struct swarm_entry *x, const struct device_id *device);
+
+/* -- engine_swarm_site.c -- */
+void engine_swarm_site_look(struct engine *en); /* now and then, and when something is new */
+void engine_swarm_site_ready(struct engine *en, struct swarm_party *party); /* before ENTER */
+void engine_swarm_site_heard(struct engine *en, struct swarm_party *party, bool near);
+/* It takes part in something: what it did not say before it will not say. */
+void engine_swarm_site_entered(struct engine *en, struct swarm_party *party);
+void engine_swarm_site_listed(struct swarm_entry *x, const struct row_member *row);
+void engine_swarm_site_left(struct engine *en, const struct device_id *device);
+/* Where PARTY is, in the swarm of X. */
+struct swarm_peer_opts engine_swarm_site_opts(
+    const struct swarm_entry *x, const struct swarm_party *party);
+void engine_swarm_site_place(struct swarm_entry *x); /* all who are in its node, and ourselves */
+/* ... and where D would be. */
+struct swarm_place engine_swarm_site_place_of(
+    const struct swarm_entry *x, const struct mesh_device *d);
+/* May we speak for our site in X: with others? */
+bool engine_swarm_site_imports(const struct swarm_entry *x);
+/* Is D of our own site, as far as labels say? */
+bool engine_swarm_site_is(const struct engine *en, const struct mesh_device *d);
+void engine_swarm_site_free(struct engine_swarm *s);
 
 /* -- engine_swarm_want.c -- */
 void engine_swarm_want_open(struct engine_swarm *s);

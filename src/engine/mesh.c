@@ -173,6 +173,48 @@ mesh_device_epoch(const struct mesh_device *d)
 	return d->epoch;
 }
 
+uint32_t
+mesh_device_rtt_us(const struct mesh_device *d)
+{
+	return d->line != NULL ? d->line->rtt_us : 0;
+}
+
+bool
+mesh_device_is_fast(const struct mesh_device *d)
+{
+	return d->line != NULL && d->line->fast;
+}
+
+bool
+mesh_device_is_failing(const struct mesh_device *d)
+{
+	return d->line == NULL && d->plan.failures > 1;
+}
+
+void
+mesh_probe(struct mesh_device *d)
+{
+	struct line *l = d->line;
+
+	if (l == NULL)
+		return;
+	mesh_line_measure(l);
+	session_probe(peer_session(l->peer));
+	peer_flush(l->peer);
+}
+
+void
+mesh_near(struct mesh_device *d, bool near)
+{
+	struct line *l = d->line;
+
+	if (l == NULL)
+		return;
+	l->near = near;
+	peer_near(l->peer, near);
+	conn_set_line(peer_conn(l->peer), near ? LINE_NEAR : LINE_FAR);
+}
+
 void
 mesh_each(struct mesh *m, void (*on_device)(void *ctx, struct mesh_device *d), void *ctx)
 {
@@ -219,9 +261,15 @@ measure(struct line *l, uint64_t ms)
 	const struct session *s = peer_session(l->peer);
 	uint64_t in = session_bytes_in(s), out = session_bytes_out(s);
 
+	uint64_t rate_in = (in - l->bytes_in) * 1000 / ms;
+	uint64_t rate_out = (out - l->bytes_out) * 1000 / ms;
+
 	/* Half of what was, half of what is: the last seconds count. */
-	l->rate_in = (l->rate_in + (in - l->bytes_in) * 1000 / ms) / 2;
-	l->rate_out = (l->rate_out + (out - l->bytes_out) * 1000 / ms) / 2;
+	l->rate_in = (l->rate_in + rate_in) / 2;
+	l->rate_out = (l->rate_out + rate_out) / 2;
+	l->fast_looks = rate_in + rate_out >= l->mesh->o.fast_rate ? l->fast_looks + 1 : 0;
+	l->fast |= l->mesh->o.fast_rate > 0 && l->fast_looks >= MESH_FAST_S;
+	mesh_line_measure(l);
 	l->bytes_in = in;
 	l->bytes_out = out;
 }
@@ -378,5 +426,6 @@ mesh_info(const struct mesh *m, const struct mesh_device *d, struct mesh_info *r
 	ret->bytes_out = session_bytes_out(peer_session(l->peer));
 	ret->rate_in = l->rate_in;
 	ret->rate_out = l->rate_out;
-	ret->rtt_ms = session_rtt_ms(peer_session(l->peer));
+	ret->near = l->near;
+	ret->rtt_us = l->rtt_us;
 }

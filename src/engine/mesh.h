@@ -28,6 +28,7 @@ enum {
 	MESH_STRANGERS_MAX = 64,  /* ... of these; when there are more the oldest makes way */
 	MESH_PER_ADDRESS = 128,   /* from one address: an office behind one */
 	MESH_IDLE_MS = 60 * 1000, /* a connection that nobody has used for so long ends */
+	MESH_FAST_S = 3,          /* for which a connection must be fast to be taken for that */
 };
 
 struct mesh_opts {
@@ -37,6 +38,7 @@ struct mesh_opts {
 	struct throttle *throttle; /* kept; NULL: no limit */
 	uint32_t lanes_max;   /* beside one connection, at most LIMIT_LANES (engine/lane_plan) */
 	uint32_t lane_rtt_ms; /* a line with a shorter round trip gets none */
+	uint64_t fast_rate;   /* bytes a second; 0: nobody is */
 	const struct source *source; /* kept: what responders answer from */
 	struct responder_policy policy;
 	/* Our HELLO to somebody who is seen at OBSERVED (""; not known), appended to OUT.  LANE as in
@@ -88,6 +90,19 @@ const char *mesh_device_name(const struct mesh_device *d); /* "": not known */
 const char *mesh_device_site(const struct mesh_device *d);
 uint64_t mesh_device_epoch(const struct mesh_device *d);    /* of its last HELLO */
 struct peer *mesh_device_peer(const struct mesh_device *d); /* NULL: not connected */
+/* The shortest round trip of its connection, by the kernel's and the session's word; 0: not known.
+ * It only ever falls: whatever waits in a queue on the way adds to it. */
+uint32_t mesh_device_rtt_us(const struct mesh_device *d);
+/* Did its connection ever move FAST_RATE bytes a second or more, both ways together, for some
+ * seconds? */
+bool mesh_device_is_fast(const struct mesh_device *d);
+/* Not connected, and dialed in vain more than once. */
+bool mesh_device_is_failing(const struct mesh_device *d);
+/* Soon its round trip will be known better. */
+void mesh_probe(struct mesh_device *d);
+/* Its connection does, or does not, stay inside our site: how the socket sends, and which limits it
+ * is under.  Far until it is said. */
+void mesh_near(struct mesh_device *d, bool near);
 /* What the owner keeps with it; it must be NULL again before the device can be forgotten. */
 void **mesh_device_data(struct mesh_device *d);
 
@@ -99,13 +114,14 @@ void mesh_each(struct mesh *m, void (*on_device)(void *ctx, struct mesh_device *
 enum mesh_state { MESH_CONNECTED, MESH_DIALING, MESH_WAITING, MESH_BANNED, MESH_KNOWN };
 struct mesh_info {
 	enum mesh_state state;
-	bool dialed;           /* by us */
+	bool dialed; /* by us */
+	bool near;
 	const char *address;   /* where it is, or was last reached or tried */
 	const char *group;     /* of TLS: "X25519MLKEM768" */
 	const char *why;       /* why the last connection or attempt ended; "" */
 	uint64_t connected_ms; /* for how long */
 	uint64_t retry_ms;     /* WAITING: until the next attempt */
 	uint64_t bytes_in, bytes_out, rate_in, rate_out;
-	uint32_t rtt_ms;
+	uint32_t rtt_us; /* the shortest; 0: not known */
 };
 void mesh_info(const struct mesh *m, const struct mesh_device *d, struct mesh_info *ret);

@@ -191,6 +191,7 @@ take_place(struct line *l)
 		mesh_line_close(old, NULL);
 	}
 	d->line = l;
+	mesh_line_measure(l);
 	mesh_plan_ready(&d->plan, l->dialed);
 	note_where(l);
 	if (!l->dialed && d->dial != NULL && !mesh_plan_dial_goes_on(&m->o.self, &d->id))
@@ -232,6 +233,27 @@ on_hello(struct line *l, const struct msg_hello *h)
 	else
 		take_place(l);
 	mesh_again(m);
+}
+
+/* -- how far it is -- */
+
+static void
+take_rtt(struct line *l, uint64_t rtt_us)
+{
+	if (rtt_us > 0 && rtt_us <= UINT32_MAX && (l->rtt_us == 0 || rtt_us < l->rtt_us))
+		l->rtt_us = (uint32_t)rtt_us;
+}
+
+/* The kernel's is the shortest that an acknowledgement took: both programs have no part in it.  The
+ * session's counts where there is no kernel that says. */
+void
+mesh_line_measure(struct line *l)
+{
+	struct tcp_line way;
+
+	if (conn_measure(peer_conn(l->peer), &way))
+		take_rtt(l, way.rtt_min_us);
+	take_rtt(l, (uint64_t)session_rtt_min_ms(peer_session(l->peer)) * 1000);
 }
 
 /* -- what it says -- */

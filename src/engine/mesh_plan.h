@@ -19,8 +19,10 @@
 #include "crypto/device_key.h"
 
 enum {
-	MESH_PLAN_DIALED_MAX = 64, /* connections that we dial, those under way included */
-	MESH_PLAN_DIALS_MAX = 16,  /* under way at once */
+	/* connections that we dial, those under way included: a site of 64, and the gateways of
+	 * 32 others */
+	MESH_PLAN_DIALED_MAX = 256,
+	MESH_PLAN_DIALS_MAX = 16, /* under way at once */
 	MESH_PLAN_BACKOFF_MIN_MS = 200,
 	MESH_PLAN_BACKOFF_MAX_MS = 30 * 1000,
 	/* a connection that ended sooner counts as one that failed: the other refuses us */

@@ -22,6 +22,9 @@ struct line { /* one connection */
 	uint64_t ready_ms;
 	struct responder *responder;
 	uint64_t bytes_in, bytes_out, rate_in, rate_out; /* as of the last look */
+	uint32_t rtt_us;                                 /* the shortest; 0: not known yet */
+	unsigned fast_looks;                             /* in a row, at which it was fast */
+	bool near, fast;
 };
 
 struct mesh_device {
@@ -63,6 +66,7 @@ struct mesh_device *mesh_device_make(struct mesh *m, const struct device_id *id)
 void mesh_again(struct mesh *m); /* something changed: dial who is due, set the timer */
 void mesh_closed_part(struct mesh *m);
 
+void mesh_line_measure(struct line *l); /* how far it is */
 void mesh_line_dial(struct mesh *m, struct mesh_device *d);
 void mesh_line_dial_lane(struct mesh *m, struct mesh_device *d, uint8_t lane);
 /* WHY NULL: in peace.  It is not current any more when this returns. */

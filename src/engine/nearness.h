@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 enum {
+	NEARNESS_RTT_MS = 5, /* what is near, unless the configuration says */
 	NEARNESS_MATES = 3,
 	NEARNESS_WAIT_MS = 2 * 1000, /* for those who cannot be measured */
 	NEARNESS_HOLD_MS = 30 * 1000,

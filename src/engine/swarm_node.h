@@ -85,9 +85,19 @@ uint32_t swarm_node_unit_size(const struct swarm_node *n);
 
 /* -- those who take part -- */
 
+/* What stands for a device in places, the same everywhere. */
+uint64_t swarm_node_number(const struct device_id *device);
+/* Where this node is; in the one site there is until it is said. */
+void swarm_node_place(struct swarm_node *n, const struct swarm_place *self);
 /* P's ENTER was found good (its right, its unit size and number of units are ours).  Again: it
- * begins anew.  LAST_RESORT: as it says. */
-void swarm_node_enter(struct swarm_node *n, struct peer *p, bool last_resort);
+ * begins anew. */
+void swarm_node_enter(struct swarm_node *n, struct peer *p, const struct swarm_peer_opts *o);
+/* P is elsewhere now; fine when it is not in, or when that is no news. */
+void swarm_node_peer_place(
+    struct swarm_node *n, struct peer *p, const struct swarm_place *place, bool far);
+/* Is P, as far as we know, a gateway of its site?  Are we of ours? */
+bool swarm_node_peer_is_gateway(const struct swarm_node *n, const struct peer *p);
+bool swarm_node_is_gateway(const struct swarm_node *n);
 void swarm_node_leave(struct swarm_node *n, struct peer *p); /* fine when it is not in */
 bool swarm_node_has(const struct swarm_node *n, const struct peer *p);
 /* NEWS, OFFER, DECLINE of a job that the owner knows to be this snapshot.  An error ends the
@@ -110,7 +120,7 @@ void swarm_node_blocked(struct swarm_node *n, struct peer *p, bool blocked);
 
 struct swarm_node_peer {
 	struct device_id device;
-	bool connected, last_resort, banned;
+	bool connected, last_resort, banned, far;
 	uint64_t bytes_in, bytes_out; /* verified; handed to the connection */
 	uint64_t rate_in, rate_out;   /* bytes a second of the last seconds */
 	struct swarm_stats stats;     /* of its present or last connection */

@@ -78,7 +78,7 @@ set_connection(struct swarm_node *n, struct node_peer *np, struct peer *p)
 }
 
 void
-swarm_node_enter(struct swarm_node *n, struct peer *p, bool last_resort)
+swarm_node_enter(struct swarm_node *n, struct peer *p, const struct swarm_peer_opts *o)
 {
 	struct node_peer *np;
 
@@ -86,11 +86,68 @@ swarm_node_enter(struct swarm_node *n, struct peer *p, bool last_resort)
 	if (n->closing || (np = state_for(n, peer_device(p))) == NULL)
 		return;
 	set_connection(n, np, p);
-	np->last_resort = last_resort;
-	swarm_peer_add(n->swarm, np->id, &(struct swarm_peer_opts){ .last_resort = last_resort },
-	    swarm_node_now_ms(n) * 1000);
+	np->o = *o;
+	swarm_peer_add(n->swarm, np->id, o, swarm_node_now_ms(n) * 1000);
 	swarm_node_taker_peer_add(n, np);
 	swarm_node_pump(n);
+}
+
+/* -- where they are -- */
+
+uint64_t
+swarm_node_number(const struct device_id *device)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < sizeof n; i++)
+		n = n << 8 | device->bytes[i];
+	return n;
+}
+
+static bool
+is_same(const struct swarm_place *a, const struct swarm_place *b)
+{
+	return a->site == b->site && a->node == b->node && a->rank == b->rank &&
+	       a->gateways == b->gateways;
+}
+
+void
+swarm_node_place(struct swarm_node *n, const struct swarm_place *self)
+{
+	if (n->closing || is_same(&n->self, self))
+		return;
+	n->self = *self;
+	swarm_place(n->swarm, self, swarm_node_now_ms(n) * 1000);
+	swarm_node_pump(n);
+}
+
+void
+swarm_node_peer_place(
+    struct swarm_node *n, struct peer *p, const struct swarm_place *place, bool far)
+{
+	struct node_peer *np = swarm_node_find(n, p);
+
+	if (np == NULL || n->closing || (np->o.far == far && is_same(&np->o.place, place)))
+		return;
+	np->o.place = *place;
+	np->o.far = far;
+	swarm_peer_place(n->swarm, np->id, place, far, swarm_node_now_ms(n) * 1000);
+	swarm_node_pump(n);
+}
+
+bool
+swarm_node_peer_is_gateway(const struct swarm_node *n, const struct peer *p)
+{
+	const struct node_peer *np = swarm_node_find(n, p);
+	struct swarm_stats stats;
+
+	return np != NULL && swarm_peer_stats(n->swarm, np->id, &stats) && stats.gateway;
+}
+
+bool
+swarm_node_is_gateway(const struct swarm_node *n)
+{
+	return swarm_is_gateway(n->swarm);
 }
 
 /* -- leaving -- */
@@ -194,7 +251,8 @@ show(const struct swarm_node *n, const struct node_peer *np)
 	uint64_t now = swarm_node_now_ms(n);
 	struct swarm_node_peer row = { .device = np->device,
 		.connected = np->peer != NULL,
-		.last_resort = np->last_resort,
+		.last_resort = np->o.last_resort,
+		.far = np->o.far,
 		.banned = np->banned,
 		.bytes_in = np->in.total,
 		.bytes_out = np->out.total,

@@ -17,10 +17,10 @@ struct node_peer {
 	uint64_t id;       /* of its connection, for swarm and unit_fetch */
 	struct peer *peer; /* NULL: it took part, and has left */
 	struct device_id device;
-	size_t at;              /* in `peers` */
-	struct node_peer *same; /* another state of the same device: two connections at once */
-	bool last_resort;
-	bool banned;    /* for good: also when it connects again */
+	size_t at;                /* in `peers` */
+	struct node_peer *same;   /* another state of the same device: two connections at once */
+	struct swarm_peer_opts o; /* as it is placed */
+	bool banned;              /* for good: also when it connects again */
 	uint32_t wrong; /* leaves, over all its connections: who comes anew does not begin anew */
 	struct speed in, out;
 	struct swarm_stats last; /* once it has left */
@@ -29,6 +29,7 @@ struct node_peer {
 struct node_taker;
 struct swarm_node {
 	struct swarm_node_opts o;
+	struct swarm_place self;
 	struct swarm *swarm;
 	struct swarm_talk *talk;
 	ARRAY(struct node_peer *) peers;

@@ -59,7 +59,7 @@ only_the_smaller_goes_on_dialling_beside_a_visitor(void **state)
 
 /* -- whom to dial -- */
 
-enum { DEVICES = 100 };
+enum { DEVICES = 2 * MESH_PLAN_DIALED_MAX };
 struct devices {
 	struct mesh_plan_device all[DEVICES];
 	const struct mesh_plan_device *list[DEVICES];

@@ -226,7 +226,8 @@ link_on_hello(struct link *l, struct peer *p)
 	session_admit(peer_session(p));
 	l->responder = responder_new(l->m->sw->w.loop, p, &l->m->source, &policy);
 	if (l->m->node != NULL)
-		swarm_node_enter(l->m->node, p, from != NULL && from->last_resort);
+		swarm_node_enter(l->m->node, p,
+		    &(struct swarm_peer_opts){ .last_resort = from != NULL && from->last_resort });
 	peer_flush(p);
 }
 

@@ -55,7 +55,7 @@ admit(struct server_node *n, const struct tracker_entry *x)
 		return;
 	if (x->whole)
 		array_push(&n->seeds, x->link);
-	swarm_node_enter(n->swarm, l->peer, false);
+	swarm_node_enter(n->swarm, l->peer, &(struct swarm_peer_opts){ .far = false });
 	say_enter(n, l);
 }
 

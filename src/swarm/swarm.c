@@ -299,6 +299,8 @@ settle(struct swarm *s, struct swarm_peer *p)
 {
 	if (p->far)
 		swarm_site_join(s, p);
+	else if (p->last_resort)
+		s->resort = p;
 	count_marks(s, p, true);
 	if (!p->far)
 		swarm_site_elect(s);
@@ -310,6 +312,8 @@ uproot(struct swarm *s, struct swarm_peer *p)
 	count_marks(s, p, false);
 	if (p->far)
 		swarm_site_part(s, p);
+	if (s->resort == p)
+		s->resort = NULL;
 }
 
 static void

@@ -106,6 +106,7 @@ struct swarm {
 	bool gateway;             /* this node is one of its site's */
 	ARRAY(uint64_t) gateways; /* of this site: their node numbers, this one's included */
 	ARRAY(struct swarm_site *) sites;
+	struct swarm_peer *resort; /* the last resort, when it is near */
 	/* What is NULL or empty is so until there is another site. */
 	uint16_t *abroad;     /* other sites known to hold or await each unit */
 	struct bitset left;   /* on its way to a first other site, as a gateway of this one said */

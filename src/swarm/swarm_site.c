@@ -61,7 +61,7 @@ swarm_site_elect(struct swarm *s)
 
 	all[n++] = s->self;
 	array_each (p, &s->peers) {
-		if (!(*p)->far && !(*p)->banned)
+		if (!(*p)->far && !(*p)->banned && !(*p)->last_resort)
 			all[n++] = (*p)->place;
 	}
 	qsort(all, n, sizeof all[0], compare_places);
@@ -105,12 +105,18 @@ swarm_place(struct swarm *s, const struct swarm_place *self, uint64_t now_us)
 	swarm_retry(s);
 }
 
+/* What the last resort has is no part of what the site has: it gives nothing on until somebody
+ * starves. */
 enum swarm_state
 swarm_site_state(const struct swarm *s, uint32_t unit)
 {
-	if (bitset_has(&s->have, unit) || s->holders[unit] > 0)
+	const struct swarm_peer *r = s->resort;
+	bool kept = r != NULL && bitset_has(&r->have, unit);
+	bool known = kept || (r != NULL && bitset_has(&r->pend, unit));
+
+	if (bitset_has(&s->have, unit) || s->holders[unit] > kept)
 		return SWARM_STATE_HAVE;
-	if (bitset_has(&s->pend, unit) || s->copies[unit] > 0)
+	if (bitset_has(&s->pend, unit) || s->copies[unit] > known)
 		return SWARM_STATE_AWAIT;
 	return bitset_has(&s->skip, unit) ? SWARM_STATE_SKIP : SWARM_STATE_DROP;
 }

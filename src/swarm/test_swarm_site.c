@@ -56,6 +56,30 @@ the_best_candidates_that_are_here_are_gateways(void **state)
 	swarm_free(s);
 }
 
+/* What the server holds says nothing about what an office has, and it takes nothing in for it. */
+static void
+the_last_resort_is_of_no_site(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ 0 }, 0, 0);
+	const struct swarm_run all = { 0, N };
+	struct swarm_news news;
+
+	(void)state;
+	swarm_peer_add(s, 1, &(struct swarm_peer_opts){ .last_resort = true }, 0);
+	add_at(s, 2, place(OFFICE, 201, 1), true);
+	assert_true(
+	    swarm_peer_news(s, 1, &(struct swarm_news){ .have = &all, .n_have = 1 }, 1 * S));
+	assert_true(swarm_tell(s, 2, 2 * S, &news));
+	assert_int_equal(news.n_have + news.n_await, 0);
+	swarm_hold(s, 3);
+	assert_true(swarm_tell(s, 2, 4 * S, &news));
+	assert_int_equal(news.n_have, 1);
+	for (uint32_t u = 0; u < N; u++)
+		assert_int_not_equal(swarm_offered(s, 2, u, 4 * S).verdict, SWARM_ELSEWHERE);
+	swarm_peer_gone(s, 1, 5 * S);
+	swarm_free(s);
+}
+
 /* Each of N units is taken by exactly one of three gateways, whatever each of them is. */
 static void
 each_unit_is_for_one_gateway_and_a_death_moves_only_its_units(void **state)
@@ -322,6 +346,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_last_resort_is_of_no_site),
 		cmocka_unit_test(the_best_candidates_that_are_here_are_gateways),
 		cmocka_unit_test(each_unit_is_for_one_gateway_and_a_death_moves_only_its_units),
 		cmocka_unit_test(what_was_refused_is_taken_if_the_site_lacks_it_two_seconds_later),
