@@ -4,6 +4,7 @@
     lab.py list                                             tools, topologies and their bounds
     lab.py run --tool weft,aria2 --topo flat-12 [--reps 3]  measure; a line for each run
     lab.py table [--quick]                                  all that docs/benchmarks.md shows, and the table into it
+    lab.py table --out RECORDS [--seconds N]                goes on where it was broken off
     lab.py report --out RECORDS                             the table alone, from records of earlier runs
     lab.py clean                                            take down what a killed run left
 
@@ -72,18 +73,25 @@ def can(name, tool):
 
 
 def run_all(args, steps):
-    """Each of them; 1 if any could not even be measured."""
-    return max([run_one(args, tool, topologies.named(name)) for name, tool in steps], default=0)
+    """Each of them, as far as the time goes; 1 if any could not even be measured."""
+    status, start = 0, time.monotonic()
+    for name, tool in steps:
+        if args.seconds and time.monotonic() - start > args.seconds:
+            print("the time is over; the same command goes on", flush=True)
+            return 1
+        status |= run_one(args, tool, topologies.named(name))
+    return status
 
 
 def table(args):
-    """The plan, into records of its own, and then the document."""
+    """The plan, into records of its own, and then the document.  Records that are there already are not measured again."""
     chosen = plan.QUICK_PLAN if args.quick else plan.FULL_PLAN
     tools = usable(dict.fromkeys(t for _, names, _ in chosen for t in names))
     out = pathlib.Path(args.out or ROOT / "bench/out" / time.strftime("lab-%Y%m%d-%H%M%S.jsonl"))
     out.parent.mkdir(parents=True, exist_ok=True)
     args.out = str(out)
-    status = run_all(args, plan.steps(chosen, lambda name, tool: tool in tools and can(name, tool)))
+    steps = plan.steps(chosen, lambda name, tool: tool in tools and can(name, tool))
+    status = run_all(args, plan.remaining(steps, report.load(out) if out.exists() else {}))
     if args.quick:
         print(report.text(report.load(out)))
     else:
@@ -161,6 +169,7 @@ def main():
     p.add_argument("--details", help="write each peer's `weft why` of the last run to this file")
     p.add_argument("--note", default="")
     p.add_argument("--quick", action="store_true", help="of table: once, the shorter plan, printed only")
+    p.add_argument("--seconds", type=float, help="start no run after so long; what is in --out is not measured again")
     p.add_argument("--document", default=str(ROOT / "docs/benchmarks.md"))
     p.add_argument("--out", help="append the records to this file")
     args = p.parse_args()

@@ -29,3 +29,14 @@ def steps(plan, can):
         for name in names:
             for _ in range(rounds):
                 yield from ((name, tool) for tool in tools if can(name, tool))
+
+
+def remaining(steps, runs):
+    """The steps of which the records (topology -> tool -> records) have no run yet."""
+    left = {name: {tool: len(rows) for tool, rows in tools.items()} for name, tools in runs.items()}
+    for name, tool in steps:
+        have = left.get(name, {}).get(tool, 0)
+        if have:
+            left[name][tool] = have - 1
+        else:
+            yield name, tool

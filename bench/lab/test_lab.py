@@ -216,6 +216,11 @@ class Plans(unittest.TestCase):
         got = list(plan.steps([(("x", "y"), ("a", "b", "c"), 2)], can))
         self.assertEqual(got, [("x", "a"), ("x", "b")] * 2 + [("y", "a"), ("y", "b")] * 2)
 
+    def test_go_on_where_they_were_broken_off(self):
+        steps = [("x", "a"), ("x", "b"), ("x", "a"), ("y", "a")]
+        self.assertEqual(list(plan.remaining(steps, {"x": {"a": [1]}})), [("x", "b"), ("x", "a"), ("y", "a")])
+        self.assertEqual(list(plan.remaining(steps, {"x": {"a": [1, 2, 3], "b": [1]}, "y": {"a": [1]}})), [])
+
     def test_drivers_know_what_they_cannot_do(self):
         can = lambda tool, topo: drivers.ALL[tool].can(topologies.named(topo))  # noqa: E731
         self.assertTrue(can("weft", "versions") and can("rsync", "files-rtt"))
