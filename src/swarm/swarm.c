@@ -2,6 +2,7 @@
 #include "swarm/swarm_private.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -43,6 +44,7 @@ swarm_free(struct swarm *s)
 	array_each (p, &s->peers)
 		peer_free(*p);
 	array_clear(&s->peers);
+	array_clear(&s->index);
 	array_each (site, &s->sites)
 		swarm_site_free(*site);
 	array_clear(&s->sites);
@@ -200,14 +202,46 @@ swarm_peer_at(const struct swarm *s, size_t i, uint64_t *ret_peer)
 	return true;
 }
 
+/* Where in the index PEER is, or would be. */
+static size_t
+index_place(const struct swarm *s, uint64_t peer)
+{
+	size_t low = 0, high = s->index.len;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (s->index.at[middle].id < peer)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 struct swarm_peer *
 swarm_peer_find(const struct swarm *s, uint64_t peer)
 {
-	for (size_t i = 0; i < s->peers.len; i++) {
-		if (s->peers.at[i]->id == peer)
-			return s->peers.at[i];
-	}
-	return NULL;
+	size_t i = index_place(s, peer);
+
+	return i < s->index.len && s->index.at[i].id == peer ? s->index.at[i].peer : NULL;
+}
+
+static void
+index_add(struct swarm *s, struct swarm_peer *p)
+{
+	size_t i = index_place(s, p->id), after = s->index.len - i;
+
+	array_push(&s->index, ((struct swarm_ref){ p->id, p }));
+	memmove(s->index.at + i + 1, s->index.at + i, after * sizeof s->index.at[0]);
+	s->index.at[i] = (struct swarm_ref){ p->id, p };
+}
+
+static void
+index_remove(struct swarm *s, uint64_t peer)
+{
+	size_t i = index_place(s, peer), after = --s->index.len - i;
+
+	memmove(s->index.at + i, s->index.at + i + 1, after * sizeof s->index.at[0]);
 }
 
 void
@@ -349,6 +383,8 @@ swarm_peer_add(struct swarm *s, uint64_t peer, const struct swarm_peer_opts *o, 
 	p->told_left = swarm_log_end(&s->left_log);
 	p->urgent = true;
 	array_push(&s->peers, p);
+	index_add(s, p);
+	s->last_resorts += p->last_resort;
 	settle(s, p);
 }
 
@@ -392,22 +428,22 @@ forget_copies(struct swarm *s, struct swarm_peer *p)
 void
 swarm_peer_gone(struct swarm *s, uint64_t peer, uint64_t now_us)
 {
+	struct swarm_peer *p = swarm_peer_find(s, peer);
+
 	(void)now_us;
-	for (size_t i = 0; i < s->peers.len; i++) {
-		struct swarm_peer *p = s->peers.at[i];
-		if (p->id != peer)
-			continue;
-		swarm_forget_flights(s, p);
-		swarm_forget_slots(s, p);
-		forget_copies(s, p);
-		uproot(s, p);
-		array_swap_out(&s->peers, i);
-		if (!p->far)
-			swarm_site_elect(s);
-		peer_free(p);
-		swarm_retry(s);
+	if (p == NULL)
 		return;
-	}
+	swarm_forget_flights(s, p);
+	swarm_forget_slots(s, p);
+	forget_copies(s, p);
+	uproot(s, p);
+	array_remove(&s->peers, p);
+	index_remove(s, peer);
+	s->last_resorts -= p->last_resort;
+	if (!p->far)
+		swarm_site_elect(s);
+	peer_free(p);
+	swarm_retry(s);
 }
 
 void
@@ -418,6 +454,7 @@ swarm_peer_blocked(struct swarm *s, uint64_t peer, bool blocked, uint64_t now_us
 	if (p == NULL || (p->blocked_us != 0) == blocked)
 		return;
 	p->blocked_us = blocked ? max_of(now_us, (uint64_t)1) : 0;
+	swarm_timer(s, now_us + SWARM_SUSPECT_US);
 	swarm_retry(s);
 }
 

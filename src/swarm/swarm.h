@@ -222,8 +222,7 @@ void swarm_tick(struct swarm *s, uint64_t now_us);
  * it is to be cancelled, and swarm_ended told.  Each is named once; call until false, after
  * swarm_tick. */
 bool swarm_silent(struct swarm *s, uint64_t *ret_peer, uint32_t *ret_unit);
-uint64_t swarm_wakes(
-    const struct swarm *s, uint64_t now_us); /* UINT64_MAX: nothing waits for time */
+uint64_t swarm_wakes(struct swarm *s, uint64_t now_us); /* UINT64_MAX: nothing waits for time */
 
 /* -- for people -- */
 

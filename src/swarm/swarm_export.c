@@ -251,6 +251,7 @@ void
 swarm_export_elsewhere(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t now_us)
 {
 	array_push(&s->elsewhere, ((struct swarm_refusal){ unit, p->id, now_us }));
+	swarm_timer(s, now_us + SWARM_GRACE_US);
 }
 
 void

@@ -341,6 +341,7 @@ swarm_slot_open(struct swarm *s, struct swarm_peer *p, uint32_t unit, uint64_t n
 {
 	array_push(&p->slots,
 	    ((struct swarm_slot){ .unit = unit, .since_us = now_us, .offered_us = now_us }));
+	swarm_timer(s, now_us + SWARM_OFFER_US);
 	swarm_peer_mark(s, p, unit, false, true);
 	p->inbound++;
 	p->stats.offers_out++;
@@ -425,6 +426,7 @@ swarm_declined(struct swarm *s, uint64_t peer, uint32_t unit, enum swarm_verdict
 	}
 	p->stats.declined_busy++;
 	p->not_before_us = now_us + min_of(retry_us, SWARM_RETRY_MAX_US);
+	swarm_timer(s, p->not_before_us);
 	swarm_peer_mark(s, p, unit, false, false);
 }
 
@@ -434,6 +436,7 @@ follow(struct swarm *s, struct swarm_peer *p, struct swarm_slot *slot, uint64_t 
 {
 	slot->sent = true;
 	slot->since_us = now_us;
+	swarm_timer(s, now_us + SWARM_ARRIVE_US);
 	if (bitset_has(&p->have, slot->unit))
 		swarm_export_arrived(s, p, slot, now_us);
 }

@@ -77,6 +77,10 @@ struct swarm_peer {
 	struct swarm_stats stats;
 };
 
+struct swarm_ref {
+	uint64_t id;
+	struct swarm_peer *peer;
+};
 struct swarm {
 	struct swarm_opts o;
 	struct rng rng;
@@ -85,6 +89,10 @@ struct swarm {
 	uint16_t *copies;   /* near peers that hold or await each unit */
 	uint16_t *holders;  /* near peers that hold it */
 	ARRAY(struct swarm_peer *) peers;
+	ARRAY(struct swarm_ref) index; /* the same by their numbers, ascending */
+	uint32_t last_resorts;         /* among them */
+	uint32_t flights;              /* of all of them */
+	uint64_t timer_us;    /* nothing of a peer waits for a time before this one; 0: look */
 	uint32_t inbound;     /* flights from near peers that are not suspect */
 	uint32_t inbound_far; /* ... from far ones */
 	uint64_t flight_us;   /* how long a unit takes to come, smoothed */
@@ -132,6 +140,12 @@ struct swarm {
 struct swarm_peer *swarm_peer_find(const struct swarm *s, uint64_t peer);
 /* It holds or awaits UNIT from now on, or neither. */
 void swarm_peer_mark(struct swarm *s, struct swarm_peer *p, uint32_t unit, bool have, bool pend);
+/* Something of a peer waits for AT_US. */
+static inline void
+swarm_timer(struct swarm *s, uint64_t at_us)
+{
+	s->timer_us = min_of(s->timer_us, at_us);
+}
 void swarm_retry(struct swarm *s);               /* those drawn in vain may be drawn again */
 void swarm_note(struct swarm *s, uint32_t unit); /* something of UNIT changed here: to be told */
 void swarm_log_add(struct swarm *s, struct swarm_log *log, bool far, uint32_t unit);

@@ -13,11 +13,13 @@ enum {
 
 /* Nothing at all came of what was promised; three in a row are no accident. */
 static void
-break_promise(struct swarm_peer *p, uint64_t now_us)
+break_promise(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 {
 	p->stats.broken++;
-	if (++p->broken >= SWARM_BROKEN_MAX)
-		p->penance_us = now_us + SWARM_PENANCE_US;
+	if (++p->broken < SWARM_BROKEN_MAX)
+		return;
+	p->penance_us = now_us + SWARM_PENANCE_US;
+	swarm_timer(s, p->penance_us);
 }
 
 static uint64_t
@@ -71,6 +73,7 @@ end_flight(struct swarm *s, struct swarm_peer *p, struct swarm_flight *f)
 	if (!f->suspect)
 		let_go(s, f);
 	array_swap_out(&p->flights, (size_t)(f - p->flights.at));
+	s->flights--;
 }
 
 void
@@ -140,12 +143,12 @@ judge(struct swarm *s, const struct swarm_peer *p, uint32_t unit, uint64_t now_u
 /* However many units went silent with it, it is one broken promise: a line that fails for some
  * seconds is no lie. */
 static void
-blame_silence(struct swarm_peer *p, const struct swarm_flight *f, uint64_t now_us)
+blame_silence(struct swarm *s, struct swarm_peer *p, const struct swarm_flight *f, uint64_t now_us)
 {
 	if (f->bytes > 0 || (p->blamed_us != 0 && now_us < p->blamed_us + suspect_after(p, f)))
 		return;
 	p->blamed_us = max_of(now_us, (uint64_t)1);
-	break_promise(p, now_us);
+	break_promise(s, p, now_us);
 }
 
 struct swarm_answer
@@ -174,10 +177,12 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 		answer.old_peer = old->id;
 		struct swarm_flight *silent = find_flight(old, unit);
 		fresh.replaced = min_of(silent->replaced + 1u, (unsigned)PATIENCE_DOUBLED_MAX);
-		blame_silence(old, silent, now_us);
+		blame_silence(s, old, silent, now_us);
 		end_flight(s, old, silent);
 	}
 	array_push(&p->flights, fresh);
+	s->flights++;
+	swarm_timer(s, now_us + suspect_after(p, &fresh));
 	p->stats.accepted_in++;
 	bitset_set(&s->pend, unit);
 	*inbound_of(s, &fresh) += 1;
@@ -201,6 +206,7 @@ swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_
 		s->fed_us = now_us;
 	f->bytes += bytes;
 	f->last_us = now_us;
+	swarm_timer(s, now_us + suspect_after(p, f)); /* it may have become quicker */
 	if (!f->suspect || f->slow)
 		return;
 	f->suspect = f->silent = f->named = false; /* it goes on after all */
@@ -226,7 +232,7 @@ swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t 
 	if (whole || f->bytes > 0)
 		p->broken = 0;
 	else
-		break_promise(p, now_us);
+		break_promise(s, p, now_us);
 	if (whole)
 		measure_flight(s, now_us - f->began_us);
 	end_flight(s, p, f);
@@ -256,13 +262,9 @@ swarm_unasked(struct swarm *s, uint64_t peer, uint32_t unit)
 static bool
 is_at_end(const struct swarm *s)
 {
-	size_t missing = s->o.n_units - s->have.count - s->skip.count, coming = 0;
+	size_t missing = s->o.n_units - s->have.count - s->skip.count;
 
-	if (missing == 0 || missing > SWARM_INBOUND + SWARM_FAR_MAX)
-		return false;
-	array_each (p, &s->peers)
-		coming += (*p)->flights.len;
-	return coming == missing;
+	return missing > 0 && s->flights == missing;
 }
 
 /* When F is slow; UINT64_MAX: it was rescued before, or nobody knows how long units take. */
@@ -324,20 +326,10 @@ end_unanswered(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
 	}
 }
 
-static bool
-has_last_resort(const struct swarm *s)
-{
-	array_each (p, &s->peers) {
-		if ((*p)->last_resort)
-			return true;
-	}
-	return false;
-}
-
 static void
 judge_starving(struct swarm *s, uint64_t now_us)
 {
-	bool starving = !s->paused && !swarm_is_complete(s) && has_last_resort(s) &&
+	bool starving = !s->paused && !swarm_is_complete(s) && s->last_resorts > 0 &&
 			now_us >= s->fed_us + SWARM_STARVE_US;
 
 	if (starving == s->starving)
@@ -355,31 +347,6 @@ note_resumed(struct swarm *s, uint64_t now_us)
 	s->fed_us = now_us;
 	array_each (p, &s->peers)
 		(*p)->last_in_us = now_us;
-}
-
-void
-swarm_tick(struct swarm *s, uint64_t now_us)
-{
-	bool at_end = is_at_end(s);
-
-	if (s->resumed)
-		note_resumed(s, now_us);
-	array_each (at, &s->peers) {
-		struct swarm_peer *p = *at;
-		if (!s->paused)
-			suspect_silent(s, p, now_us);
-		if (!s->paused && at_end)
-			let_go_of_slow(s, p, now_us);
-		end_unanswered(s, p, now_us);
-		if (now_us >= p->penance_us)
-			p->penance_us = 0;
-	}
-	swarm_export_tick(s, now_us);
-	judge_starving(s, now_us);
-	if (s->lean_us != 0 && now_us >= s->lean_us) {
-		s->lean_us = 0;
-		swarm_retry(s);
-	}
 }
 
 bool
@@ -404,11 +371,10 @@ swarm_is_starving(const struct swarm *s)
 	return s->starving;
 }
 
-/* The next of all that waits for time in P alone. */
+/* The next of all that waits for time in P alone, but for what it is to be told. */
 static uint64_t
-peer_wakes(const struct swarm *s, const struct swarm_peer *p, bool at_end, uint64_t now_us)
+peer_timer(const struct swarm *s, const struct swarm_peer *p, bool at_end, uint64_t now_us)
 {
-	const struct swarm_log *log = p->far ? &s->far_log : &s->near_log;
 	uint64_t at = UINT64_MAX;
 
 	array_each (f, &p->flights) {
@@ -432,25 +398,89 @@ peer_wakes(const struct swarm *s, const struct swarm_peer *p, bool at_end, uint6
 		at = min_of(at, p->penance_us);
 	if (p->blocked_us != 0 && p->slots.len > 0 && now_us < p->blocked_us + SWARM_SUSPECT_US)
 		at = min_of(at, p->blocked_us + SWARM_SUSPECT_US);
-	/* Who is not listened to is told nothing either. */
-	if (!p->banned && (p->urgent || p->full_at < s->o.n_units || p->told < swarm_log_end(log)))
-		at = min_of(at, max_of(now_us, p->told_us + swarm_batch_us(s)));
 	return at;
 }
 
-uint64_t
-swarm_wakes(const struct swarm *s, uint64_t now_us)
+/* Timers are seconds away, and move on whenever bytes come: they are looked at only when the one
+ * that was first, or was made since, has come; and at the end, when it matters how quick flights
+ * are. */
+static bool
+is_timer_due(const struct swarm *s, uint64_t now_us)
 {
-	uint64_t at = max_of(now_us, swarm_export_wakes(s));
+	return now_us >= s->timer_us || is_at_end(s);
+}
+
+static void
+look_at_timers(struct swarm *s, uint64_t now_us)
+{
 	bool at_end = is_at_end(s);
 
+	s->timer_us = swarm_export_wakes(s);
 	array_each (p, &s->peers)
-		at = min_of(at, peer_wakes(s, *p, at_end, now_us));
+		swarm_timer(s, peer_timer(s, *p, at_end, now_us));
+}
+
+static void
+tick_peers(struct swarm *s, uint64_t now_us)
+{
+	bool at_end = is_at_end(s);
+
+	array_each (at, &s->peers) {
+		struct swarm_peer *p = *at;
+		if (!s->paused)
+			suspect_silent(s, p, now_us);
+		if (!s->paused && at_end)
+			let_go_of_slow(s, p, now_us);
+		end_unanswered(s, p, now_us);
+		if (now_us >= p->penance_us)
+			p->penance_us = 0;
+	}
+	swarm_export_tick(s, now_us);
+	look_at_timers(s, now_us);
+}
+
+void
+swarm_tick(struct swarm *s, uint64_t now_us)
+{
+	if (s->resumed) {
+		note_resumed(s, now_us);
+		s->timer_us = 0;
+	}
+	if (is_timer_due(s, now_us))
+		tick_peers(s, now_us);
+	judge_starving(s, now_us);
+	if (s->lean_us != 0 && now_us >= s->lean_us) {
+		s->lean_us = 0;
+		swarm_retry(s);
+	}
+}
+
+/* When P is to be told something. */
+static uint64_t
+peer_told(const struct swarm *s, const struct swarm_peer *p)
+{
+	const struct swarm_log *log = p->far ? &s->far_log : &s->near_log;
+
+	/* Who is not listened to is told nothing either. */
+	if (p->banned ||
+	    (!p->urgent && p->full_at >= s->o.n_units && p->told >= swarm_log_end(log)))
+		return UINT64_MAX;
+	return p->told_us + swarm_batch_us(s);
+}
+
+uint64_t
+swarm_wakes(struct swarm *s, uint64_t now_us)
+{
+	if (is_timer_due(s, now_us))
+		look_at_timers(s, now_us);
+	uint64_t at = s->timer_us;
+	array_each (p, &s->peers)
+		at = min_of(at, peer_told(s, *p));
 	if (s->resumed)
 		at = now_us;
 	if (s->lean_us != 0)
-		at = min_of(at, max_of(now_us, s->lean_us));
-	if (!s->starving && !s->paused && !swarm_is_complete(s) && has_last_resort(s))
-		at = min_of(at, max_of(now_us, s->fed_us + SWARM_STARVE_US));
-	return at;
+		at = min_of(at, s->lean_us);
+	if (!s->starving && !s->paused && !swarm_is_complete(s) && s->last_resorts > 0)
+		at = min_of(at, s->fed_us + SWARM_STARVE_US);
+	return max_of(at, now_us);
 }
