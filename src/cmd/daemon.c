@@ -80,6 +80,16 @@ raise_limits(void)
 		log_warn("the number of open files stays at %llu", (unsigned long long)n.rlim_cur);
 }
 
+/* What is told before there is an engine is told again. */
+static void
+on_line(void *ctx, const struct schedule_rates *share)
+{
+	struct daemon *d = ctx;
+
+	if (d->engine != NULL)
+		engine_line(d->engine, share);
+}
+
 static enum err
 open_server(struct daemon *d, struct error *e)
 {
@@ -92,6 +102,8 @@ open_server(struct daemon *d, struct error *e)
 		.listen = config_get(&d->config, "listen"),
 		.advertise = advertise,
 		.throttle = d->throttle,
+		.on_line = on_line,
+		.on_line_ctx = d,
 	};
 	bool first = false;
 
@@ -268,6 +280,14 @@ join(struct daemon *d, struct control_call *call, const struct control_request *
 	engine_join(d->engine, invite != NULL ? invite : "", name, site, on_joined, j);
 }
 
+/* A site's line is limited by the server; itself, as any node, by its engine. */
+static bool
+is_of_server(const struct control_request *r)
+{
+	return server_has_verb(r->verb) &&
+	       (strcmp(r->verb, "limit") != 0 || control_flag(r, "site"));
+}
+
 static void
 on_call(void *ctx, struct control_call *call, const struct control_request *r)
 {
@@ -277,7 +297,7 @@ on_call(void *ctx, struct control_call *call, const struct control_request *r)
 
 	if (d->is_stopping) {
 		(void)fail(&e, ERR_AGAIN, "the daemon is stopping");
-	} else if (d->server != NULL && server_has_verb(r->verb)) {
+	} else if (d->server != NULL && is_of_server(r)) {
 		server_call(d->server, call, r);
 		return;
 	} else if (strcmp(r->verb, "join") == 0 && d->server == NULL) {

@@ -97,6 +97,9 @@ open_parts(struct engine *en, struct error *e)
 		en->limits = limits_new(en->o.throttle);
 		r = engine_limit_load(en, e);
 	}
+	if (r == OK) {
+		r = engine_line_load(en, e);
+	}
 	return r;
 }
 
@@ -172,6 +175,7 @@ on_tick(void *ctx)
 	engine_swarm_tick(en);
 	engine_gc_tick(en);
 	engine_limit_tick(en);
+	engine_line_tick(en);
 	places_trim(en->places);
 	timer_start(en->tick, ENGINE_TICK_MS);
 }

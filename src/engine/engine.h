@@ -10,6 +10,7 @@
 #include "engine/home.h"
 #include "loop/loop.h"
 #include "net/conn.h"
+#include "net/schedule.h"
 #include "net/throttle.h"
 
 struct engine;
@@ -46,4 +47,6 @@ void engine_call(struct engine *en, struct control_call *call, const struct cont
 void engine_join(struct engine *en, const char *invite, const char *name, const char *site,
     void (*on_done)(void *ctx, enum err r, const struct error *e, const char *server_name),
     void *ctx);
+/* A server's share of its site's line, which it gives itself. */
+void engine_line(struct engine *en, const struct schedule_rates *share);
 uint16_t engine_port(const struct engine *en);

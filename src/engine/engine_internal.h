@@ -19,6 +19,7 @@
  *   engine_why.c       where bytes come from, and what is in the way
  *   engine_verify.c    re-hashing what is on disk
  *   engine_limit.c     what transfers are held to
+ *   engine_line.c      this node's share of its site's line
  *   engine_gc.c        forgetting old manifests
  */
 #pragma once
@@ -37,6 +38,7 @@
 #include "engine/mesh.h"
 #include "engine/responder.h"
 #include "engine/scan.h"
+#include "net/line_meter.h"
 
 enum {
 	ENGINE_TICK_MS = 250,
@@ -62,6 +64,12 @@ struct engine_link {
 	bool clock_known;     /* the server's was seen, as the next says */
 	int64_t clock_off_ms; /* how far ours is ahead of it */
 	bool given_up;        /* the server said that we are no member: only a join helps */
+};
+
+struct engine_line {
+	struct lease_holder holder;
+	struct line_meter meter;
+	uint64_t kept[LEASE_WAYS], kept_ms; /* the floor in state.db; not before that another */
 };
 
 struct engine_job;
@@ -104,6 +112,7 @@ struct engine {
 	struct map known;  /* engine_known.c */
 	struct engine_swarm *swarm;
 	struct limits *limits;
+	struct engine_line line;
 	struct job_queue *writes; /* of state, one after the other */
 	struct timer *tick;
 	bool gc_running;
@@ -320,6 +329,12 @@ void engine_verify(struct engine *en, struct control_call *call, const struct co
 void engine_limit(struct engine *en, struct control_call *call, const struct control_request *r);
 enum err engine_limit_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
 void engine_limit_tick(struct engine *en);
+
+/* -- the site's line -- */
+enum err engine_line_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
+void engine_line_tick(struct engine *en);
+void engine_line_ready(struct engine *en); /* there is a connection to the server */
+void engine_line_lease(struct engine *en, const struct msg_lease *m);
 
 /* -- collection -- */
 void engine_gc_tick(struct engine *en);

@@ -149,6 +149,7 @@ on_hello(struct engine *en, struct peer *p, const struct msg_hello *h)
 	snprintf(l->address, sizeof l->address, "%s", conn_peer_address(peer_conn(p)));
 	log_info("connected to %s at %s", en->server_name, l->address);
 	peer_flush(p);
+	engine_line_ready(en);
 	engine_swarm_ready(en, p, NULL);
 	engine_job_all_next(en);
 }
@@ -351,6 +352,8 @@ on_push(struct engine *en, const struct message *m)
 {
 	if (m->type == FRAME_STATEMENTS) {
 		engine_link_statements(en, m->statements.statements);
+	} else if (m->type == FRAME_LEASE) {
+		engine_line_lease(en, &m->lease);
 	} else if (m->type == FRAME_PROGRESS) {
 		engine_publish_progress(en, &m->progress);
 		engine_get_progress(en, &m->progress);

@@ -81,8 +81,8 @@ void lease_book_limit(struct lease_book *b, const uint64_t limit[LEASE_WAYS]);
 void lease_book_joined(struct lease_book *b, uint64_t member, uint64_t now_ms);
 /* It has gone; IN_PEACE: it said so, and moves nothing any more. */
 void lease_book_left(struct lease_book *b, uint64_t member, bool in_peace, uint64_t now_ms);
-/* There is a limit now, or another one: *RET is to be told to MEMBER, which asks then.  False: it is
- * none. */
+/* There is a limit now, or another one: *RET is to be told to MEMBER, which asks then.  False: it
+ * is none. */
 bool lease_book_call(struct lease_book *b, uint64_t member, struct lease *ret);
 /* False: no answer now. */
 bool lease_book_demand(struct lease_book *b, uint64_t member, const struct lease_demand *d,

@@ -2,8 +2,8 @@
  * The server's side of net/lease.h.
  *
  * Of each member the book knows what it may be using: what it has acknowledged (BASE), and whatever
- * was granted to it since (OPEN, the most of each).  What is reserved for it is the greatest rate of
- * these whose time has not run out; and, of one that is not known to have a lease in five seconds'
+ * was granted to it since (OPEN, the most of each).  What is reserved for it is the greatest rate
+ * of these whose time has not run out; and, of one that is not known to have a lease in five seconds'
  * time (unsure), its floor if that is more.
  *
  * A grant is the member's fair share, as far as the others leave it, and never takes away what a
@@ -131,7 +131,8 @@ weight(const struct lease_book *b, const struct member *m, int way, uint64_t now
 {
 	uint64_t least = b->limit[way] / HEADROOM / b->members.len;
 
-	return max_of(max_of(m->want[way], least), has_rate(m, way, now_ms));
+	least = max_of(least, m->want[way]);
+	return max_of(least, has_rate(m, way, now_ms));
 }
 
 /* The level at which the shares of all that are sure, each no more than its weight, make ROOM. */
@@ -301,7 +302,9 @@ grant_of(uint64_t share, uint64_t limit, uint64_t others, uint64_t has)
 {
 	uint64_t left = limit - min_of(limit, others);
 
-	return max_of(min_of(share, max_of(left, has)), UINT64_C(1));
+	left = max_of(left, has);
+	left = min_of(left, share);
+	return max_of(left, UINT64_C(1));
 }
 
 static void
@@ -313,7 +316,8 @@ grant_way(struct lease_book *b, struct member *m, int way, uint64_t now_ms, stru
 
 	if (limit == 0)
 		return;
-	g->rate[way] = grant_of(min_of(max_of(m->want[way], least), b->level[way]), limit,
+	uint64_t want = max_of(m->want[way], least);
+	g->rate[way] = grant_of(min_of(want, b->level[way]), limit,
 	    b->reserved[way] - min_of(b->reserved[way], reserved) + unknown,
 	    has_rate(m, way, now_ms));
 	g->floor[way] = grant_of(limit / b->members.len, limit,

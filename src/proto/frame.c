@@ -56,6 +56,8 @@ static const struct frame_rule rules[] = {
 	[FRAME_DECLINE] = { .name = "DECLINE", TLV },
 	[FRAME_NEAR] = { .name = "NEAR", TLV },
 	[FRAME_PLACED] = { .name = "PLACED", TLV },
+	[FRAME_DEMAND] = { .name = "DEMAND", TLV },
+	[FRAME_LEASE] = { .name = "LEASE", TLV },
 	[FRAME_DIAL] = { .name = "DIAL", TLV },
 	[FRAME_CALL] = { .name = "CALL", TLV },
 };

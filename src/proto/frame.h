@@ -48,6 +48,8 @@
 	X(DECLINE, 105)                                                                            \
 	X(NEAR, 112)                                                                               \
 	X(PLACED, 113)                                                                             \
+	X(DEMAND, 114)                                                                             \
+	X(LEASE, 115)                                                                              \
 	X(DIAL, 120)                                                                               \
 	X(CALL, 121)
 

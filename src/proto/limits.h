@@ -56,6 +56,7 @@ enum {
 	 * LIMIT_UNIT_STALL_MS */
 	LIMIT_ANSWER_MS = 60 * 1000,
 	LIMIT_CLOSE_MS = 5 * 1000,    /* for the last words to be sent */
+	LIMIT_ZONE = 2 * 24 * 60,     /* of DEMAND: 24 hours ahead of UTC, plus 24 hours */
 	LIMIT_RETRY_MS = 3600 * 1000, /* largest "try again in" that is believed */
 	LIMIT_PING_MS = 10 * 1000,    /* silence until we ping (1 s while units are awaited) */
 	LIMIT_PING_BUSY_MS = 1000,

@@ -172,6 +172,22 @@ static const struct field placed_fields[] = {
 	{ 4, FIELD_U8, OPT, AT(msg_placed, mates), 0, UINT8_MAX },
 	{ 5, FIELD_U8, OPT, AT(msg_placed, near), 0, UINT8_MAX },
 };
+static const struct field demand_fields[] = {
+	{ 1, FIELD_U32, REQ, AT(msg_demand, number), 1, UINT32_MAX },
+	{ 2, FIELD_U32, OPT, AT(msg_demand, acked), ANY32 },
+	{ 3, FIELD_U64, OPT, AT(msg_demand, want_up), ANY64 },
+	{ 4, FIELD_U64, OPT, AT(msg_demand, want_down), ANY64 },
+	{ 5, FIELD_U64, OPT, AT(msg_demand, floor_up), ANY64 },
+	{ 6, FIELD_U64, OPT, AT(msg_demand, floor_down), ANY64 },
+	{ 7, FIELD_U16, OPT, AT(msg_demand, zone), 0, LIMIT_ZONE },
+};
+static const struct field lease_fields[] = {
+	{ 1, FIELD_U32, OPT, AT(msg_lease, number), ANY32 },
+	{ 2, FIELD_U64, OPT, AT(msg_lease, rate_up), ANY64 },
+	{ 3, FIELD_U64, OPT, AT(msg_lease, rate_down), ANY64 },
+	{ 4, FIELD_U64, OPT, AT(msg_lease, floor_up), ANY64 },
+	{ 5, FIELD_U64, OPT, AT(msg_lease, floor_down), ANY64 },
+};
 static const struct field dial_fields[] = {
 	{ 1, FIELD_FIXED, REQ, AT(msg_dial, device), DEVICE_ID_BYTES, DEVICE_ID_BYTES },
 };
@@ -318,6 +334,8 @@ static const struct fields tables[] = {
 	[FRAME_DECLINE] = TABLE(decline),
 	[FRAME_NEAR] = TABLE(near),
 	[FRAME_PLACED] = TABLE_CHECKED(placed),
+	[FRAME_DEMAND] = TABLE(demand),
+	[FRAME_LEASE] = TABLE(lease),
 	[FRAME_DIAL] = TABLE(dial),
 	[FRAME_CALL] = TABLE(call),
 	/* LEAVE, OK and CANCEL have no fields: their rows are zero. */

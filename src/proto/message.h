@@ -249,6 +249,17 @@ struct msg_placed {
 	uint32_t rtt_us;     /* within which half of the mates asked are */
 	uint8_t mates, near; /* how many were asked, how many of them are near */
 };
+/* To the server: what the sender could move over its site's line, in bytes a second (net/lease). */
+struct msg_demand {
+	uint32_t number, acked;
+	uint64_t want_up, want_down, floor_up, floor_down;
+	uint16_t zone; /* its local time, in minutes ahead of UTC-24h; 0: not said */
+};
+/* From the server: what it may move. */
+struct msg_lease {
+	uint32_t number;
+	uint64_t rate_up, rate_down, floor_up, floor_down;
+};
 struct msg_cancel {
 	uint8_t unused;
 };                  /* on the stream of the request that is no longer wanted; no answer */
@@ -293,6 +304,8 @@ struct message { /* any TLV frame, decoded */
 		struct msg_call call;
 		struct msg_near near;
 		struct msg_placed placed;
+		struct msg_demand demand;
+		struct msg_lease lease;
 	};
 };
 

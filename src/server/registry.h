@@ -155,6 +155,13 @@ enum err registry_store_share_drop(
 /* The newest POLICY statement about it. */
 enum err registry_store_policy(
     struct db *db, int64_t share, struct bytes statement, struct error *e) must_check;
+/* The limit of a site's line; empty: there is none. */
+enum err registry_store_line(
+    struct db *db, const char *site, struct bytes setting, struct error *e) must_check;
+/* All of them. */
+enum err registry_lines(struct registry *r,
+    enum err (*on_line)(void *ctx, const char *site, struct bytes setting, struct error *e),
+    void *ctx, struct error *e) must_check;
 enum err registry_store_access(
     struct db *db, int64_t share, const struct registry_access *a, struct error *e) must_check;
 enum err registry_store_access_end(

@@ -45,6 +45,8 @@ static const char *const migrations[] = {
 	"CREATE TABLE note(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
 
 	"ALTER TABLE share ADD COLUMN policy BLOB;",
+
+	"CREATE TABLE line(site TEXT PRIMARY KEY, setting BLOB NOT NULL) WITHOUT ROWID;",
 };
 
 static const char SQL_STATEMENT_GET[] = "SELECT bytes FROM statement WHERE id = ?";
@@ -379,6 +381,7 @@ static const struct db_copy copies[] = {
 	{ "INSERT INTO share SELECT * FROM old.share", "the shares", true },
 	{ "INSERT INTO access SELECT * FROM old.access", "the rights", true },
 	{ "INSERT INTO snapshot SELECT * FROM old.snapshot", "the snapshots", true },
+	{ "INSERT INTO line SELECT * FROM old.line", "the limits of lines", false },
 	{ "INSERT INTO note SELECT * FROM old.note", "the notes", false },
 	{ "INSERT INTO share_node SELECT * FROM old.share_node", "the nodes of shares", false },
 	{ "INSERT INTO share_chunk SELECT * FROM old.share_chunk", "the chunks of shares", false },

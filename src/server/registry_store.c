@@ -23,6 +23,9 @@ static const char SQL_SNAPSHOT_PUT[] = "INSERT OR REPLACE INTO snapshot SELECT ?
 static const char SQL_SNAPSHOT_SET[] =
     "UPDATE snapshot SET number = ?2, state = ?3, head = ?4, head_ms = ?5, why = ?6 WHERE id = ?1";
 static const char SQL_SNAPSHOT_DEL[] = "DELETE FROM snapshot WHERE id = ?";
+static const char SQL_LINE_PUT[] = "INSERT OR REPLACE INTO line VALUES(?, ?)";
+static const char SQL_LINE_DEL[] = "DELETE FROM line WHERE site = ?";
+static const char SQL_LINES[] = "SELECT site, setting FROM line ORDER BY site";
 static const char SQL_COLLECTED_PUT[] = "INSERT OR REPLACE INTO note VALUES('collected', ?)";
 static const char SQL_RESCUED_PUT[] = "INSERT OR REPLACE INTO note VALUES('rescued', ?)";
 
@@ -137,4 +140,24 @@ registry_store_snapshot_drop(struct db *db, const struct hash_id *id, struct err
 	enum err r = db_run(db, SQL_SNAPSHOT_HEAD_DEL, e, "b", hash_id_bytes(id));
 
 	return r == OK ? db_run(db, SQL_SNAPSHOT_DEL, e, "b", hash_id_bytes(id)) : r;
+}
+
+enum err
+registry_store_line(struct db *db, const char *site, struct bytes setting, struct error *e)
+{
+	return setting.len > 0 ? db_run(db, SQL_LINE_PUT, e, "sb", site, setting)
+			       : db_run(db, SQL_LINE_DEL, e, "s", site);
+}
+
+enum err
+registry_lines(struct registry *r,
+    enum err (*on_line)(void *ctx, const char *site, struct bytes setting, struct error *e),
+    void *ctx, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_LINES, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK)
+		err = on_line(ctx, db_row_text(row, 0), db_row_bytes(row, 1), e);
+	return err == ERR_NOTFOUND ? OK : err;
 }

@@ -117,6 +117,7 @@ open_parts(struct server *s, bool *ret_first, struct error *e)
 static void
 free_parts(struct server *s)
 {
+	server_line_close(s);
 	server_source_free(s->source);
 	tracker_free(s->tracker);
 	map_clear(&s->nodes);
@@ -168,6 +169,8 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 	s->home = o->home;
 	s->tls = o->tls;
 	s->throttle = o->throttle;
+	s->on_line = o->on_line;
+	s->on_line_ctx = o->on_line_ctx;
 	s->maps_dir = -1;
 	s->recovery_path = home_path(s->home, RECOVERY_FILE);
 	if (o->name != NULL)
@@ -180,6 +183,8 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 		: fail(e, ERR_USAGE,
 		      "the name '%s' cannot be used: 1 to %d bytes of text without '/' and '@'",
 		      s->name, STATEMENT_NAME_MAX);
+	if (r == OK)
+		r = server_line_open(s, e);
 	if (r == OK)
 		r = start_listening(s, o, e);
 	if (r == OK)

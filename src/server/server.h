@@ -9,6 +9,7 @@
 #include "control/control_server.h"
 #include "engine/home.h"
 #include "net/conn.h"
+#include "net/schedule.h"
 #include "net/throttle.h"
 
 struct server;
@@ -21,6 +22,9 @@ struct server_opts {
 	const char *const *advertise; /* HOST[:PORT]; none: this machine's addresses */
 	size_t n_advertise;
 	struct throttle *throttle; /* kept; NULL: neither limited nor counted */
+	/* May be NULL: from now on this much may cross the line of its own site. */
+	void (*on_line)(void *ctx, const struct schedule_rates *share);
+	void *on_line_ctx;
 };
 /* The first start creates server.db, store, authority and recovery key; *RET_FIRST says so. */
 enum err server_open(
@@ -41,6 +45,7 @@ void server_invite(struct server *s,
 /* Adds to the record of `status` what a server knows besides: devices, who is connected, the
  * store. */
 void server_describe(struct server *s, struct buf *record);
-/* Verbs: invite grant ungrant leave rm policy, and verify of what the store keeps. */
+/* Verbs: invite grant ungrant leave rm policy, limit of a site, and verify of what the store
+ * keeps. */
 bool server_has_verb(const char *verb);
 void server_call(struct server *s, struct control_call *call, const struct control_request *r);

@@ -523,6 +523,7 @@ static const struct {
 	{ "leave", api_leave },
 	{ "rm", api_rm },
 	{ "policy", server_policy_call },
+	{ "limit", server_line_call },
 	{ "verify", api_verify },
 };
 

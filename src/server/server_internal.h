@@ -19,6 +19,7 @@
  *   server_swarm.c    who takes part in the swarm of which snapshot, and hears of whom
  *   server_node.c     our own part in swarms
  *   server_rescue.c   after damage of server.db
+ *   server_line.c     lines of sites that have a limit, and who may use how much of them
  *   server_gc.c       space comes back; the store is checked
  *   server_api.c      commands of the administrator
  */
@@ -30,6 +31,7 @@
 #include "engine/fetch_nodes.h"
 #include "engine/responder.h"
 #include "engine/swarm_node.h"
+#include "control/limit_setting.h"
 #include "server/registry.h"
 #include "server/rules.h"
 #include "server/server.h"
@@ -59,6 +61,9 @@ struct server {
 	struct home *home;
 	struct tls_ctx *tls;
 	struct throttle *throttle; /* NULL: no limit */
+	void (*on_line)(void *ctx, const struct schedule_rates *share);
+	void *on_line_ctx;
+	struct server_lines *lines;
 	char name[STATEMENT_NAME_MAX + 1];
 	char *recovery_path;
 	struct registry *registry;
@@ -108,7 +113,8 @@ struct link {
 	ARRAY(int64_t) shares; /* shares it holds a grant of, to be renewed */
 	struct buf addresses;  /* where others reach it: a list, as a row of members has it */
 	uint32_t n_addresses;
-	uint64_t dial_ms; /* when its last DIAL will have been paid for */
+	struct server_line *line; /* of its site, from which it leases; NULL: none */
+	uint64_t dial_ms;         /* when its last DIAL will have been paid for */
 };
 void server_peer_accept(struct server *s, struct conn *c);
 struct link *server_peer_link(struct server *s, uint64_t number); /* NULL when it has gone */
@@ -172,6 +178,17 @@ struct link *server_swarm_link(struct server *s, const struct device_id *device,
 /* -- sites -- */
 /* Equal numbers: one site. */
 uint64_t server_site_number(const struct registry_device *d);
+
+/* -- lines -- */
+/* What the line of SITE may carry now; false: it has no limit that we know of. */
+bool server_line_rates(struct server *s, const char *site, struct schedule_rates *ret);
+enum err server_line_open(struct server *s, struct error *e) must_check; /* blocking: at start */
+void server_line_close(struct server *s);
+void server_line_admit(struct link *l);
+void server_line_gone(struct link *l, bool in_peace);
+void server_line_demand(struct link *l, const struct msg_demand *m);
+enum err server_line_call(struct server *s, struct control_call *call,
+    const struct control_request *r, struct error *e) must_check;
 
 /* -- our own part in swarms -- */
 struct server_node;

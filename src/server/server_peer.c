@@ -211,6 +211,7 @@ server_peer_admit(struct link *l)
 		limit_device(l);
 	l->responder = responder_new(s->loop, l->peer, server_source_ops(s->source), &policy);
 	session_admit(peer_session(l->peer));
+	server_line_admit(l);
 }
 
 /* What ended while the node was away: all revocations after the epoch it knows. */
@@ -607,6 +608,8 @@ on_event(void *owner, struct peer *p, struct session_event *ev)
 	case SESSION_EV_PUSH:
 		if (l->member && ev->message.type == FRAME_REPORT)
 			on_report(l, &ev->message.report);
+		else if (l->member && ev->message.type == FRAME_DEMAND)
+			server_line_demand(l, &ev->message.demand);
 		else if (l->member)
 			server_swarm_message(l, &ev->message);
 		break;
@@ -646,6 +649,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 	if (why != NULL)
 		log_debug("connection %llu closed: %s", (unsigned long long)l->number, why->text);
 	l->member = false; /* the device may have another connection: that one is its now */
+	server_line_gone(l, why == NULL);
 	server_swarm_link_gone(l);
 	server_intake_link_gone(s, l);
 	if (l->responder != NULL) {

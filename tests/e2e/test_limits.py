@@ -3,7 +3,7 @@ is not slower either is measured (docs/benchmarks.md)."""
 import threading
 import time
 
-from weft import USAGE, Node, assert_same, make_files
+from weft import USAGE, Node, assert_same, make_files, wait_until
 
 SIZE = 6 << 20
 RATE = 2_000_000  # bytes a second
@@ -123,3 +123,54 @@ def test_what_is_no_limit_gets_one_line(net):
             (("--site", "berlin", "--up", "8Mbit"), "on the server"), (("seven",), "seven")):
         assert part in agent.fails(USAGE, "limit", *words)
     assert agent.json("limit") == {"week": [], "rates": []}
+
+
+# -- the line of a site -----------------------------------------------------------------------------------------------
+
+def moved(nodes, way):
+    return sum(n.json("status")[way] for n in nodes)
+
+
+def test_all_of_a_site_together_keep_to_its_line(net, tmp_path):
+    """Four agents of one office fetch from the server; the line is theirs together, and follows when it is changed."""
+    src = make_files(tmp_path / "src", SIZE)
+    net.agent("owner", "--site", "hq").json("publish", src, "--share", "tree", "--policy", "central")
+    office = [net.agent(f"o{i}", "--share", "tree:read", "--site", "office") for i in range(4)]
+    for a in office:
+        a.wait_for_link()
+    line = 500_000  # bytes a second, with headers
+    said = net.server.json("limit", "--site", "office", "--down", f"{line * 8 // 1000}kbit")
+    assert said["down"] == said["down_now"] == line and said["members"] == said["devices"] == 4
+    wait_until("all have their share", lambda: all("share_down" in a.json("limit") for a in office))
+    for a in office:
+        a.begin("get", "tree", tmp_path / a.name)
+    time.sleep(4)
+    before, begun = moved(office, "received"), time.monotonic()
+    time.sleep(6)
+    after, ended = moved(office, "received"), time.monotonic()
+    assert (after - before) / (ended - begun) <= line * 1.05
+    assert after > before
+    assert sum(a.json("limit")["share_down"] for a in office) <= line
+    assert net.server.json("limit", "--site", "office")["leased_down"] <= line
+    net.server.restart()  # which knows the limit still; and nobody is faster meanwhile
+    assert net.server.json("limit", "--site", "office")["down"] == line
+    again, ended = moved(office, "received"), time.monotonic() - ended
+    assert again - after <= line * max(ended, 5) * 1.05
+    net.server.json("limit", "--site", "office", "--off")
+    for a in office:
+        a.wait_for_jobs()
+        assert_same(src, tmp_path / a.name)
+        assert "share_down" not in a.json("limit")
+
+
+def test_what_is_no_line_gets_one_line(net):
+    server = net.server
+    for words, part in ((("--site", "a/b"), "a name"), (("--site", "x", "--lan", "--up", "8Mbit"), "--lan"),
+                        (("7", "--site", "x", "--up", "8Mbit"), "either"), (("--site", "x", "--up", "50"), "'50'"),
+                        (("--site", "x", "--schedule", "noon 8Mbit"), "'noon'")):
+        assert part in server.fails(USAGE, "limit", *words)
+    said = server.run("limit", "--site", "nowhere", "--up", "8Mbit")
+    assert "no device is at site nowhere" in said.stderr
+    assert "up" not in server.json("limit")  # its own
+    assert server.json("limit", "--up", "16Mbit")["up"] == 2_000_000
+    assert server.json("limit", "--site", "nowhere")["up"] == 1_000_000
