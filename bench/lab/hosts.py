@@ -78,12 +78,12 @@ class Hosts:
         """Start a process on the host; what it says goes to HOST.log unless told otherwise."""
         kw.setdefault("cwd", self.dir(host))
         kw.setdefault("stdin", subprocess.DEVNULL)
-        kw.setdefault("stderr", subprocess.STDOUT)
         env = dict(os.environ, HOME=self.dir(host), **kw.pop("env", {}))
         enter = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', self.accounts.procs(INFRA if infra else host)]
         with contextlib.ExitStack() as stack:
-            if "stdout" not in kw:
-                kw["stdout"] = stack.enter_context(open(os.path.join(self.work, host + ".log"), "ab"))
+            log = stack.enter_context(open(os.path.join(self.work, host + ".log"), "ab"))
+            kw.setdefault("stdout", log)
+            kw.setdefault("stderr", log)
             stack.enter_context(self.ns(host))
             return subprocess.Popen([*enter, *map(str, argv)], env=env, **kw)
 
