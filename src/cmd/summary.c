@@ -65,6 +65,17 @@ print_sources(FILE *out, const struct rows *lists)
 	}
 }
 
+/* ", 21.3 MiB on the wire (67 % saved)", where it is worth a word. */
+static void
+print_wire(FILE *out, uint64_t bytes, uint64_t wire)
+{
+	char size[TEXT_SIZE];
+
+	if (wire > 0 && wire <= bytes - bytes / 100)
+		fprintf(out, ", %s on the wire (%llu %% saved)", text_size(wire, size),
+		    (unsigned long long)((bytes - wire) * 100 / bytes));
+}
+
 static void
 print_get(FILE *out, struct bytes r, const struct rows *lists)
 {
@@ -78,6 +89,7 @@ print_get(FILE *out, struct bytes r, const struct rows *lists)
 	if (fetched > 0) {
 		fprintf(out, "  %s fetched", text_size(fetched, size));
 		print_sources(out, lists);
+		print_wire(out, fetched, record_num(r, "bytes_wire"));
 		fputc('\n', out);
 	}
 	if (reused > 0)

@@ -162,6 +162,7 @@ get_rows(struct output *o)
 	record_int(&r, "files", 10234);
 	record_size(&r, "bytes", 5 << 20);
 	record_size(&r, "bytes_fetched", 4 << 20);
+	record_size(&r, "bytes_wire", 3 << 20);
 	record_size(&r, "bytes_reused", 1 << 20);
 	record_int(&r, "in_way", 2);
 	record_duration(&r, "duration", 2000);
@@ -178,7 +179,7 @@ get_ends_with_a_summary(void **state)
 	get_rows(&o);
 	finish(&o, true,
 	    "photos@7 is in /data/photos: 10,234 files, 5.0 MiB in 2.0 s (2.0 MiB/s)\n"
-	    "  4.0 MiB fetched: server 3.0 MiB, laptop 1.0 MiB\n"
+	    "  4.0 MiB fetched: server 3.0 MiB, laptop 1.0 MiB, 3.0 MiB on the wire (25 % saved)\n"
 	    "  1.0 MiB were here already\n"
 	    "  2 in the way left alone; --overwrite moves them to .weft/trash\n");
 	begin(&o, "get");
@@ -237,7 +238,8 @@ an_object_in_json_holds_its_lists(void **state)
 	    "1048576}],"
 	    "\"share\":\"photos\",\"snapshot\":7,\"dest\":\"/data/"
 	    "photos\",\"files\":10234,\"bytes\":5242880,"
-	    "\"bytes_fetched\":4194304,\"bytes_reused\":1048576,\"in_way\":2,\"duration\":2000}\n");
+	    "\"bytes_fetched\":4194304,\"bytes_wire\":3145728,\"bytes_reused\":1048576,\"in_way\":"
+	    "2,\"duration\":2000}\n");
 	begin(&o, "leave");
 	o.render.json = true;
 	finish(&o, true, "{}\n");

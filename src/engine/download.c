@@ -11,6 +11,7 @@ struct source_state {
 	struct peer *peer; /* NULL: gone */
 	struct device_id device;
 	struct speed in;
+	uint64_t wire;
 	bool refused; /* its last answer was an error that time does not mend */
 	bool liar;    /* dropped for good: also when it connects again */
 };
@@ -23,6 +24,7 @@ struct download {
 	uint64_t next_source;
 	struct timer *tick, *wake;
 	struct speed in;
+	uint64_t wire;
 	uint64_t resumed_ms; /* reading, after it was paused */
 	bool over, closing, fetch_closed;
 	void (*on_closed)(void *ctx);
@@ -185,13 +187,15 @@ finish_hopeless(struct download *d, const struct error *why)
 /* -- what comes -- */
 
 static void
-on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes)
+on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes, uint32_t wire)
 {
 	struct download *d = ctx;
 	struct source_state *s = source_of(d, source);
 
 	speed_add(&d->in, bytes, now_ms(d));
+	d->wire += wire;
 	if (s != NULL) {
+		s->wire += wire;
 		speed_add(&s->in, bytes, now_ms(d));
 		s->refused = false;
 	}
@@ -371,6 +375,12 @@ download_bytes(const struct download *d)
 }
 
 uint64_t
+download_wire(const struct download *d)
+{
+	return d->wire;
+}
+
+uint64_t
 download_rate(const struct download *d)
 {
 	return speed_now(&d->in, now_ms(d));
@@ -386,6 +396,7 @@ download_sources(const struct download *d, struct download_source *out, size_t m
 			break;
 		out[n++] = (struct download_source){ .device = s->device,
 			.bytes = s->in.total,
+			.wire = s->wire,
 			.rate = s->peer != NULL ? speed_now(&s->in, now_ms(d)) : 0,
 			.connected = s->peer != NULL };
 	}

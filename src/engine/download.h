@@ -21,6 +21,7 @@ enum { DOWNLOAD_BACKLOG = UNIT_FETCH_BACKLOG };
 struct download_source { /* statistics of one peer */
 	struct device_id device;
 	uint64_t bytes, rate; /* verified; bytes a second of the last seconds */
+	uint64_t wire;        /* what those took on the wire */
 	bool connected;
 };
 struct download_opts {
@@ -50,5 +51,6 @@ void download_peers_gone(struct download *d); /* all of them */
  * used until then. */
 void download_close(struct download *d, void (*on_closed)(void *ctx), void *ctx);
 uint64_t download_bytes(const struct download *d); /* verified and taken so far */
+uint64_t download_wire(const struct download *d);  /* what those took on the wire */
 size_t download_sources(const struct download *d, struct download_source *out, size_t max);
 uint64_t download_rate(const struct download *d); /* bytes a second */

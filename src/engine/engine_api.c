@@ -195,7 +195,8 @@ static void
 job_row(struct engine_job *j, const char *list_name, struct buf *out)
 {
 	auto_buf struct buf progress = BUF(RECORD_MAX);
-	static const char *const copied[] = { "done", "total", "rate", "eta", "sources" };
+	static const char *const copied[] = { "done", "total", "rate", "eta", "sources",
+		"bytes_moved", "bytes_wire" };
 	auto_free char *share = NULL;
 	auto_free char *path = NULL;
 	struct record_field f;

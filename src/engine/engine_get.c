@@ -89,7 +89,7 @@ void
 engine_get_reset(struct get *g)
 {
 	g->phase = GET_RESOLVE;
-	g->fetched = 0;
+	g->came = (struct get_came){ 0 };
 	g->n_sources = 0;
 	g->summary = (struct dest_summary){ 0 };
 	g->job.skipped = 0;
@@ -225,7 +225,7 @@ static void
 progress(struct engine_job *job, struct buf *record)
 {
 	struct get *g = (struct get *)job;
-	uint64_t missing = g->summary.bytes_missing, fetched = engine_get_fetch_bytes(g);
+	uint64_t missing = g->summary.bytes_missing, fetched = engine_get_fetch_came(g).bytes;
 	uint64_t left = missing > fetched ? missing - fetched : 0;
 	uint64_t total = g->summary.bytes, done = total > left ? total - left : 0;
 

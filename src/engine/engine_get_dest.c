@@ -193,7 +193,8 @@ finish_row(struct get *g, struct buf *row)
 	record_int(row, "trashed", s->trashed);
 	record_size(row, "bytes", s->bytes);
 	record_size(row, "bytes_reused", s->bytes_reused);
-	record_size(row, "bytes_fetched", g->fetched);
+	record_size(row, "bytes_fetched", g->came.bytes);
+	record_size(row, "bytes_wire", g->came.wire);
 	record_duration(row, "duration", loop_now_ms(g->job.engine->loop) - g->job.started_ms);
 }
 
@@ -206,7 +207,8 @@ source_rows(struct get *g)
 		record_text(&row, "list", "sources");
 		record_text(&row, "name", engine_mesh_name(g->job.engine, &g->sources[i].device));
 		record_text(&row, "device", device_id_format(&g->sources[i].device, id));
-		record_size(&row, "bytes", g->sources[i].bytes);
+		record_size(&row, "bytes", g->sources[i].came.bytes);
+		record_size(&row, "bytes_wire", g->sources[i].came.wire);
 		array_each (w, &g->job.watchers) {
 			if ((*w)->call != NULL)
 				control_call_row((*w)->call, buf_bytes(&row));

@@ -46,9 +46,9 @@ engine_get_fetch_enter(struct get *g)
 	    !engine_swarm_is_hybrid(en, &g->commit.share))
 		return;
 	engine_get_fetch_leave(g, false);
-	g->seen = 0;
+	g->seen = (struct get_came){ 0 };
 	for (size_t i = 0; i < g->n_sources; i++)
-		g->sources[i].seen = 0;
+		g->sources[i].seen = (struct get_came){ 0 };
 	g->entered = g->commit.id;
 	engine_swarm_enter(en, &w);
 }
@@ -66,17 +66,44 @@ engine_get_fetch_leave(struct get *g, bool held)
 
 /* -- from a swarm -- */
 
-/* What came since the last time it was counted; a node that was made anew begins at 0 again. */
-static uint64_t
+static void
+add(struct get_came *sum, struct get_came c)
+{
+	sum->bytes += c.bytes;
+	sum->wire += c.wire;
+}
+
+/* What of NOW is not in SEEN; a node that was made anew begins at 0 again. */
+static struct get_came
+since(struct get_came seen, struct get_came now)
+{
+	if (seen.bytes > now.bytes)
+		return now;
+	return (struct get_came){ now.bytes - seen.bytes, now.wire - seen.wire };
+}
+
+static struct get_came
 taken(const struct get *g)
 {
 	const struct swarm_node *n = engine_swarm_node(g->job.engine, &g->entered);
 	struct swarm_node_summary s;
 
 	if (n == NULL)
-		return 0;
+		return (struct get_came){ 0 };
 	swarm_node_summary(n, &s);
-	return s.bytes_in - (g->seen <= s.bytes_in ? g->seen : 0);
+	return (struct get_came){ s.bytes_in, s.wire_in };
+}
+
+static void
+count_peer(struct get *g, const struct swarm_node_peer *p)
+{
+	const struct get_came now = { p->bytes_in, p->wire_in };
+	struct get_source *s = p->bytes_in > 0 ? source_of(g, &p->device) : NULL;
+
+	if (s == NULL)
+		return;
+	add(&s->came, since(s->seen, now));
+	s->seen = now;
 }
 
 static void
@@ -86,18 +113,12 @@ count_taken(struct get *g)
 	auto_free struct swarm_node_peer *peers =
 	    mem_array(struct swarm_node_peer, 2 * SWARM_NODE_GONE_MAX);
 	size_t len = n != NULL ? swarm_node_peers(n, peers, 2 * SWARM_NODE_GONE_MAX) : 0;
-	uint64_t came = taken(g);
+	struct get_came now = taken(g);
 
-	g->fetched += came;
-	g->seen += came;
-	for (size_t i = 0; i < len; i++) {
-		struct get_source *s =
-		    peers[i].bytes_in > 0 ? source_of(g, &peers[i].device) : NULL;
-		if (s == NULL)
-			continue;
-		s->bytes += peers[i].bytes_in - (s->seen <= peers[i].bytes_in ? s->seen : 0);
-		s->seen = peers[i].bytes_in;
-	}
+	add(&g->came, since(g->seen, now));
+	g->seen = now;
+	for (size_t i = 0; i < len; i++)
+		count_peer(g, &peers[i]);
 }
 
 static void
@@ -172,6 +193,12 @@ take(struct get *g)
 
 /* -- from the server alone -- */
 
+static struct get_came
+downloaded(const struct get *g)
+{
+	return (struct get_came){ download_bytes(g->download), download_wire(g->download) };
+}
+
 static void
 add_sources(struct get *g)
 {
@@ -181,7 +208,7 @@ add_sources(struct get *g)
 	for (size_t i = 0; i < n; i++) {
 		struct get_source *s = source_of(g, &here[i].device);
 		if (s != NULL)
-			s->bytes += here[i].bytes;
+			add(&s->came, (struct get_came){ here[i].bytes, here[i].wire });
 	}
 }
 
@@ -195,7 +222,7 @@ engine_get_fetch_stop(struct get *g)
 	}
 	if (g->download == NULL)
 		return;
-	g->fetched += download_bytes(g->download);
+	add(&g->came, downloaded(g));
 	add_sources(g);
 	download_close(g->download, stopped, g);
 	g->download = NULL;
@@ -293,12 +320,16 @@ engine_get_fetch_link_gone(struct get *g)
 		download_peers_gone(g->download);
 }
 
-uint64_t
-engine_get_fetch_bytes(const struct get *g)
+struct get_came
+engine_get_fetch_came(const struct get *g)
 {
+	struct get_came sum = g->came;
+
 	if (g->takes)
-		return g->fetched + taken(g);
-	return g->fetched + (g->download != NULL ? download_bytes(g->download) : 0);
+		add(&sum, since(g->seen, taken(g)));
+	else if (g->download != NULL)
+		add(&sum, downloaded(g));
+	return sum;
 }
 
 /* How many give something now. */
@@ -330,8 +361,13 @@ givers(const struct get *g, uint64_t *ret_rate)
 void
 engine_get_fetch_progress(const struct get *g, uint64_t left, struct buf *record)
 {
+	struct get_came came = engine_get_fetch_came(g);
 	uint64_t rate, sources = givers(g, &rate);
 
+	if (came.bytes > 0) {
+		record_size(record, "bytes_moved", came.bytes);
+		record_size(record, "bytes_wire", came.wire);
+	}
 	if (g->download == NULL && !g->takes)
 		return;
 	record_rate(record, "rate", rate);

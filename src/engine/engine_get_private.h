@@ -20,9 +20,12 @@ enum get_phase {
 
 enum { GET_SOURCES_SHOWN = 16, GET_OVERWRITE = 1, GET_FOLLOW = 2 };
 
+struct get_came {
+	uint64_t bytes, wire; /* of content; what those took on the wire */
+};
 struct get_source { /* somebody who gave something */
 	struct device_id device;
-	uint64_t bytes, seen; /* in all; and as its swarm_node counted at the last look */
+	struct get_came came, seen; /* in all; and as its swarm_node counted at the last look */
 };
 struct get {
 	struct engine_job job; /* first */
@@ -45,11 +48,11 @@ struct get {
 	struct download *download;
 	struct dest_summary summary;
 	struct buf commit_bytes;
-	uint64_t fetched;       /* bytes of earlier downloads of this run */
+	struct get_came came;   /* by earlier downloads of this run */
 	struct hash_id entered; /* the swarm that it takes part in; none */
 	bool takes;             /* from it, now */
 	bool is_second;         /* another job receives the same; then it is copied from there */
-	uint64_t seen;          /* of what came from it is counted */
+	struct get_came seen;   /* of what came from it is counted */
 	struct get_source sources[GET_SOURCES_SHOWN];
 	size_t n_sources;
 	/* GET_FOLLOW */
@@ -123,7 +126,7 @@ void engine_get_fetch_leave(struct get *g, bool held); /* HELD: all that it took
 bool engine_get_fetch_waits(const struct get *g);      /* bytes are missing, and nobody is there */
 void engine_get_fetch_link_ready(struct get *g);
 void engine_get_fetch_link_gone(struct get *g);
-uint64_t engine_get_fetch_bytes(const struct get *g); /* in this run of the job */
+struct get_came engine_get_fetch_came(const struct get *g); /* in this run of the job */
 void engine_get_fetch_progress(const struct get *g, uint64_t left, struct buf *record);
 
 /* -- following -- */

@@ -58,14 +58,14 @@ regain(struct engine *en, struct swarm_node *n, const struct responder_ask *ask)
 }
 
 static void
-over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
+over(void *ctx, struct peer *p, const struct responder_ask *ask, const struct responder_sent *sent)
 {
 	struct swarm_node *n = node_of(ctx, p, ask);
 
 	if (n == NULL)
 		return;
-	swarm_node_answered(n, p, ask->unit, bytes, whole);
-	if (whole)
+	swarm_node_answered(n, p, ask->unit, sent);
+	if (sent->whole)
 		regain(ctx, n, ask);
 }
 

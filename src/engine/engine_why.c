@@ -141,6 +141,8 @@ send_whole(struct why *w, struct control_call *call)
 	record_int(&row, "seeds", s->seeds);
 	record_size(&row, "bytes_in", s->bytes_in);
 	record_size(&row, "bytes_out", s->bytes_out);
+	record_size(&row, "wire_in", s->wire_in);
+	record_size(&row, "wire_out", s->wire_out);
 	record_rate(&row, "rate_in", s->rate_in);
 	record_rate(&row, "rate_out", s->rate_out);
 	record_text(&row, "limit", bottleneck_say(&f, text));
@@ -192,6 +194,8 @@ send_source(struct why *w, const struct swarm_node_peer *p, struct control_call 
 	record_bool(&row, "connected", p->connected);
 	record_size(&row, "bytes_in", p->bytes_in);
 	record_size(&row, "bytes_out", p->bytes_out);
+	record_size(&row, "wire_in", p->wire_in);
+	record_size(&row, "wire_out", p->wire_out);
 	record_rate(&row, "rate_in", p->rate_in);
 	record_rate(&row, "rate_out", p->rate_out);
 	record_int(&row, "held", p->stats.held);

@@ -25,12 +25,12 @@ begin(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *
 }
 
 static void
-over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
+over(void *ctx, struct peer *p, const struct responder_ask *ask, const struct responder_sent *sent)
 {
 	const struct responder_policy *o = &((struct mesh *)ctx)->o.policy;
 
 	if (o->over != NULL)
-		o->over(o->ctx, lane_main(p), ask, bytes, whole);
+		o->over(o->ctx, lane_main(p), ask, sent);
 }
 
 static void

@@ -21,12 +21,14 @@ struct responder {
 	struct responder_request *leaving, **leaving_last;
 	unsigned jobs;
 	bool blocked; /* as was told */
+	struct shrink shrink;
+	struct shrink_line line; /* as of this look */
 	bool closing;
 	void (*on_closed)(void *ctx);
 	void *on_closed_ctx;
 };
 
-static void pump(struct responder *r);
+static void pump(struct responder *r, bool writable);
 static void on_step(void *ctx, enum err r, const struct error *e);
 
 /* -- the queue: on the loop -- */
@@ -78,10 +80,11 @@ link_request(struct responder_request ***last, struct responder_request *q)
 }
 
 static void
-tell_over(struct responder *r, const struct responder_request *q, bool whole)
+tell_over(struct responder *r, struct responder_request *q, bool whole)
 {
+	q->sent.whole = whole;
 	if (q->begun && r->policy.over != NULL && !r->closing)
-		r->policy.over(r->policy.ctx, r->peer, &q->what, q->sent, whole);
+		r->policy.over(r->policy.ctx, r->peer, &q->what, &q->sent);
 }
 
 /* It ends here, in the middle. */
@@ -145,7 +148,8 @@ send_frame(struct responder *r, struct responder_request *q)
 	q->last = session_send_raw(peer_session(r->peer),
 	    q->what.type == FRAME_GET_NODES ? FRAME_NODE : FRAME_DATA, q->flags[i], q->stream,
 	    q->frames[i]);
-	q->sent += bytes;
+	q->sent.bytes += bytes + q->saved[i];
+	q->sent.wire += bytes;
 	if (r->policy.sent != NULL)
 		r->policy.sent(r->policy.ctx, r->peer, &q->what.share, bytes);
 }
@@ -217,6 +221,35 @@ tell_blocked(struct responder *r, bool blocked)
 		r->policy.blocked(r->policy.ctx, r->peer, blocked);
 }
 
+/* -- packing -- */
+
+/* WRITABLE: the connection says so, having held what it was given up to now. */
+static void
+look_at_line(struct responder *r, bool writable)
+{
+	struct session *s = peer_session(r->peer);
+
+	r->line.now_ms = loop_now_ms(r->loop);
+	r->line.out = session_bytes_out(s);
+	r->line.was_held = writable || session_queued(s) > 0;
+}
+
+/* What was just sent is given to the connection at the end of the turn. */
+static void
+note_line(struct responder *r)
+{
+	r->line.busy = r->first != NULL || r->leaving != NULL;
+	r->line.is_held = session_queued(peer_session(r->peer)) > 0;
+	shrink_line(&r->shrink, &r->line);
+}
+
+static bool
+is_to_pack(struct responder *r, const struct responder_request *q)
+{
+	return q->what.type == FRAME_GET_UNITS && (q->ask.codecs & GET_UNITS_ZSTD) != 0 &&
+	       shrink_wants(&r->shrink, RESPONDER_STEP_BYTES);
+}
+
 /* -- reading -- */
 
 static void
@@ -224,7 +257,9 @@ start_step(struct responder *r, struct responder_request *q)
 {
 	struct responder_read *st = mem_new(struct responder_read);
 
-	*st = (struct responder_read){ .owner = r, .source = r->source, .q = q };
+	*st = (struct responder_read){
+		.owner = r, .source = r->source, .q = q, .packs = is_to_pack(r, q)
+	};
 	q->n_frames = q->at_frame = 0;
 	q->busy = true;
 	r->jobs++;
@@ -266,10 +301,11 @@ read_ahead(struct responder *r)
 }
 
 static void
-pump(struct responder *r)
+pump(struct responder *r, bool writable)
 {
 	if (r->closing)
 		return;
+	look_at_line(r, writable);
 	if (peer_has_room(r->peer))
 		tell_blocked(r, false);
 	bool waiting = send_all(r);
@@ -277,6 +313,7 @@ pump(struct responder *r)
 	tell_gone(r);
 	if (waiting && peer_is_stuck(r->peer))
 		tell_blocked(r, true);
+	note_line(r);
 	peer_flush(r->peer);
 }
 
@@ -300,6 +337,8 @@ on_step(void *ctx, enum err err, const struct error *e)
 	struct responder *r = st->owner;
 	struct responder_request *q = st->q;
 
+	if (st->packed.bytes > 0)
+		shrink_packed(&r->shrink, &st->packed);
 	free(st);
 	r->jobs--;
 	q->busy = false;
@@ -308,7 +347,7 @@ on_step(void *ctx, enum err err, const struct error *e)
 		return;
 	}
 	finish_step(r, q, err, e);
-	pump(r);
+	pump(r, false);
 }
 
 struct responder *
@@ -408,7 +447,7 @@ responder_request(struct responder *r, const struct session_event *ev)
 		refuse(r, q, &no);
 		request_free(r, q);
 	}
-	pump(r);
+	pump(r, false);
 }
 
 /* At once, also when there is no room to answer others: who asks and cancels on and on, and never
@@ -439,5 +478,5 @@ responder_requests(const struct responder *r)
 void
 responder_writable(struct responder *r)
 {
-	pump(r);
+	pump(r, true);
 }

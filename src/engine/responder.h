@@ -5,6 +5,8 @@
  * what the session has queued, which is the policy's window and a frame; so a slow reader costs a
  * bounded amount of memory, and with a small window what it is sent next is decided late.  Streams
  * are served in the order they came, two side by side.  A cancelled stream stops at the next block.
+ * Leaves go out packed where the line is in the way, they shrink, and the other side understands it
+ * (engine/shrink).
  *
  * Threads  the loop's; reading happens in jobs.
  */
@@ -26,6 +28,11 @@ struct responder_ask {
 	struct hash_id share, snapshot;
 	uint32_t unit; /* GET_UNITS */
 };
+struct responder_sent { /* of one answer */
+	uint64_t bytes; /* of its frames, before they were packed */
+	uint64_t wire;  /* ... as they went to the session */
+	bool whole;     /* the last of them went to the connection; else it ended before */
+};
 struct responder_policy {
 	/* Judges each request on the loop, when it comes, before it is read and again before what
 	 * was read is sent: may this peer have that now?  Its error is the answer (the same for "no
@@ -36,11 +43,10 @@ struct responder_policy {
 	 * NULL. */
 	enum err (*begin)(
 	    void *ctx, struct peer *p, const struct responder_ask *ask, struct error *e);
-	/* The answer to what had begun is over: BYTES went to the session.  WHOLE: and the last of
-	 * them to the connection; else it was refused later, cancelled, or could not be read.  Once
-	 * each; not after responder_close.  May be NULL. */
-	void (*over)(
-	    void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole);
+	/* The answer to what had begun is over: all of it went out, or it was refused later,
+	 * cancelled, or could not be read.  Once each; not after responder_close.  May be NULL. */
+	void (*over)(void *ctx, struct peer *p, const struct responder_ask *ask,
+	    const struct responder_sent *sent);
 	/* There is something to send and the connection takes nothing more; or it does again.  May
 	 * be NULL. */
 	void (*blocked)(void *ctx, struct peer *p, bool blocked);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/responder.h"
+#include "engine/shrink.h"
 #include "session/serve.h"
 
 enum {
@@ -16,7 +17,8 @@ struct responder_request {
 	struct responder_ask what;
 	bool begun; /* its end is told */
 	bool busy, cancelled, done;
-	uint64_t sent, last; /* bytes; number of the last block */
+	struct responder_sent sent;
+	uint64_t last; /* number of the last block */
 	/* nodes */
 	enum hash_kind kind;
 	struct hash_id *ids;
@@ -29,6 +31,7 @@ struct responder_request {
 	/* what the last step made, from at_frame on */
 	struct block *frames[RESPONDER_STEP_FRAMES];
 	uint16_t flags[RESPONDER_STEP_FRAMES];
+	uint32_t saved[RESPONDER_STEP_FRAMES]; /* bytes, by packing */
 	uint32_t n_frames, at_frame;
 	struct error damage; /* code OK: everything could be read */
 };
@@ -39,6 +42,8 @@ struct responder_read { /* a step: a job */
 	struct responder *owner;
 	const struct source *source;
 	struct responder_request *q;
+	bool packs; /* frames of units are to be packed, as long as they shrink */
+	struct shrink_result packed;
 	/* Leaves of a big chunk are read several at a time: it may be packed, and then it is
 	 * unpacked whole for each reading. */
 	struct responder_held {

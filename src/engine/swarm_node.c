@@ -263,18 +263,21 @@ swarm_node_wanted(struct swarm_node *n, struct peer *p, uint32_t unit)
 }
 
 void
-swarm_node_answered(struct swarm_node *n, struct peer *p, uint32_t unit, uint64_t bytes, bool whole)
+swarm_node_answered(
+    struct swarm_node *n, struct peer *p, uint32_t unit, const struct responder_sent *sent)
 {
 	struct node_peer *np = swarm_node_find(n, p);
 
 	if (np == NULL || n->closing)
 		return;
-	speed_add(&n->out, bytes, swarm_node_now_ms(n));
-	speed_add(&np->out, bytes, swarm_node_now_ms(n));
-	if (whole)
-		swarm_sent(n->swarm, np->id, unit, bytes, now_us(n));
+	speed_add(&n->out, sent->bytes, swarm_node_now_ms(n));
+	speed_add(&np->out, sent->bytes, swarm_node_now_ms(n));
+	n->wire_out += sent->wire;
+	np->wire_out += sent->wire;
+	if (sent->whole)
+		swarm_sent(n->swarm, np->id, unit, sent->bytes, now_us(n));
 	else
-		swarm_withdrawn(n->swarm, np->id, unit, bytes, now_us(n));
+		swarm_withdrawn(n->swarm, np->id, unit, sent->bytes, now_us(n));
 	swarm_node_pump(n);
 }
 

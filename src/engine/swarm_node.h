@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include "engine/responder.h"
 #include "engine/unit_fetch.h"
 #include "swarm/swarm.h"
 
@@ -109,10 +110,9 @@ enum err swarm_node_message(
 
 /* P asks for UNIT: true when that accepts an offer of ours. */
 bool swarm_node_wanted(struct swarm_node *n, struct peer *p, uint32_t unit);
-/* The answer is over.  WHOLE: its last byte went to the connection; else it was cancelled, refused
- * or could not be read. */
+/* The answer is over. */
 void swarm_node_answered(
-    struct swarm_node *n, struct peer *p, uint32_t unit, uint64_t bytes, bool whole);
+    struct swarm_node *n, struct peer *p, uint32_t unit, const struct responder_sent *sent);
 /* The connection of P takes no more bytes, or does again. */
 void swarm_node_blocked(struct swarm_node *n, struct peer *p, bool blocked);
 
@@ -122,6 +122,7 @@ struct swarm_node_peer {
 	struct device_id device;
 	bool connected, last_resort, banned, far;
 	uint64_t bytes_in, bytes_out; /* verified; handed to the connection */
+	uint64_t wire_in, wire_out;   /* what those took on the wire: less where they were packed */
 	uint64_t rate_in, rate_out;   /* bytes a second of the last seconds */
 	struct swarm_stats stats;     /* of its present or last connection */
 };
@@ -131,6 +132,7 @@ struct swarm_node_summary {
 	uint32_t units, held, awaited, skipped, nowhere; /* nowhere: as swarm_nowhere */
 	uint32_t slots, out;                             /* room to give, and how much is given */
 	uint64_t bytes_in, bytes_out, rate_in, rate_out;
+	uint64_t wire_in, wire_out;
 	bool paused;           /* reading is paused: the disk is behind */
 	bool starving;         /* nobody but a last resort has offered anything for a while */
 	uint32_t peers, seeds; /* connected; of these, hold everything */

@@ -256,6 +256,8 @@ show(const struct swarm_node *n, const struct node_peer *np)
 		.banned = np->banned,
 		.bytes_in = np->in.total,
 		.bytes_out = np->out.total,
+		.wire_in = np->wire_in,
+		.wire_out = np->wire_out,
 		.rate_in = speed_now(&np->in, now),
 		.rate_out = speed_now(&np->out, now),
 		.stats = np->last };
@@ -297,6 +299,8 @@ swarm_node_summary(const struct swarm_node *n, struct swarm_node_summary *ret)
 		.out = swarm_giving(n->swarm),
 		.bytes_in = n->in.total,
 		.bytes_out = n->out.total,
+		.wire_in = n->wire_in,
+		.wire_out = n->wire_out,
 		.rate_in = speed_now(&n->in, now),
 		.rate_out = speed_now(&n->out, now),
 		.paused = swarm_node_taker_is_behind(n),

@@ -23,6 +23,7 @@ struct node_peer {
 	bool banned;              /* for good: also when it connects again */
 	uint32_t wrong; /* leaves, over all its connections: who comes anew does not begin anew */
 	struct speed in, out;
+	uint64_t wire_in, wire_out;
 	struct swarm_stats last; /* once it has left */
 };
 
@@ -41,6 +42,7 @@ struct swarm_node {
 	struct task pump;
 	struct timer *wake;
 	struct speed in, out;
+	uint64_t wire_in, wire_out;
 	struct node_taker *taker; /* NULL: nothing is taken */
 	unsigned takers;          /* that are not freed */
 	bool closing, posted;     /* posted: free_posted will come */

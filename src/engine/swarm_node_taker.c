@@ -178,7 +178,7 @@ swarm_node_taker_stop(struct swarm_node *n, void (*on_stopped)(void *ctx), void 
 /* -- what comes -- */
 
 static void
-on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes)
+on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes, uint32_t wire)
 {
 	struct node_taker *t = ctx;
 	struct swarm_node *n = t->node;
@@ -186,8 +186,11 @@ on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes)
 	uint64_t now = swarm_node_now_ms(n);
 
 	speed_add(&n->in, bytes, now);
-	if (np != NULL)
+	n->wire_in += wire;
+	if (np != NULL) {
 		speed_add(&np->in, bytes, now);
+		np->wire_in += wire;
+	}
 	swarm_got(n->swarm, source, unit, bytes, now * 1000);
 	t->moved = true;
 	if (!t->ticks && t->t.on_progress != NULL) {

@@ -23,6 +23,7 @@ struct fixture {
 	struct question asked[8];
 	unsigned ended;
 	void (*on_over)(struct fixture *f);
+	uint8_t codecs;     /* that are asked for */
 	struct gate gate;   /* in reading */
 	struct timer *look; /* what it waits for is in another thread */
 	bool was_closed;
@@ -73,7 +74,8 @@ ask_unit(struct fixture *f, unsigned i, uint32_t unit)
 		.get_units = { .share = f->w.content.share,
 		    .snapshot = f->w.content.snapshot,
 		    .unit_size = snapshot_map_unit_size(f->w.map),
-		    .unit = unit } };
+		    .unit = unit,
+		    .codecs = f->codecs } };
 
 	send(f, i, &m);
 }
@@ -190,6 +192,15 @@ ask_nonsense(struct node *n)
 	send(f, 1, &m);
 	m.get_units.snapshot = any_id(1);
 	send(f, 2, &m);
+}
+
+static void
+ask_all(struct node *n)
+{
+	struct fixture *f = n->w->ctx;
+
+	for (unsigned i = 0; i < lengthof(f->asked); i++)
+		ask_unit(f, i, i);
 }
 
 static void
@@ -558,6 +569,59 @@ it_is_closed_when_the_source_is_no_longer_used(void **state)
 	assert_int_equal(f->n->sent, 0);
 }
 
+/* -- packing -- */
+
+static void
+close_throttle(void *ctx)
+{
+	throttle_close(((struct node *)ctx)->throttle);
+}
+
+/* A file of 8 MiB over a line of 8 MB a second: much longer than one look at it. */
+static void
+run_slowly(struct fixture *f, bool shrinks)
+{
+	f->w.content.shrinks = shrinks;
+	content_file(&f->w.content, 8, 1024 * 1024, 0);
+	f->n->window = RESPONDER_WINDOW_SMALL;
+	f->n->throttle = throttle_new(f->w.loop, 8 * 1000 * 1000, 0);
+	f->n->on_responder_closed = close_throttle;
+	run(f, 1024 * 1024, ask_all);
+	for (unsigned i = 0; i < lengthof(f->asked); i++)
+		assert_int_equal(f->asked[i].frames, CHUNK_LEAVES_MAX);
+	assert_int_equal(f->n->answered_wire, f->n->came);
+	assert_true(f->n->answered > 8 * 1024 * 1024);
+}
+
+static void
+what_shrinks_goes_out_packed_while_the_line_is_in_the_way(void **state)
+{
+	struct fixture *f = *state;
+
+	f->codecs = GET_UNITS_ZSTD;
+	run_slowly(f, true);
+	assert_true(f->n->came < f->n->answered - 1024 * 1024);
+}
+
+static void
+nobody_gets_packed_what_he_did_not_ask_for(void **state)
+{
+	struct fixture *f = *state;
+
+	run_slowly(f, true);
+	assert_int_equal(f->n->came, f->n->answered);
+}
+
+static void
+what_does_not_shrink_goes_out_as_it_is(void **state)
+{
+	struct fixture *f = *state;
+
+	f->codecs = GET_UNITS_ZSTD;
+	run_slowly(f, false);
+	assert_int_equal(f->n->came, f->n->answered);
+}
+
 int
 main(void)
 {
@@ -576,6 +640,9 @@ main(void)
 		T(what_can_not_be_read_to_the_end_is_not_whole),
 		T(what_is_cancelled_while_it_is_read_is_over_once),
 		T(little_is_queued_with_a_small_window_and_all_arrives),
+		T(what_shrinks_goes_out_packed_while_the_line_is_in_the_way),
+		T(nobody_gets_packed_what_he_did_not_ask_for),
+		T(what_does_not_shrink_goes_out_as_it_is),
 		T(it_is_closed_when_the_source_is_no_longer_used),
 	};
 	alarm(110);

@@ -177,7 +177,8 @@ member_begin(void *ctx, struct peer *p, const struct responder_ask *ask, struct 
 }
 
 static inline void
-member_over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
+member_over(
+    void *ctx, struct peer *p, const struct responder_ask *ask, const struct responder_sent *sent)
 {
 	struct member *m = ((struct link *)ctx)->m;
 
@@ -185,7 +186,7 @@ member_over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t
 		return;
 	if (!m->whole && !swarm_node_is_complete(m->node))
 		atomic_fetch_add(&m->relayed, 1);
-	swarm_node_answered(m->node, p, ask->unit, bytes, whole);
+	swarm_node_answered(m->node, p, ask->unit, sent);
 }
 
 static inline void

@@ -32,6 +32,7 @@ struct content {
 	struct hash_id share, snapshot, root;
 	uint64_t bytes;
 	unsigned n_files;
+	bool shrinks; /* what is added from now on repeats itself */
 	struct prolly_builder *dir;
 	struct rng rng;
 };
@@ -63,13 +64,15 @@ struct node { /* a source, and the connection to it */
 	uint64_t sent;
 	_Atomic uint64_t leaves_read;
 	void (*on_sent)(struct node *n);
-	void (*on_read)(struct node *n); /* in a job */
-	uint32_t window;                 /* of its responder */
-	bool declines;                   /* its responder, all units */
-	unsigned begun, whole, cut;      /* its answers */
-	uint64_t answered;               /* bytes of those that are over */
-	unsigned blocks, unblocks;       /* as its responder said */
+	void (*on_read)(struct node *n);  /* in a job */
+	uint32_t window;                  /* of its responder */
+	bool declines;                    /* its responder, all units */
+	unsigned begun, whole, cut;       /* its answers */
+	uint64_t answered, answered_wire; /* bytes of those that are over */
+	unsigned blocks, unblocks;        /* as its responder said */
 	void (*on_over)(struct node *n);
+	bool (*on_request)(struct node *n, const struct session_event *ev); /* true: answered */
+	struct throttle *throttle; /* of its end; NULL: none */
 	void (*on_responder_closed)(void *ctx);
 	/* our end */
 	struct peer *line;
@@ -119,7 +122,9 @@ content_chunk(struct content *c, uint32_t len)
 	struct hash_id id;
 
 	k->len = len;
-	rng_fill(&c->rng, k->bytes, len);
+	rng_fill(&c->rng, k->bytes, c->shrinks ? min_of(len, 1024U) : len);
+	for (uint32_t at = 1024; c->shrinks && at < len; at++)
+		k->bytes[at] = k->bytes[at - 1024];
 	chunk_id_of(HASH_DEFAULT, BYTES(k->bytes, len), &k->leaves, &id);
 	map_put(&c->chunks, hash_id_bytes(&id), NULL)->ptr = k;
 	return id;
@@ -272,15 +277,17 @@ node_begin(void *ctx, struct peer *p, const struct responder_ask *ask, struct er
 }
 
 static inline void
-node_over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
+node_over(
+    void *ctx, struct peer *p, const struct responder_ask *ask, const struct responder_sent *sent)
 {
 	struct node *n = ctx;
 	(void)p;
 
 	assert_int_equal(ask->type, FRAME_GET_UNITS);
-	n->whole += whole;
-	n->cut += !whole;
-	n->answered += bytes;
+	n->whole += sent->whole;
+	n->cut += !sent->whole;
+	n->answered += sent->bytes;
+	n->answered_wire += sent->wire;
 	if (n->on_over != NULL)
 		n->on_over(n);
 }
@@ -343,6 +350,8 @@ node_on_request(struct node *n, const struct session_event *ev)
 	n->requests++;
 	if (!units)
 		n->ids += ev->message.get_nodes.ids.len / HASH_ID_BYTES;
+	if (n->on_request != NULL && n->on_request(n, ev))
+		return;
 	if (n->manner == SILENT || (n->silent_after > 0 && n->requests > n->silent_after)) {
 		return;
 	} else if (n->manner == TOO_MUCH && units) {
@@ -372,6 +381,7 @@ node_on_event(void *owner, struct peer *p, struct session_event *ev)
 	if (ev->kind == SESSION_EV_HELLO) {
 		session_admit(peer_session(p));
 		n->responder = responder_new(n->w->loop, p, &n->source, &policy);
+		peer_throttle(p, n->throttle);
 		peer_flush(p);
 	} else if (ev->kind == SESSION_EV_REQUEST) {
 		node_on_request(n, ev);

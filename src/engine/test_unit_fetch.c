@@ -1,6 +1,7 @@
 #include "engine/test_transfer_world.h"
 
 #include "engine/unit_fetch.h"
+#include "session/serve.h"
 #include "tests/gate.h"
 
 enum { UNIT = 256 * 1024 };
@@ -14,7 +15,7 @@ struct fixture {
 	atomic_uint leaves, flushes;
 	struct gate gate; /* in take */
 	/* what was told */
-	uint64_t got;
+	uint64_t got, wire;
 	unsigned ends, flushed, failed;
 	struct unit_fetch_end end; /* the last one */
 	enum err failure;
@@ -70,13 +71,14 @@ told(struct fixture *f)
 }
 
 static void
-on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes)
+on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes, uint32_t wire)
 {
 	struct fixture *f = ctx;
 	(void)source;
 	(void)unit;
 
 	f->got += bytes;
+	f->wire += wire;
 	assert_true(unit_fetch_is_dirty(f->fetch));
 	told(f);
 }
@@ -351,6 +353,98 @@ nothing_behind_wrong_bytes_is_taken(void **state)
 	assert_int_equal(f->ends, 1);
 }
 
+/* -- what comes packed -- */
+
+/* Frame F of unit U as an honest node would pack it; the leaves are what SOURCE has. */
+static struct block *
+packed_frame(struct node *n, const struct serve_frame *f)
+{
+	struct block *b = block_new(f->payload);
+	struct leaf_list list;
+	uint32_t len;
+
+	frame_data_encode(&f->prefix, b->bytes);
+	for (uint32_t i = 0; i < f->n_pieces; i++) {
+		const struct serve_piece *p = &f->pieces[i];
+		const struct source_leaves which = { &n->w->content.share, &n->w->content.snapshot,
+			n->w->map, p->chunk, p->first_leaf, 1 };
+		assert_ok(
+		    n->source.get_leaves(n, &which, b->bytes + p->at, &len, &list, &unit_error));
+		if (p->list_at != 0)
+			memcpy(b->bytes + p->list_at, list.hash, (size_t)list.n * HASH_BYTES);
+	}
+	b->len = b->room;
+	struct block *packed = serve_pack(b);
+	assert_non_null(packed);
+	block_free(b);
+	return packed;
+}
+
+static bool
+send_packed(struct node *n, const struct session_event *ev)
+{
+	const struct msg_get_units *m = &ev->message.get_units;
+	struct unit u = snapshot_map_unit(n->w->map, m->unit);
+	const uint32_t lens[] = { UNIT };
+	struct serve_frame f;
+	struct serve s;
+
+	assert_true((m->codecs & GET_UNITS_ZSTD) != 0);
+	assert_ok(serve_init(&s, &u, m, lens, &unit_error));
+	while (serve_next(&s, &f)) {
+		struct block *b = packed_frame(n, &f);
+		b->bytes[b->len - 10] ^= n->manner == WRONG_BYTES ? 0xff : 0;
+		session_send_raw(
+		    peer_session(n->peer), FRAME_DATA, f.end ? FRAME_END : 0, ev->stream, b);
+	}
+	peer_flush(n->peer);
+	return true;
+}
+
+static void
+end_after_one(struct fixture *f)
+{
+	if (f->ends == 1)
+		finish(f);
+}
+
+static void
+ask_for_packed(struct node *n)
+{
+	struct fixture *f = n->w->ctx;
+
+	f->on_told = end_after_one;
+	n->on_request = send_packed;
+	n->wrong_leaf = CHUNK_LEAVES_MAX; /* what it has is right: what it sends is not */
+	ask_one(n);
+}
+
+static void
+what_comes_packed_is_taken_as_it_was_and_counted_both_ways(void **state)
+{
+	struct fixture *f = *state;
+
+	f->w.content.shrinks = true;
+	run(f, 1, HONEST, ask_for_packed);
+	assert_false(f->end.wrong);
+	assert_int_equal(f->leaves, 4);
+	assert_int_equal(f->got, 4 * CHUNK_LEAF);
+	assert_in_range(f->wire, 1, f->got / 4);
+}
+
+static void
+what_does_not_unpack_is_a_wrong_leaf_of_who_sent_it(void **state)
+{
+	struct fixture *f = *state;
+
+	f->w.content.shrinks = true;
+	run(f, 1, WRONG_BYTES, ask_for_packed);
+	assert_true(f->end.wrong);
+	assert_int_equal(f->leaves, 0);
+	assert_int_equal(f->got, 0);
+	assert_int_equal(f->wire, 0);
+}
+
 static void
 end_after_failure(struct fixture *f)
 {
@@ -480,6 +574,8 @@ main(void)
 		T(who_has_gone_ends_all_that_was_asked_of_it),
 		T(what_is_said_instead_is_told),
 		T(nothing_behind_wrong_bytes_is_taken),
+		T(what_comes_packed_is_taken_as_it_was_and_counted_both_ways),
+		T(what_does_not_unpack_is_a_wrong_leaf_of_who_sent_it),
 		T(a_sink_that_fails_stops_it),
 		T(what_the_sink_says_is_not_about_the_bytes),
 		T(what_was_taken_is_flushed_unasked),

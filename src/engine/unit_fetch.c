@@ -30,6 +30,7 @@ struct unit_request {
 	ARRAY(struct block *) waiting;  /* frames not yet checked */
 	ARRAY(struct block *) checking; /* in the job */
 	uint64_t taken;                 /* bytes of the running job */
+	uint64_t wire;                  /* ... of `check`, told */
 	bool busy, ended, wrong;        /* ended: no more events */
 	bool lost;
 	uint32_t retry_ms;
@@ -386,7 +387,9 @@ tell_got(struct unit_request *q)
 		return;
 	f->dirty = true;
 	wait_for_flush(f);
-	f->o.on_got(f->o.ctx, q->source, q->unit, (uint32_t)q->taken);
+	uint64_t wire = q->check.wire - q->wire;
+	q->wire = q->check.wire;
+	f->o.on_got(f->o.ctx, q->source, q->unit, (uint32_t)q->taken, (uint32_t)wire);
 }
 
 /* What comes behind wrong bytes may be right, and is not looked at. */
@@ -508,6 +511,7 @@ unit_fetch_ask(struct unit_fetch *f, uint64_t source, uint32_t unit, const struc
 		    .snapshot = f->o.snapshot,
 		    .unit_size = snapshot_map_unit_size(f->o.map),
 		    .unit = unit,
+		    .codecs = GET_UNITS_ZSTD,
 		    .n_runs = n_runs } };
 	struct unit_request *q;
 

@@ -47,8 +47,9 @@ struct unit_fetch_opts {
 	struct snapshot_map *map; /* kept */
 	struct hash_id share, snapshot;
 	struct sink sink;
-	/* BYTES of UNIT came from SOURCE, are verified and with the sink. */
-	void (*on_got)(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes);
+	/* BYTES of UNIT came from SOURCE, are verified and with the sink.  WIRE: what they took on
+	 * the wire, less where they came packed. */
+	void (*on_got)(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes, uint32_t wire);
 	/* A request is over and all that it brought was told.  Once for each. */
 	void (*on_end)(void *ctx, const struct unit_fetch_end *end);
 	void (*on_flushed)(void *ctx);

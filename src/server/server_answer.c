@@ -47,10 +47,10 @@ begin(void *ctx, struct peer *p, const struct responder_ask *ask, struct error *
 }
 
 static void
-over(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes, bool whole)
+over(void *ctx, struct peer *p, const struct responder_ask *ask, const struct responder_sent *sent)
 {
 	(void)p;
-	server_node_answered(ctx, &ask->snapshot, ask->unit, bytes, whole);
+	server_node_answered(ctx, &ask->snapshot, ask->unit, sent);
 }
 
 static void

@@ -216,8 +216,8 @@ bool server_node_nowhere(
     const struct link *author, const struct hash_id *snapshot, uint32_t *ret_unit);
 /* As the responder says it. */
 void server_node_wanted(struct link *l, const struct hash_id *snapshot, uint32_t unit);
-void server_node_answered(
-    struct link *l, const struct hash_id *snapshot, uint32_t unit, uint64_t bytes, bool whole);
+void server_node_answered(struct link *l, const struct hash_id *snapshot, uint32_t unit,
+    const struct responder_sent *sent);
 void server_node_blocked(struct link *l, bool blocked);
 void server_node_lost(struct server *s, const struct hash_id *snapshot, uint32_t unit);
 void server_node_restart(struct server *s, const struct hash_id *snapshot); /* it is whole again */

@@ -398,13 +398,13 @@ server_node_wanted(struct link *l, const struct hash_id *snapshot, uint32_t unit
 }
 
 void
-server_node_answered(
-    struct link *l, const struct hash_id *snapshot, uint32_t unit, uint64_t bytes, bool whole)
+server_node_answered(struct link *l, const struct hash_id *snapshot, uint32_t unit,
+    const struct responder_sent *sent)
 {
 	struct server_node *n = find(l->server, snapshot);
 
 	if (n != NULL && n->swarm != NULL)
-		swarm_node_answered(n->swarm, l->peer, unit, bytes, whole);
+		swarm_node_answered(n->swarm, l->peer, unit, sent);
 }
 
 void
