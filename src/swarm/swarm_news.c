@@ -21,7 +21,7 @@ trim_log(struct swarm *s, struct swarm_log *log, bool far)
 		return;
 	for (size_t i = 0; i < s->peers.len; i++) {
 		struct swarm_peer *p = s->peers.at[i];
-		if (p->far != far)
+		if (swarm_peer_hears_site(p) != far)
 			continue;
 		if (p->told < log->base + SWARM_LOG_MAX / 2) { /* too far behind: everything anew */
 			p->told = swarm_log_end(log);
@@ -73,7 +73,7 @@ struct lists {
 static enum swarm_state
 list_of(const struct swarm *s, const struct swarm_peer *p, uint32_t unit)
 {
-	if (p->far)
+	if (swarm_peer_hears_site(p))
 		return swarm_site_state(s, unit);
 	if (bitset_has(&s->have, unit))
 		return SWARM_STATE_HAVE;
@@ -155,7 +155,7 @@ list_changes(struct swarm *s, struct swarm_peer *p, struct lists *l)
 static uint32_t
 tell_inbound(const struct swarm *s, const struct swarm_peer *p)
 {
-	if (p->far)
+	if (swarm_peer_hears_site(p))
 		return s->paused ? SWARM_FAR_MAX : s->inbound_far;
 	return s->paused ? max_of(s->inbound, (uint32_t)SWARM_INBOUND) : s->inbound;
 }

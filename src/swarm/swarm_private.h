@@ -149,10 +149,16 @@ swarm_timer(struct swarm *s, uint64_t at_us)
 void swarm_retry(struct swarm *s);               /* those drawn in vain may be drawn again */
 void swarm_note(struct swarm *s, uint32_t unit); /* something of UNIT changed here: to be told */
 void swarm_log_add(struct swarm *s, struct swarm_log *log, bool far, uint32_t unit);
+/* Does P hear of our site?  The last resort keeps count of nodes, wherever it is. */
+static inline bool
+swarm_peer_hears_site(const struct swarm_peer *p)
+{
+	return p->far && !p->last_resort;
+}
 static inline struct swarm_log *
 swarm_log_for(struct swarm *s, const struct swarm_peer *p)
 {
-	return p->far ? &s->far_log : &s->near_log;
+	return swarm_peer_hears_site(p) ? &s->far_log : &s->near_log;
 }
 static inline uint64_t
 swarm_log_end(const struct swarm_log *log)

@@ -120,7 +120,9 @@ first_refused_us(struct swarm *s, uint32_t unit, uint64_t now_us)
 static enum swarm_verdict
 judge_far(struct swarm *s, uint32_t unit, uint64_t now_us)
 {
-	if (s->copies[unit] > 0)
+	enum swarm_state here = swarm_site_state(s, unit);
+
+	if (here == SWARM_STATE_HAVE || here == SWARM_STATE_AWAIT)
 		return SWARM_HELD;
 	if (!swarm_site_is_mine(s, unit) &&
 	    now_us < first_refused_us(s, unit, now_us) + SWARM_GRACE_US)
@@ -459,7 +461,7 @@ swarm_tick(struct swarm *s, uint64_t now_us)
 static uint64_t
 peer_told(const struct swarm *s, const struct swarm_peer *p)
 {
-	const struct swarm_log *log = p->far ? &s->far_log : &s->near_log;
+	const struct swarm_log *log = swarm_peer_hears_site(p) ? &s->far_log : &s->near_log;
 
 	/* Who is not listened to is told nothing either. */
 	if (p->banned ||

@@ -74,9 +74,35 @@ the_last_resort_is_of_no_site(void **state)
 	swarm_hold(s, 3);
 	assert_true(swarm_tell(s, 2, 4 * S, &news));
 	assert_int_equal(news.n_have, 1);
-	for (uint32_t u = 0; u < N; u++)
-		assert_int_not_equal(swarm_offered(s, 2, u, 4 * S).verdict, SWARM_ELSEWHERE);
+	for (uint32_t u = 0; u < 3; u++)
+		assert_int_equal(swarm_offered(s, 2, u, 4 * S).verdict, SWARM_ACCEPT);
 	swarm_peer_gone(s, 1, 5 * S);
+	swarm_free(s);
+}
+
+/* It counts who of all nodes has everything. */
+static void
+the_last_resort_hears_of_this_node_alone_also_from_afar(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ 0 }, 1, 2);
+	const struct swarm_run all = { 0, N };
+	struct swarm_news news;
+
+	(void)state;
+	swarm_peer_add(s, 1,
+	    &(struct swarm_peer_opts){
+		.place = place(OFFICE, 201, 0), .far = true, .last_resort = true },
+	    0);
+	add_at(s, 2, place(HQ, 102, 2), false);
+	assert_true(
+	    swarm_peer_news(s, 2, &(struct swarm_news){ .have = &all, .n_have = 1 }, 1 * S));
+	assert_true(swarm_tell(s, 1, 2 * S, &news));
+	assert_int_equal(news.n_have, 1);
+	assert_int_equal(news.have[0].n, 2);
+	swarm_hold(s, 2);
+	assert_true(swarm_tell(s, 1, 4 * S, &news));
+	assert_int_equal(news.n_have, 1);
+	assert_int_equal(news.have[0].first, 2);
 	swarm_free(s);
 }
 
@@ -347,6 +373,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_last_resort_is_of_no_site),
+		cmocka_unit_test(the_last_resort_hears_of_this_node_alone_also_from_afar),
 		cmocka_unit_test(the_best_candidates_that_are_here_are_gateways),
 		cmocka_unit_test(each_unit_is_for_one_gateway_and_a_death_moves_only_its_units),
 		cmocka_unit_test(what_was_refused_is_taken_if_the_site_lacks_it_two_seconds_later),
