@@ -40,8 +40,8 @@ def shaping(rates):
                 fan = iperf(net, [("seed", f"p{i}") for i in (1, 2, 3, 4)])
                 into = iperf(net, [(f"p{i}", "seed") for i in (1, 2, 3, 4)])
                 both = iperf(net, [("seed", "p1"), ("p1", "seed")])
-            print(f"{rate:4g} Mbit/s {cc:5s} ceiling {CEILING:.1%}: one flow {one[0] / rate:.1%}, 1 to 4 {sum(fan) / rate:.1%} {fan}, "
-                  f"4 to 1 {sum(into) / rate:.1%} {into}, both ways {both[0] / rate:.1%} {both[1] / rate:.1%}", flush=True)
+            print(f"{rate:4g} Mbit/s {cc:5s} ceiling {CEILING:.1%}: one flow {one[0] / rate:.1%}, "
+                  f"1 to 4 {sum(fan) / rate:.1%} {fan}, 4 to 1 {sum(into) / rate:.1%} {into}, both ways {both[0] / rate:.1%} {both[1] / rate:.1%}", flush=True)
 
 
 def delay():

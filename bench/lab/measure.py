@@ -35,25 +35,26 @@ class Run:
         try:
             with Net(self.topo, self.cc) as self.net, Hosts(self.net, work) as self.hosts:
                 self.driver = self.kind(self.hosts, self.data)
+                whole = False
                 try:
                     self.driver.prepare()
                     self._distribute()
                     self.extra = self.driver.figures(self.size)
-                    self.driver.stop()
-                    self._keep_logs_of_failure(work)
                     for h in self.hosts.hosts:
                         self.hosts.kill(h)
-                    return self._record(self._verified())
-                except BaseException:
-                    self._keep_logs(work)
-                    raise
+                    record = self._record(self._verified())
+                    whole = record["t_all"] is not None
+                    return record
+                finally:
+                    if not whole:
+                        self._keep_logs(work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
     # -- while the clock runs
 
     def _distribute(self):
-        hosts, net = self.hosts, self.net
+        hosts = self.hosts
         self.memory.sample(hosts)
         self.before = self._counters()
         own, self.start = time.process_time(), time.monotonic()
@@ -120,12 +121,9 @@ class Run:
         """The peers that live and whose copy is right."""
         return [p for p in self.finish if p not in self.hosts.dead and self.data.right(self.driver.output(p))]
 
-    def _keep_logs_of_failure(self, work):
-        if len(self.finish) < len(self.hosts.peers) - len(self.hosts.dead) or os.environ.get("WEFT_LAB_KEEP"):
-            self._keep_logs(work)
-
     @staticmethod
     def _keep_logs(work):
+        """What the tool said, for who wants to know why it did not finish."""
         last = fresh_dir(TMP / "last-failure")
         for f in glob.glob(f"{work}/*.log"):
             with contextlib.suppress(OSError):
@@ -177,9 +175,11 @@ class Run:
             "when": datetime.datetime.now().isoformat(timespec="seconds"), "tool": self.kind.name,
             "version": self.driver.version(), "topo": self.topo["name"], "cc": self.cc, "size": self.size,
             "peers": len(self.hosts.peers), "survivors": len(alive), "verified": len(good),
-            "t_all": last, "bound": self.bound, "ratio": round(last / self.bound["all"], 3) if last and self.bound else None,
+            "t_all": last, "bound": self.bound,
+            "ratio": round(last / self.bound["all"], 3) if last and self.bound else None,
             "t_mean": round(statistics.mean(times), 3) if times else None, "t_first": min(times, default=None),
-            "start_s": round(self.started, 3), "mbit_s": round((self.size if last else received / len(alive)) * 8e-6 / (last or self.wall), 1),
+            "start_s": round(self.started, 3),
+            "mbit_s": round((self.size if last else received / len(alive)) * 8e-6 / (last or self.wall), 1),
             "seed_up": round(self._moved(SEED, 1) / self.size, 3), "seed_tcp": round(self._between("tcp") / self.size, 3),
             "peers_up": round(sent_by_peers / self.size, 3), "received": received, "sent_by_peers": sent_by_peers,
             "edited": self.data.edited, "line": self._lines(),

@@ -243,8 +243,9 @@ class Net:
     def segments(self, host):
         """(segments sent, retransmitted) by the host's kernel."""
         with self.ns(host):
-            rows = [r.split() for r in pathlib.Path("/proc/thread-self/net/snmp").read_text().splitlines() if r.startswith("Tcp:")]
-        tcp = dict(zip(rows[0], rows[1]))
+            text = pathlib.Path("/proc/thread-self/net/snmp").read_text()
+        names, values = (line.split() for line in text.splitlines() if line.startswith("Tcp:"))
+        tcp = dict(zip(names, values))
         return int(tcp["OutSegs"]), int(tcp["RetransSegs"])
 
 

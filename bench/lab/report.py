@@ -112,7 +112,8 @@ def about(topo):
 def section(name, tools):
     topo = topologies.named(name)
     heads = columns(topo)
-    out = [f"### {name}", "", about(topo), "", "| tool | " + " | ".join(h for h, _ in heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    out = [f"### {name}", "", about(topo), "", "| tool | " + " | ".join(h for h, _ in heads) + " |",
+           "|---" * (len(heads) + 1) + "|"]
     order = sorted(tools, key=lambda t: (not finished(tools[t]), statistics.median(
         [r["t_all"] for r in finished(tools[t])] or [0]), t))
     return out + [f"| {t} | " + " | ".join(show(tools[t]) for _, show in heads) + " |" for t in order] + [""]

@@ -7,7 +7,7 @@
                                           # peers may start and stand by
         def fetch(self, peer): ...        # timed from here; must not block
         # if the default does not do: missing(), can(topology), done(peer), failed(peer), output(peer), kill(host),
-        # figures(size), stop()
+        # figures(size)
 
 By default a peer is done when the process that fetch() stored in self.proc[peer] has exited with 0 and output(peer) has the
 full size, and has failed when it exited with anything else.
@@ -72,9 +72,6 @@ class Driver:
     def figures(self, size):
         """What only the tool itself can tell; asked when the clock has stopped and everything still runs."""
         return {}
-
-    def stop(self):
-        pass
 
     # -- helpers
 
