@@ -7,6 +7,9 @@
 #include "base/mem.h"
 #include "server/server_internal.h"
 
+/* Many a share is published first, and others may read it afterwards: as if it were for so many. */
+enum { READERS_LEAST = 15 };
+
 /* -- ANNOUNCE -- */
 
 struct announce_job {
@@ -174,7 +177,8 @@ done_announce(struct server_job *job, struct server *s, enum err r, const struct
 		.chunks = c->chunks,
 		.chunk_bytes = c->chunk_bytes,
 		.announced_ms = server_now_ms(),
-		.unit_size = unit_map_size(c->chunk_bytes, registry_readers(s->registry, sh)),
+		.unit_size = unit_map_size(c->chunk_bytes,
+		    max_of(registry_readers(s->registry, sh), (uint64_t)READERS_LEAST)),
 		.author = j->device,
 	};
 	snprintf(j->snapshot.label, sizeof j->snapshot.label, "%s", c->label);

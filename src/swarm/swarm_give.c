@@ -13,6 +13,8 @@
 enum {
 	SAMPLE_US = 20 * 1000, /* of sending, over which the uplink's rate is measured */
 	LEAN_SHARE = 8,        /* an eighth of the units is little */
+	WEAK_SLOTS = 1,        /* and one for the round trip, where a unit takes longer than ... */
+	WEAK_UNIT_US = 1000 * 1000,
 };
 
 /* -- slots -- */
@@ -99,7 +101,8 @@ swarm_measure_depth(struct swarm *s)
 	if (s->rate > 0 && s->rtt_us > 0) {
 		uint64_t unit_us =
 		    max_of(s->o.unit_size * (uint64_t)1000000 / s->rate, (uint64_t)1);
-		depth += (s->rtt_us + unit_us - 1) / unit_us;
+		depth = (unit_us > WEAK_UNIT_US ? WEAK_SLOTS : SWARM_SLOTS_MIN) +
+			(s->rtt_us + unit_us - 1) / unit_us;
 	}
 	s->depth = (uint32_t)min_of(depth, (uint64_t)SWARM_SLOTS_MAX);
 }
