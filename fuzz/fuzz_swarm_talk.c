@@ -148,8 +148,7 @@ check_flights(const struct script *s)
 	}
 	fuzz_require(swarm_awaited(s->swarm) == trusted);
 	fuzz_require(s->swarm->near_log.units.len <= SWARM_LOG_MAX);
-	fuzz_require(
-	    swarm_slots(s->swarm) >= SWARM_SLOTS_MIN && swarm_slots(s->swarm) <= SWARM_SLOTS_MAX);
+	fuzz_require(swarm_slots(s->swarm) > 0 && swarm_slots(s->swarm) <= SWARM_SLOTS_MAX);
 }
 
 /* Those who listen long enough know what is here. */

@@ -24,8 +24,8 @@
  *             - A unit that nobody else has goes to who can pass it on: of two receivers of whom
  *               one has three times the uplink of the other, to him.
  *             - Who lacks nothing that is not on its way, but has a unit come far slower than
- *               others did, lets go of it: whoever has room offers it, and takes over with what is missing
- *               (a rescue, once a unit).
+ *               others did, lets go of it: whoever has room offers it, and takes over with what is
+ *               missing (a rescue, once a unit).
  *             - Inbound room (SWARM_INBOUND) exceeds outbound slots (SWARM_SLOTS_MAX), or all
  *               receivers would be stuck at saturated senders.
  *             - What has brought no byte for a while is suspect: it no longer counts as awaited, so

@@ -156,15 +156,22 @@ has_room(const struct swarm_peer *p, uint64_t now_us)
 	       now_us >= p->not_before_us;
 }
 
-enum { STRONGER = 3 /* times */ };
+enum { STRONGER = 3 /* times */, BEHIND_SHARE = 64, IDLE = 3, BUSY = SWARM_INBOUND / 2 };
 
-/* Fewest inbound, then fewest held. */
+/* Who is far behind, unless so much is on its way to him that more would not help, or nothing to
+ * the other; else fewest inbound, then fewest held. */
 static bool
 is_needier(const struct swarm_peer *a, const struct swarm_peer *b)
 {
+	uint32_t x = swarm_peer_missing(a), y = swarm_peer_missing(b);
+	uint32_t behind = (uint32_t)(a->have.n / BEHIND_SHARE);
+
+	if (a->inbound >= IDLE && b->inbound >= IDLE && a->inbound < BUSY && b->inbound < BUSY &&
+	    (x > y + behind || y > x + behind))
+		return x > y;
 	if (a->inbound != b->inbound)
 		return a->inbound < b->inbound;
-	return swarm_peer_missing(a) > swarm_peer_missing(b);
+	return x > y;
 }
 
 /* For what nobody else has: A passes it on much sooner, and is hardly busier. */

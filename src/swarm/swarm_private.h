@@ -95,7 +95,7 @@ struct swarm {
 	uint64_t timer_us;    /* nothing of a peer waits for a time before this one; 0: look */
 	uint32_t inbound;     /* flights from near peers that are not suspect */
 	uint32_t inbound_far; /* ... from far ones */
-	uint64_t flight_us;   /* how long a unit takes to come, smoothed */
+	uint64_t down_bytes, down_since_us, down_rate; /* bytes a second that came at best */
 	bool paused;
 	bool resumed; /* after a pause; swarm_tick has not noted the time yet */
 	/* the uplink */

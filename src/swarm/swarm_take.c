@@ -4,8 +4,9 @@
 enum {
 	PATIENCE_DOUBLED_MAX = 3, /* times */
 	PATIENCE_GAPS = 4,
-	SLOW_TIMES = 3, /* as long as units take is slow */
+	SLOW_TIMES = 3, /* as long as it would take from others is slow */
 	RESCUE_TRIPS = 4,
+	SAMPLE_US = 250 * 1000, /* of receiving, over which the downlink is measured */
 };
 #define RESCUE_LEAST_US ((uint64_t)100 * 1000) /* less is not worth it */
 #define RESCUE_LOOK_US  ((uint64_t)50 * 1000)  /* between two looks at who is slow already */
@@ -153,6 +154,64 @@ blame_silence(struct swarm *s, struct swarm_peer *p, const struct swarm_flight *
 	break_promise(s, p, now_us);
 }
 
+/*
+ * Rescue.  At the end, when all that is missing is on its way, one slow sender would hold up a node
+ * that others could serve.  What will take much longer than all of it needs from others is let go
+ * of: told as not awaited, it is offered by others, and the first of them that is not slow itself
+ * replaces who sends it now.
+ */
+static uint32_t
+units_coming_at_end(const struct swarm *s)
+{
+	size_t missing = s->o.n_units - s->have.count - s->skip.count;
+
+	return s->flights == missing ? s->flights : 0;
+}
+
+/* What an ordinary peer's uplink does; 0: nobody has said. */
+static uint64_t
+usual_rate(const struct swarm *s)
+{
+	uint64_t sum = 0, n = 0;
+
+	array_each (p, &s->peers) {
+		sum += (*p)->rate;
+		n += (*p)->rate > 0;
+	}
+	return n > 0 ? sum / n : 0;
+}
+
+/* How long COMING units would take from others: in the queue of an uplink like ours, through the
+ * downlink, and round trips to find them.  0: nobody knows. */
+static uint64_t
+fair_us(const struct swarm *s, uint32_t coming)
+{
+	uint64_t unit = (uint64_t)s->o.unit_size * 1000000, rate = usual_rate(s);
+
+	if (rate == 0 || s->down_rate == 0)
+		return 0;
+	return unit * s->depth / rate + unit * coming / s->down_rate + RESCUE_TRIPS * s->rtt_us;
+}
+
+static bool
+is_slow(const struct swarm *s, const struct swarm_flight *f, uint64_t fair, uint64_t now_us)
+{
+	uint64_t missing = s->o.unit_size - min_of(f->bytes, (uint64_t)s->o.unit_size);
+	uint64_t age_us = now_us - f->began_us, limit_us = SLOW_TIMES * fair + RESCUE_LEAST_US;
+
+	if (f->suspect || f->replaced > 0)
+		return false;
+	return f->bytes > 0 ? age_us > fair && age_us * missing / f->bytes > limit_us
+			    : age_us > limit_us;
+}
+
+/* Who is slow himself does not take over from who is slow. */
+static bool
+may_rescue(const struct swarm *s, const struct swarm_peer *p)
+{
+	return p->rate == 0 || p->rate > usual_rate(s) / SLOW_TIMES;
+}
+
 struct swarm_answer
 swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 {
@@ -163,6 +222,9 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 		return answer;
 	p->stats.offers_in++;
 	answer.verdict = judge(s, p, unit, now_us);
+	old = suspect_of(s, unit);
+	if (old != NULL && find_flight(old, unit)->slow && !may_rescue(s, p))
+		answer.verdict = SWARM_HELD;
 	if (!p->last_resort && answer.verdict != SWARM_DISTRUST)
 		s->fed_us = now_us;
 	/* Who offers it holds it, whether or not that was told yet. */
@@ -173,7 +235,6 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 	struct swarm_flight fresh = {
 		.unit = unit, .far = p->far, .last_us = now_us, .began_us = now_us
 	};
-	old = suspect_of(s, unit);
 	if (old != NULL) {
 		answer.replaces = true;
 		answer.old_peer = old->id;
@@ -192,6 +253,21 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 	return answer;
 }
 
+/* What the downlink is seen to do; what it did counts less with time. */
+static void
+measure_down(struct swarm *s, uint64_t bytes, uint64_t now_us)
+{
+	s->down_bytes += bytes;
+	if (s->down_since_us == 0)
+		s->down_since_us = now_us;
+	if (now_us < s->down_since_us + SAMPLE_US)
+		return;
+	uint64_t rate = s->down_bytes * 1000000 / (now_us - s->down_since_us);
+	s->down_rate = max_of(rate, s->down_rate - s->down_rate / 32);
+	s->down_bytes = 0;
+	s->down_since_us = now_us;
+}
+
 void
 swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_t now_us)
 {
@@ -200,6 +276,7 @@ swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_
 
 	if (f == NULL)
 		return;
+	measure_down(s, bytes, now_us);
 	uint64_t gap_us = now_us - heard_us(p, f);
 	p->gap_us = p->gap_us == 0 ? gap_us : (p->gap_us * 3 + gap_us) / 4;
 	p->stats.bytes_in += bytes;
@@ -217,12 +294,6 @@ swarm_got(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t bytes, uint64_
 	swarm_note(s, unit);
 }
 
-static void
-measure_flight(struct swarm *s, uint64_t us)
-{
-	s->flight_us = s->flight_us == 0 ? us : (s->flight_us * 15 + us) / 16;
-}
-
 void
 swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t now_us)
 {
@@ -235,8 +306,6 @@ swarm_ended(struct swarm *s, uint64_t peer, uint32_t unit, bool whole, uint64_t 
 		p->broken = 0;
 	else
 		break_promise(s, p, now_us);
-	if (whole)
-		measure_flight(s, now_us - f->began_us);
 	end_flight(s, p, f);
 	if (whole)
 		swarm_hold(s, unit);
@@ -256,44 +325,11 @@ swarm_unasked(struct swarm *s, uint64_t peer, uint32_t unit)
 
 /* -- time -- */
 
-/*
- * Rescue.  At the end, when all that is missing is on its way, one slow sender would hold up a node
- * that others could serve.  What takes much longer than units took, and will, is let go of: told as
- * not awaited, it is offered by others, and the first of them replaces who sends it now.
- */
-static bool
-is_at_end(const struct swarm *s)
-{
-	size_t missing = s->o.n_units - s->have.count - s->skip.count;
-
-	return missing > 0 && s->flights == missing;
-}
-
-/* When F is slow; UINT64_MAX: it was rescued before, or nobody knows how long units take. */
-static uint64_t
-slow_us(const struct swarm *s, const struct swarm_flight *f)
-{
-	if (f->suspect || f->replaced > 0 || s->flight_us == 0)
-		return UINT64_MAX;
-	return f->began_us + max_of(SLOW_TIMES * s->flight_us, RESCUE_LEAST_US);
-}
-
-/* At its rate what is missing of F takes longer than a new sender would: from the time that others
- * took, and round trips to find one. */
-static bool
-is_worth_rescue(const struct swarm *s, const struct swarm_flight *f, uint64_t now_us)
-{
-	uint64_t missing = s->o.unit_size - min_of(f->bytes, (uint64_t)s->o.unit_size);
-	uint64_t rest_us = f->bytes > 0 ? (now_us - f->began_us) * missing / f->bytes : UINT64_MAX;
-
-	return rest_us > s->flight_us + RESCUE_TRIPS * s->rtt_us;
-}
-
 static void
-let_go_of_slow(struct swarm *s, struct swarm_peer *p, uint64_t now_us)
+let_go_of_slow(struct swarm *s, struct swarm_peer *p, uint64_t fair, uint64_t now_us)
 {
 	array_each (f, &p->flights) {
-		if (now_us < slow_us(s, f) || !is_worth_rescue(s, f, now_us))
+		if (!is_slow(s, f, fair, now_us))
 			continue;
 		f->suspect = f->slow = true;
 		let_go(s, f);
@@ -375,7 +411,7 @@ swarm_is_starving(const struct swarm *s)
 
 /* The next of all that waits for time in P alone, but for what it is to be told. */
 static uint64_t
-peer_timer(const struct swarm *s, const struct swarm_peer *p, bool at_end, uint64_t now_us)
+peer_timer(const struct swarm *s, const struct swarm_peer *p, uint64_t now_us)
 {
 	uint64_t at = UINT64_MAX;
 
@@ -383,10 +419,6 @@ peer_timer(const struct swarm *s, const struct swarm_peer *p, bool at_end, uint6
 		if (!f->silent && !s->paused)
 			at = min_of(at,
 			    heard_us(p, f) + (f->suspect ? SWARM_SILENT_US : suspect_after(p, f)));
-	}
-	array_each (f, &p->flights) {
-		uint64_t slow = at_end && !s->paused ? slow_us(s, f) : UINT64_MAX;
-		at = min_of(at, slow > now_us ? slow : now_us + RESCUE_LOOK_US);
 	}
 	array_each (slot, &p->slots) {
 		if (!slot->accepted)
@@ -409,30 +441,31 @@ peer_timer(const struct swarm *s, const struct swarm_peer *p, bool at_end, uint6
 static bool
 is_timer_due(const struct swarm *s, uint64_t now_us)
 {
-	return now_us >= s->timer_us || is_at_end(s);
+	return now_us >= s->timer_us || units_coming_at_end(s) > 0;
 }
 
 static void
 look_at_timers(struct swarm *s, uint64_t now_us)
 {
-	bool at_end = is_at_end(s);
-
 	s->timer_us = swarm_export_wakes(s);
+	if (!s->paused && units_coming_at_end(s) > 0)
+		s->timer_us = min_of(s->timer_us, now_us + RESCUE_LOOK_US);
 	array_each (p, &s->peers)
-		swarm_timer(s, peer_timer(s, *p, at_end, now_us));
+		swarm_timer(s, peer_timer(s, *p, now_us));
 }
 
 static void
 tick_peers(struct swarm *s, uint64_t now_us)
 {
-	bool at_end = is_at_end(s);
+	uint32_t coming = units_coming_at_end(s);
+	uint64_t fair = coming > 0 && !s->paused ? fair_us(s, coming) : 0;
 
 	array_each (at, &s->peers) {
 		struct swarm_peer *p = *at;
 		if (!s->paused)
 			suspect_silent(s, p, now_us);
-		if (!s->paused && at_end)
-			let_go_of_slow(s, p, now_us);
+		if (fair > 0)
+			let_go_of_slow(s, p, fair, now_us);
 		end_unanswered(s, p, now_us);
 		if (now_us >= p->penance_us)
 			p->penance_us = 0;

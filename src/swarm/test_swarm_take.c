@@ -334,18 +334,25 @@ three_wrong_leaves_are_the_end(void **state)
 	swarm_free(s);
 }
 
-/* N units but the last two are here; a unit takes 100 ms; 8 has both of them on their way. */
+/*
+ * All but two units are here.  Uplinks are said to do ten units a second, and the downlink was seen
+ * to do so; 8 has the last unit but one under way.
+ */
 static struct swarm *
 open_at_end(uint64_t *ret_now)
 {
-	struct swarm *s = open_holding((struct swarm_opts){ 0 }, N - 3);
+	struct swarm *s = open_holding((struct swarm_opts){ 0 }, N - 12);
 	uint64_t now = S;
 
 	add_peer(s, 8);
 	add_peer(s, 9);
-	assert_int_equal(swarm_offered(s, 9, N - 3, now).verdict, SWARM_ACCEPT);
-	swarm_ended(s, 9, N - 3, true, now + S / 10);
-	now += S / 10;
+	assert_true(swarm_peer_news(s, 8, &(struct swarm_news){ .rate = 10 * UNIT }, 0));
+	assert_true(swarm_peer_news(s, 9, &(struct swarm_news){ .rate = 10 * UNIT }, 0));
+	for (uint32_t u = N - 12; u < N - 2; u++, now += S / 10) {
+		assert_int_equal(swarm_offered(s, 9, u, now).verdict, SWARM_ACCEPT);
+		swarm_got(s, 9, u, UNIT, now);
+		swarm_ended(s, 9, u, true, now);
+	}
 	assert_int_equal(swarm_offered(s, 8, N - 2, now).verdict, SWARM_ACCEPT);
 	*ret_now = now;
 	return s;
@@ -354,46 +361,52 @@ open_at_end(uint64_t *ret_now)
 static void
 a_slow_unit_at_the_end_is_let_go_and_taken_over_once(void **state)
 {
-	uint64_t now;
+	uint64_t now, late;
 	struct swarm *s = open_at_end(&now);
 	struct swarm_answer a;
+	struct swarm_stats st;
 
 	(void)state;
+	late = now + 2 * S - S / 4; /* three times four units of an uplink, and of the downlink */
 	assert_int_equal(swarm_offered(s, 9, N - 1, now).verdict, SWARM_ACCEPT);
-	swarm_got(s, 8, N - 2, UNIT / 16, now + S / 4);
-	swarm_got(s, 9, N - 1, UNIT * 15 / 16, now + S / 4); /* as good as here */
-	assert_int_equal(swarm_offered(s, 9, N - 2, now + S / 4).verdict, SWARM_HELD);
-	assert_in_range(swarm_wakes(s, now + S / 4), now + S / 4, now + S * 3 / 10);
-	swarm_tick(s, now + S * 3 / 10);
-	assert_int_equal(swarm_offered(s, 9, N - 1, now + S * 3 / 10).verdict, SWARM_HELD);
-	a = swarm_offered(s, 9, N - 2, now + S * 3 / 10);
+	swarm_got(s, 8, N - 2, UNIT / 16, now + S);
+	swarm_got(s, 9, N - 1, UNIT * 15 / 16, now + S); /* as good as here */
+	swarm_tick(s, now + S / 10);
+	assert_int_equal(swarm_offered(s, 9, N - 2, now + S / 10).verdict, SWARM_HELD);
+	assert_in_range(swarm_wakes(s, now + S), now + S, late);
+	swarm_tick(s, late);
+	assert_int_equal(swarm_offered(s, 9, N - 1, late).verdict, SWARM_HELD);
+	add_peer(s, 7);
+	assert_true(swarm_peer_news(s, 7, &(struct swarm_news){ .rate = UNIT }, 0));
+	assert_int_equal(swarm_offered(s, 7, N - 2, late).verdict, SWARM_HELD); /* slow itself */
+	a = swarm_offered(s, 9, N - 2, late);
 	assert_int_equal(a.verdict, SWARM_ACCEPT);
 	assert_true(a.replaces && a.old_peer == 8);
-	struct swarm_stats st;
 	assert_true(swarm_peer_stats(s, 8, &st));
 	assert_int_equal(st.broken, 0); /* to be slow is no lie */
-	swarm_tick(s, now + S * 3 / 2);
-	assert_int_equal(swarm_offered(s, 8, N - 2, now + S * 3 / 2).verdict, SWARM_HELD);
+	swarm_tick(s, late + S);
+	assert_int_equal(swarm_offered(s, 8, N - 2, late + S).verdict, SWARM_HELD);
 	swarm_free(s);
 }
 
 static void
 a_slow_unit_is_not_let_go_while_there_is_other_work_and_may_still_arrive(void **state)
 {
-	uint64_t now;
+	uint64_t now, late;
 	struct swarm *s = open_at_end(&now);
 
 	(void)state;
-	swarm_got(s, 8, N - 2, UNIT / 16, now + S / 4);
-	swarm_tick(s, now + S * 3 / 10); /* N - 1 is nowhere yet */
-	assert_int_equal(swarm_offered(s, 9, N - 2, now + S * 3 / 10).verdict, SWARM_HELD);
-	assert_int_equal(swarm_offered(s, 9, N - 1, now + S * 3 / 10).verdict, SWARM_ACCEPT);
-	swarm_tick(s, now + S * 4 / 10);
+	late = now + 3 * S / 2;
+	swarm_got(s, 8, N - 2, UNIT / 64, now + S);
+	swarm_tick(s, late); /* N - 1 is nowhere yet */
+	assert_int_equal(swarm_offered(s, 9, N - 2, late).verdict, SWARM_HELD);
+	assert_int_equal(swarm_offered(s, 9, N - 1, late).verdict, SWARM_ACCEPT);
+	swarm_tick(s, late + S / 4);
 	assert_int_equal(swarm_awaited(s), 1);
-	swarm_ended(s, 8, N - 2, true, now + S * 5 / 10); /* before anybody offered it */
+	swarm_ended(s, 8, N - 2, true, late + S / 2); /* before anybody offered it */
 	assert_true(swarm_holds(s, N - 2));
 	assert_int_equal(swarm_awaited(s), 1);
-	swarm_ended(s, 9, N - 1, true, now + S * 5 / 10);
+	swarm_ended(s, 9, N - 1, true, late + S / 2);
 	assert_int_equal(swarm_awaited(s), 0);
 	swarm_free(s);
 }
