@@ -152,6 +152,7 @@ engine_open(const struct engine_opts *o, struct engine **ret, struct error *e)
 	}
 	en->writes = job_queue_new(en->loop);
 	en->source = engine_source(en);
+	engine_yield_set(en, limits_setting(en->limits)->background);
 	engine_swarm_open(en);
 	engine_mesh_open(en);
 	en->tick = timer_new(en->loop, on_tick, en);
@@ -215,6 +216,7 @@ engine_close(struct engine *en, void (*on_closed)(void *ctx), void *ctx)
 	en->on_closed_ctx = ctx;
 	en->pending++; /* whatever closes meanwhile, this comes last */
 	timer_close(en->tick);
+	engine_yield_close(en);
 	engine_mesh_close(en);
 	engine_job_stop_all(en);
 	engine_swarm_close(en); /* nobody takes any more */

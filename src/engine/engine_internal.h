@@ -20,6 +20,7 @@
  *   engine_verify.c    re-hashing what is on disk
  *   engine_limit.c     what transfers are held to
  *   engine_line.c      this node's share of its site's line
+ *   engine_yield.c     the pace of what makes way for others
  *   engine_gc.c        forgetting old manifests
  */
 #pragma once
@@ -39,6 +40,7 @@
 #include "engine/responder.h"
 #include "engine/scan.h"
 #include "net/line_meter.h"
+#include "net/yield.h"
 
 enum {
 	ENGINE_TICK_MS = 250,
@@ -70,6 +72,12 @@ struct engine_line {
 	struct lease_holder holder;
 	struct line_meter meter;
 	uint64_t kept[LEASE_WAYS], kept_ms; /* the floor in state.db; not before that another */
+};
+
+struct engine_yield {
+	struct timer *timer; /* NULL: it does not */
+	struct yield ways[THROTTLE_WAYS];
+	uint64_t total[THROTTLE_WAYS], resent; /* when it looked last */
 };
 
 struct engine_job;
@@ -113,6 +121,7 @@ struct engine {
 	struct engine_swarm *swarm;
 	struct limits *limits;
 	struct engine_line line;
+	struct engine_yield yield;
 	struct job_queue *writes; /* of state, one after the other */
 	struct timer *tick;
 	bool gc_running;
@@ -329,6 +338,10 @@ void engine_verify(struct engine *en, struct control_call *call, const struct co
 void engine_limit(struct engine *en, struct control_call *call, const struct control_request *r);
 enum err engine_limit_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
 void engine_limit_tick(struct engine *en);
+
+/* -- making way -- */
+void engine_yield_set(struct engine *en, bool on);
+void engine_yield_close(struct engine *en);
 
 /* -- the site's line -- */
 enum err engine_line_load(struct engine *en, struct error *e) must_check; /* blocking: at start */

@@ -39,6 +39,7 @@ done_keep(struct engine_work *w, enum err r, const struct error *e)
 
 	if (r == OK) {
 		limits_set(en->limits, &k->setting);
+		engine_yield_set(en, k->setting.background);
 		tick(en);
 		send_node(en, k->call);
 	}

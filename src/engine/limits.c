@@ -9,7 +9,7 @@ struct limits {
 	struct schedule_rates fixed; /* that it was started with */
 	struct limit_setting setting;
 	struct schedule_rates now; /* of the setting */
-	struct schedule_rates share;
+	struct schedule_rates share, pace;
 	uint64_t next_ms; /* when the schedule is looked at */
 };
 
@@ -20,12 +20,12 @@ slower(uint64_t a, uint64_t b)
 }
 
 static void
-apply_way(struct limits *l, enum throttle_way way, uint64_t fixed, uint64_t now, uint64_t share)
+apply_way(struct limits *l, enum throttle_way way, uint64_t fixed, uint64_t now, uint64_t far)
 {
 	bool lan = l->setting.lan;
 
 	throttle_limit(l->throttle, way, THROTTLE_ALL, lan ? slower(fixed, now) : fixed);
-	throttle_limit(l->throttle, way, THROTTLE_FAR, lan ? share : slower(now, share));
+	throttle_limit(l->throttle, way, THROTTLE_FAR, lan ? far : slower(now, far));
 }
 
 static void
@@ -33,8 +33,9 @@ apply(struct limits *l)
 {
 	if (l->throttle == NULL)
 		return;
-	apply_way(l, THROTTLE_UP, l->fixed.up, l->now.up, l->share.up);
-	apply_way(l, THROTTLE_DOWN, l->fixed.down, l->now.down, l->share.down);
+	apply_way(l, THROTTLE_UP, l->fixed.up, l->now.up, slower(l->share.up, l->pace.up));
+	apply_way(
+	    l, THROTTLE_DOWN, l->fixed.down, l->now.down, slower(l->share.down, l->pace.down));
 }
 
 struct limits *
@@ -90,6 +91,13 @@ void
 limits_line(struct limits *l, const struct schedule_rates *share)
 {
 	l->share = *share;
+	apply(l);
+}
+
+void
+limits_pace(struct limits *l, const struct schedule_rates *pace)
+{
+	l->pace = *pace;
 	apply(l);
 }
 

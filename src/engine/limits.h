@@ -27,4 +27,6 @@ const struct limit_setting *limits_setting(const struct limits *l);
 struct schedule_rates limits_now(const struct limits *l);
 /* The node's share of its site's line; 0: the line has no limit. */
 void limits_line(struct limits *l, const struct schedule_rates *share);
+/* Of what makes way for others; 0: as quick as it likes. */
+void limits_pace(struct limits *l, const struct schedule_rates *pace);
 const struct schedule_rates *limits_share(const struct limits *l);

@@ -2,9 +2,9 @@
  * The server's side of net/lease.h.
  *
  * Of each member the book knows what it may be using: what it has acknowledged (BASE), and whatever
- * was granted to it since (OPEN, the most of each).  What is reserved for it is the greatest rate
- * of these whose time has not run out; and, of one that is not known to have a lease in five seconds'
- * time (unsure), its floor if that is more.
+ * was granted to it since (OPEN, the most of each).  Reserved for it is the greatest rate of these
+ * whose time has not run out; and, of one that is not known to have a lease in five seconds from
+ * now (unsure), its floor if that is more.
  *
  * A grant is the member's fair share, as far as the others leave it, and never takes away what a
  * member has before its fair share asks for that.  The share reckons each other member with what it

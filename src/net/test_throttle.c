@@ -218,6 +218,10 @@ buffers_are_small_and_only_where_there_is_a_limit(void **state)
 	throttle_limit(f->throttle, THROTTLE_UP, THROTTLE_FAR, 200 * 1000);
 	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP, false), 20 * 1000);
 	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP, true), 40 * 1000);
+	throttle_limit(f->throttle, THROTTLE_UP, THROTTLE_ALL, 40 * 1000 * 1000);
+	throttle_limit(f->throttle, THROTTLE_UP, THROTTLE_FAR, 20 * 1000 * 1000);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP, false), 0);
+	assert_int_equal(throttle_buffer(f->throttle, THROTTLE_UP, true), 128 * 1024);
 	loop_post(f->loop, on_finished, f);
 	loop_run(f->loop);
 	loop_free(f->loop);

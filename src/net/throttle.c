@@ -235,7 +235,10 @@ throttle_buffer(const struct throttle *t, enum throttle_way way, bool is_near)
 	l = &t->lanes[way];
 	if (!is_limited(l, is_near))
 		return 0;
-	return worth(slowest(l, is_near), BUFFER_MS, BUFFER_MIN, BUFFER_MAX);
+	uint64_t rate = slowest(l, is_near);
+	if (!is_near && rate > (uint64_t)BUFFER_MAX * 1000 / BUFFER_MS)
+		return 0;
+	return worth(rate, BUFFER_MS, BUFFER_MIN, BUFFER_MAX);
 }
 
 /* -- asking -- */

@@ -52,7 +52,8 @@ uint64_t throttle_far_total(const struct throttle *t, enum throttle_way way);
 /* Did a far connection have to wait since this was asked last?  Or does one now? */
 bool throttle_was_short(struct throttle *t, enum throttle_way way);
 /* What a socket's buffer should hold: bytes in the kernel have left us and are not there yet.  0:
- * as the system likes.  Changes when throttle_changes does. */
+ * as the system likes, as on a far line of some rate, which may be long: there it makes the buffer
+ * as big as we read quickly.  Changes when throttle_changes does. */
 size_t throttle_buffer(const struct throttle *t, enum throttle_way way, bool is_near);
 /* How often a limit was changed. */
 unsigned throttle_changes(const struct throttle *t);

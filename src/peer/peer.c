@@ -54,8 +54,8 @@ struct peer {
 	uint64_t tick_ms; /* what the timer is set to */
 	struct throttle *throttle; /* NULL: no limit */
 	struct throttle_turn turns[THROTTLE_WAYS];
-	unsigned changes;             /* of the throttle's limits that the buffers follow */
-	bool is_small[THROTTLE_WAYS]; /* a buffer: the system no longer sizes it */
+	unsigned changes;              /* of the throttle's limits that the buffers follow */
+	size_t buffers[THROTTLE_WAYS]; /* that were set; 0: the system sizes it */
 	struct task settle;
 	struct timer *timer; /* the session's tick; LEAVING: the limit of that */
 	struct error *why;   /* why the session ended; NULL: cleanly */
@@ -160,14 +160,18 @@ leave_lines(struct peer *p)
 		throttle_leave(p->throttle, way, &p->turns[way]);
 }
 
+/* What a socket's buffer is to be made; 0: it may stay as it is.  Limits may change many times a
+ * second, a buffer follows them roughly. */
 static size_t
 buffer(struct peer *p, enum throttle_way way)
 {
-	size_t n = throttle_buffer(p->throttle, way, p->turns[way].is_near);
+	size_t n = throttle_buffer(p->throttle, way, p->turns[way].is_near), is = p->buffers[way];
 
 	if (n == 0)
-		return p->is_small[way] ? BUFFER_FREE : 0;
-	p->is_small[way] = true;
+		n = is != 0 ? BUFFER_FREE : 0;
+	if (n > is - is / 4 && n < is + is / 4)
+		return 0;
+	p->buffers[way] = n;
 	return n;
 }
 
@@ -176,7 +180,9 @@ size_buffers(struct peer *p)
 {
 	if (p->throttle != NULL)
 		p->changes = throttle_changes(p->throttle);
-	conn_buffers(p->conn, buffer(p, THROTTLE_DOWN), buffer(p, THROTTLE_UP));
+	size_t down = buffer(p, THROTTLE_DOWN), up = buffer(p, THROTTLE_UP);
+	if (down != 0 || up != 0)
+		conn_buffers(p->conn, down, up);
 }
 
 /* Whoever waited in a line that it has left goes on. */

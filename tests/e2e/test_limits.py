@@ -114,12 +114,27 @@ def test_a_limit_for_other_sites_leaves_the_own_one_alone(net):
     assert "near_up_now" not in said and "near_down_now" not in said
 
 
+def test_a_node_in_the_background_moves_all_and_stays_so(net, tmp_path):
+    src = make_files(tmp_path / "src", SIZE)
+    owner = net.agent("owner")
+    assert owner.json("limit", "--background", "on")["background"]
+    owner.json("publish", src, "--share", "tree", "--policy", "central")
+    reader = net.agent("reader", "--share", "tree:read")
+    reader.json("limit", "--background", "on")
+    reader.json("get", "tree", tmp_path / "dest")
+    assert_same(src, tmp_path / "dest")
+    reader.restart()
+    said = reader.json("limit")
+    assert said["background"] and said["up_now"] > 0  # the pace
+    assert reader.json("limit", "--background", "off") == {"week": [], "rates": []}
+
+
 def test_what_is_no_limit_gets_one_line(net):
     agent = net.agent("a")
     for words, part in (
             (("--up", "50"), "'50'"), (("--down", "100kbit"), "128kbit"), (("--schedule", "mon 08-18"), "without a rate"),
             (("--schedule", "mon 8-25 8Mbit"), "'8-25'"), (("--schedule", "20Mbit" * 100), "longer"),
-            (("--off", "--up", "8Mbit"), "alone"), (("--lan",), "--lan goes with"),
+            (("--off", "--up", "8Mbit"), "alone"), (("--lan",), "--lan goes with"), (("--background", "maybe"), "on|off"),
             (("--site", "berlin", "--up", "8Mbit"), "on the server"), (("seven",), "seven")):
         assert part in agent.fails(USAGE, "limit", *words)
     assert agent.json("limit") == {"week": [], "rates": []}
