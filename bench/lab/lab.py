@@ -64,7 +64,7 @@ def usable(names):
 def run(args):
     """What the command line names."""
     tools = usable(list(drivers.ALL) if args.tool == "all" else args.tool.split(","))
-    todo = [(args.topo.split(","), tools, args.reps)]
+    todo = [((args.topo or "smoke").split(","), tools, args.reps)]
     return run_all(args, plan.steps(todo, can))
 
 
@@ -85,7 +85,7 @@ def run_all(args, steps):
 
 def table(args):
     """The plan, into records of its own, and then the document.  Records that are there already are not measured again."""
-    chosen = plan.QUICK_PLAN if args.quick else plan.FULL_PLAN
+    chosen = plan.only(plan.QUICK_PLAN if args.quick else plan.FULL_PLAN, args.topo, args.tool)
     tools = usable(dict.fromkeys(t for _, names, _ in chosen for t in names))
     out = pathlib.Path(args.out or ROOT / "bench/out" / time.strftime("lab-%Y%m%d-%H%M%S.jsonl"))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +160,8 @@ COMMANDS = {"list": show, "run": run, "table": table, "report": write_report, "c
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("command", choices=list(COMMANDS))
-    p.add_argument("--tool", default="all")
-    p.add_argument("--topo", default="smoke")
+    p.add_argument("--tool", default="all", help="of run, or only these of table")
+    p.add_argument("--topo", help="of run (smoke), or only these of table")
     p.add_argument("--reps", type=int, default=1)
     p.add_argument("--cc", default="cubic", help="default congestion control of the namespaces")
     p.add_argument("--weft", help="the program (build/src/cmd/weft)")

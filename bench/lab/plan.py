@@ -31,6 +31,13 @@ def steps(plan, can):
                 yield from ((name, tool) for tool in tools if can(name, tool))
 
 
+def only(plan, topologies, tools):
+    """What is left of the plan when it is about these alone: comma-separated names; "all" or none for everything."""
+    def chosen(names, wanted):
+        return names if wanted in (None, "all") else tuple(n for n in names if n in wanted.split(","))
+    return [(chosen(names, topologies), chosen(who, tools), rounds) for names, who, rounds in plan]
+
+
 def remaining(steps, runs):
     """The steps of which the records (topology -> tool -> records) have no run yet."""
     left = {name: {tool: len(rows) for tool, rows in tools.items()} for name, tools in runs.items()}

@@ -221,6 +221,11 @@ class Plans(unittest.TestCase):
         self.assertEqual(list(plan.remaining(steps, {"x": {"a": [1]}})), [("x", "b"), ("x", "a"), ("y", "a")])
         self.assertEqual(list(plan.remaining(steps, {"x": {"a": [1, 2, 3], "b": [1]}, "y": {"a": [1]}})), [])
 
+    def test_can_be_about_some_alone(self):
+        some = plan.only([(("x", "y"), ("a", "b"), 2), (("z",), ("a",), 1)], "x,z", "a")
+        self.assertEqual(list(plan.steps(some, lambda *_: True)), [("x", "a"), ("x", "a"), ("z", "a")])
+        self.assertEqual(len(list(plan.steps(plan.only(some, None, "all"), lambda *_: True))), 3)
+
     def test_drivers_know_what_they_cannot_do(self):
         can = lambda tool, topo: drivers.ALL[tool].can(topologies.named(topo))  # noqa: E731
         self.assertTrue(can("weft", "versions") and can("rsync", "files-rtt"))
