@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 enum {
-	REST_BYTES = 32 * 1024,
-	REST_MIN_US = 1000, /* less is not worth a rest */
+	REST_BYTES = 64 * 1024, /* both ways together */
+	REST_MIN_US = 1000,     /* less is not worth a rest */
 	REST_MAX_US = 8 * 1000,
 	REST_WINDOW_US = 100 * 1000, /* over which the rate is taken */
 	REST_SLOWEST = 256 * 1024,   /* bytes a second, below which there is none */

@@ -25,9 +25,9 @@ static void
 a_slow_line_is_looked_at_in_batches(void **state)
 {
 	(void)state;
-	/* 300 ms, every 5.2 ms at 50 Mbit/s, every 8 ms at 20. */
-	assert_in_range(looks_at(6250 * 1000), 55, 60);
-	assert_in_range(looks_at(2500 * 1000), 36, 39);
+	/* 300 ms, every 5.2 ms at 50 Mbit/s each way, every 8 ms at 20. */
+	assert_in_range(looks_at(12500 * 1000), 55, 60);
+	assert_in_range(looks_at(5000 * 1000), 36, 39);
 }
 
 static void
