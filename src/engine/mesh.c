@@ -212,7 +212,11 @@ mesh_near(struct mesh_device *d, bool near)
 		return;
 	l->near = near;
 	peer_near(l->peer, near);
-	conn_set_line(peer_conn(l->peer), near ? LINE_NEAR : LINE_FAR);
+	/* Who has no site, or one that is not looked into, may be a long way off. */
+	if (near)
+		conn_line_by_rtt(peer_conn(l->peer));
+	else
+		conn_set_line(peer_conn(l->peer), LINE_FAR);
 }
 
 void

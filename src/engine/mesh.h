@@ -100,8 +100,8 @@ bool mesh_device_is_fast(const struct mesh_device *d);
 bool mesh_device_is_failing(const struct mesh_device *d);
 /* Soon its round trip will be known better. */
 void mesh_probe(struct mesh_device *d);
-/* Its connection does, or does not, stay inside our site: how the socket sends, and which limits it
- * is under.  Far until it is said. */
+/* Its connection does, or does not, stay inside our site: which limits it is under, and how the socket
+ * sends (inside a site by its round trip).  Under limits as if far until it is said. */
 void mesh_near(struct mesh_device *d, bool near);
 /* What the owner keeps with it; it must be NULL again before the device can be forgotten. */
 void **mesh_device_data(struct mesh_device *d);

@@ -35,6 +35,7 @@ line_new(struct mesh *m, struct conn *c, bool dialed, struct bytes hello)
 	l->dialed = dialed;
 	array_push(&m->lines, l);
 	l->peer = peer_new(m->o.loop, c, dialed, hello, &events, l);
+	conn_line_by_rtt(c);
 	peer_throttle(l->peer, m->o.throttle);
 	return l;
 }
