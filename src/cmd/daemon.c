@@ -297,6 +297,9 @@ on_call(void *ctx, struct control_call *call, const struct control_request *r)
 
 	if (d->is_stopping) {
 		(void)fail(&e, ERR_AGAIN, "the daemon is stopping");
+	} else if (d->server != NULL && strcmp(r->verb, "why") == 0 &&
+		   server_why(d->server, call, r)) {
+		return;
 	} else if (d->server != NULL && is_of_server(r)) {
 		server_call(d->server, call, r);
 		return;

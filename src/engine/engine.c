@@ -9,6 +9,9 @@
 #include "engine/engine_internal.h"
 #include "engine/engine_swarm.h"
 #include "net/listener.h"
+#include "platform/clock.h"
+
+enum { BUSY_NS = 850 * 1000 * 1000 }; /* a second, of one processor */
 
 static void on_tick(void *ctx);
 
@@ -167,11 +170,29 @@ engine_open(const struct engine_opts *o, struct engine **ret, struct error *e)
 	return OK;
 }
 
+/* What was used since the last look. */
+static void
+count_cpu(struct speed *s, uint64_t used_ns, uint64_t now_ms)
+{
+	speed_add(s, used_ns - s->total, now_ms);
+}
+
+bool
+engine_is_busy(const struct engine *en)
+{
+	uint64_t now = loop_now_ms(en->loop), all = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+
+	return speed_now(&en->loop_cpu, now) >= BUSY_NS ||
+	       speed_now(&en->cpu, now) >= all * BUSY_NS;
+}
+
 static void
 on_tick(void *ctx)
 {
 	struct engine *en = ctx;
 
+	count_cpu(&en->cpu, clock_cpu_ns(), loop_now_ms(en->loop));
+	count_cpu(&en->loop_cpu, clock_thread_cpu_ns(), loop_now_ms(en->loop));
 	engine_job_tick(en);
 	engine_swarm_tick(en);
 	engine_gc_tick(en);

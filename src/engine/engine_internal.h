@@ -29,6 +29,7 @@
 #include <stdatomic.h>
 
 #include "base/map.h"
+#include "base/speed.h"
 #include "crypto/authority.h"
 #include "engine/advertise.h"
 #include "engine/dest_table.h"
@@ -122,6 +123,7 @@ struct engine {
 	struct limits *limits;
 	struct engine_line line;
 	struct engine_yield yield;
+	struct speed cpu, loop_cpu; /* ns of the processors, of the process and of the loop */
 	struct job_queue *writes; /* of state, one after the other */
 	struct timer *tick;
 	bool gc_running;
@@ -142,6 +144,8 @@ struct engine_work {
 void engine_work(struct engine *en, struct engine_work *w);
 void engine_write(struct engine *en, struct engine_work *w); /* on the queue of writes */
 void engine_part_closed(struct engine *en);
+/* Is nothing left of the processors, or of the one that the loop runs on? */
+bool engine_is_busy(const struct engine *en);
 /* of the node store, unrestricted: for our own walks */
 struct node_source engine_nodes(struct engine *en);
 

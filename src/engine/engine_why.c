@@ -1,23 +1,13 @@
 /*
- * `weft why SHARE|JOB`: where the bytes of a snapshot come from and go to, who refused what, and
- * what is in the way now.
+ * `weft why [SHARE|JOB]`: which snapshot or job it is, and what only the engine knows of it; the rest
+ * is in engine/why.
  */
 #include <stdio.h>
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "engine/bottleneck.h"
 #include "engine/engine_swarm_private.h"
-#include "net/throttle.h"
-
-struct why {
-	struct engine *engine;
-	struct swarm_entry *entry;
-	struct engine_job *job; /* NULL: none is at it */
-	struct swarm_node_summary sum;
-	struct swarm_node_peer *peers;
-	size_t n_peers;
-};
+#include "engine/why.h"
 
 /* -- which one -- */
 
@@ -76,196 +66,172 @@ entry_named(struct engine *en, const char *name)
 	return best;
 }
 
-/* -- what is said -- */
+/* -- what only the engine knows -- */
 
-static bool
-is_giver(const struct why *w, const struct swarm_node_peer *p)
+static const char *
+name_of(void *ctx, const struct device_id *device)
 {
-	return p->connected && p->stats.held + w->sum.skipped >= w->sum.units;
+	return engine_mesh_name(ctx, device);
 }
 
-static struct bottleneck_facts
-facts_of(const struct why *w)
+static const char *
+site_of(void *ctx, const struct device_id *device)
 {
-	const struct swarm_node_summary *s = &w->sum;
-	struct engine *en = w->engine;
-	struct bottleneck_facts f = {
-		.takes = w->entry->wants > 0,
-		.is_behind = s->paused,
-		.starving = s->starving,
-		.missing = s->units - s->held - s->skipped,
-		.awaited = s->awaited,
-		.nowhere = s->nowhere,
-		.peers = s->peers,
-		.seeds = s->seeds,
-		.out = s->out,
-		.slots = s->slots,
-		.rate_in = s->rate_in,
-		.rate_out = s->rate_out,
-		.down_limit = throttle_rate(en->o.throttle, THROTTLE_DOWN, false),
-		.up_limit = throttle_rate(en->o.throttle, THROTTLE_UP, false),
-	};
+	const struct engine *en = ctx;
+	const struct mesh_device *d = en->mesh != NULL ? mesh_find(en->mesh, device) : NULL;
 
-	if (f.takes && w->job != NULL && w->job->waiting && w->job->row.text[0] != 0) {
-		f.waits = true;
-		f.waiting = w->job->row.text;
+	return d != NULL ? mesh_device_site(d) : "";
+}
+
+static struct bottleneck_limit
+limit_of(const struct engine *en, enum throttle_way way)
+{
+	const struct schedule_rates *line = limits_share(en->limits);
+	struct schedule_rates set = limits_now(en->limits);
+	bool is_up = way == THROTTLE_UP;
+	struct bottleneck_limit l = { .rate = throttle_rate(en->o.throttle, way, false) };
+
+	if (l.rate == 0)
+		return l;
+	if (l.rate == (is_up ? line->up : line->down))
+		l.by = BOTTLENECK_BY_LINE;
+	else if (l.rate == (is_up ? set.up : set.down))
+		l.by = limits_setting(en->limits)->schedule[0] != 0 ? BOTTLENECK_BY_SCHEDULE
+								    : BOTTLENECK_BY_SETTING;
+	return l;
+}
+
+static void
+job_facts(const struct engine_job *j, struct bottleneck_facts *f)
+{
+	f->paused = j->want == WANT_PAUSE || j->row.state == JOB_PAUSED;
+	f->waits = j->waiting && j->row.text[0] != 0;
+	f->waiting = j->row.text;
+}
+
+/* Without a swarm: what moves between this machine and the server alone, or nothing yet. */
+static void
+lone_facts(struct engine *en, struct engine_job *j, struct bottleneck_facts *f)
+{
+	auto_buf struct buf progress = BUF(RECORD_MAX);
+	struct record_field rate;
+
+	f->takes = j->row.kind != ROOT_PUBLISH;
+	f->missing = f->lacking = 1;
+	f->central = !hash_id_is_none(&j->row.share) && !engine_swarm_is_hybrid(en, &j->row.share);
+	if (!f->central && !f->waits) {
+		f->waits = true;
+		f->waiting = "nothing moves yet: it is being prepared";
 	}
-	for (size_t i = 0; i < w->n_peers; i++) {
-		if (!w->peers[i].connected)
-			continue;
-		f.has_server |= device_id_equal(&w->peers[i].device, &en->server);
-		f.lacking += !is_giver(w, &w->peers[i]);
+	j->kind->progress(j, &progress);
+	if (record_find(buf_bytes(&progress), "rate", &rate))
+		f->rate_in = rate.num;
+}
+
+static struct why
+why_of(struct engine *en, struct engine_job *j, struct swarm_entry *x)
+{
+	struct why w = { .server = en->server,
+		.name = name_of,
+		.site = site_of,
+		.own_site = en->site,
+		.ctx = en };
+
+	w.facts.up = limit_of(en, THROTTLE_UP);
+	w.facts.down = limit_of(en, THROTTLE_DOWN);
+	w.facts.is_busy = engine_is_busy(en);
+	if (j != NULL) {
+		w.job = j->row.id;
+		w.snapshot = j->row.snapshot;
+		job_facts(j, &w.facts);
 	}
-	return f;
-}
-
-static void
-send_whole(struct why *w, struct control_call *call)
-{
-	const struct bottleneck_facts f = facts_of(w);
-	const struct swarm_node_summary *s = &w->sum;
-	auto_buf struct buf row = BUF(RECORD_MAX);
-	char text[BOTTLENECK_TEXT], name[STATEMENT_NAME_MAX + 1], id[HASH_ID_TEXT];
-
-	record_text(&row, "share", share_name(w->engine, &w->entry->who.share, name));
-	record_text(&row, "id", hash_id_format(&w->entry->who.snapshot, id));
-	if (w->job != NULL)
-		record_int(&row, "job", (uint64_t)w->job->row.id);
-	record_int(&row, "units", s->units != 0 ? s->units : w->entry->units);
-	record_int(
-	    &row, "held", w->entry->node == NULL && w->entry->whole ? w->entry->units : s->held);
-	record_int(&row, "awaited", s->awaited);
-	record_int(&row, "missing", f.missing);
-	record_int(&row, "nowhere", s->nowhere);
-	record_int(&row, "peers", s->peers);
-	record_int(&row, "seeds", s->seeds);
-	record_size(&row, "bytes_in", s->bytes_in);
-	record_size(&row, "bytes_out", s->bytes_out);
-	record_size(&row, "wire_in", s->wire_in);
-	record_size(&row, "wire_out", s->wire_out);
-	record_rate(&row, "rate_in", s->rate_in);
-	record_rate(&row, "rate_out", s->rate_out);
-	record_text(&row, "limit", bottleneck_say(&f, text));
-	control_call_row(call, buf_bytes(&row));
-}
-
-static void
-add_part(struct buf *out, const char *what, uint32_t n)
-{
-	if (n > 0)
-		buf_addf(out, "%s%s %u", out->len > 0 ? ", " : "", what, n);
-}
-
-/* What was refused and why, in words. */
-static void
-add_note(const struct swarm_node_peer *p, struct buf *row)
-{
-	const struct swarm_stats *s = &p->stats;
-	auto_buf struct buf note = BUF(256);
-
-	if (p->banned || s->banned)
-		buf_addf(&note, "cut off: it lied");
-	else if (s->distrusted)
-		buf_addf(&note, "not listened to for now: it broke its word");
-	else if (!p->connected)
-		buf_addf(&note, "gone");
-	else if (s->blocked)
-		buf_addf(&note, "takes no more bytes now");
-	else if (s->starving)
-		buf_addf(&note, "nobody gives to it");
-	add_part(&note, "wrong", s->wrong);
-	add_part(&note, "broken", s->broken);
-	add_part(&note, "refused: busy", s->declined_busy);
-	add_part(&note, "had it", s->declined_held);
-	if (note.len > 0)
-		record_bytes(row, "text", buf_bytes(&note));
-}
-
-static void
-send_source(struct why *w, const struct swarm_node_peer *p, struct control_call *call)
-{
-	auto_buf struct buf row = BUF(RECORD_MAX);
-	char id[DEVICE_ID_TEXT];
-
-	record_text(&row, "list", "sources");
-	record_text(&row, "name", engine_mesh_name(w->engine, &p->device));
-	record_text(&row, "device", device_id_format(&p->device, id));
-	record_bool(&row, "server", device_id_equal(&p->device, &w->engine->server));
-	record_bool(&row, "connected", p->connected);
-	record_size(&row, "bytes_in", p->bytes_in);
-	record_size(&row, "bytes_out", p->bytes_out);
-	record_size(&row, "wire_in", p->wire_in);
-	record_size(&row, "wire_out", p->wire_out);
-	record_rate(&row, "rate_in", p->rate_in);
-	record_rate(&row, "rate_out", p->rate_out);
-	record_int(&row, "held", p->stats.held);
-	record_int(&row, "offers_in", p->stats.offers_in);
-	record_int(&row, "accepted_in", p->stats.accepted_in);
-	record_int(&row, "offers_out", p->stats.offers_out);
-	record_int(&row, "accepted_out", p->stats.accepted_out);
-	record_int(&row, "declined_busy", p->stats.declined_busy);
-	record_int(&row, "declined_held", p->stats.declined_held);
-	record_int(&row, "wrong", p->stats.wrong);
-	record_int(&row, "broken", p->stats.broken);
-	record_bool(&row, "banned", p->banned || p->stats.banned);
-	add_note(p, &row);
-	control_call_row(call, buf_bytes(&row));
-}
-
-static void
-send_why(struct why *w, struct control_call *call)
-{
-	if (w->entry->node != NULL) {
-		w->peers = mem_array(struct swarm_node_peer, SWARM_PEERS_SEEN);
-		w->n_peers = swarm_node_peers(w->entry->node, w->peers, SWARM_PEERS_SEEN);
-		swarm_node_summary(w->entry->node, &w->sum);
+	if (x != NULL) {
+		w.snapshot = x->who.snapshot;
+		w.node = x->node;
+		w.units = x->units;
+		w.held = x->whole ? x->units : 0;
+		w.facts.takes = x->wants > 0;
+		w.facts.waits &= w.facts.takes;
+	} else if (j != NULL) {
+		lone_facts(en, j, &w.facts);
 	}
-	send_whole(w, call);
-	for (size_t i = 0; i < w->n_peers; i++)
-		send_source(w, &w->peers[i], call);
-	free(w->peers);
+	return w;
+}
+
+static void
+send_one(struct engine *en, struct engine_job *j, struct swarm_entry *x, struct control_call *call)
+{
+	char name[STATEMENT_NAME_MAX + 1];
+	struct why w = why_of(en, j, x);
+
+	w.share = x != NULL ? share_name(en, &x->who.share, name) : j->share_name;
+	why_look(&w);
+	why_send(&w, call);
+	why_clear(&w);
 	control_call_done(call, NULL, -1);
 }
 
-/* -- what is no swarm -- */
+/* -- all jobs -- */
 
-static enum err
-no_entry(struct engine *en, const struct engine_job *j, const char *name, struct error *e)
+static void
+send_job(struct engine *en, struct engine_job *j, struct control_call *call)
 {
-	if (j != NULL && !hash_id_is_none(&j->row.share) &&
-	    !engine_swarm_is_hybrid(en, &j->row.share))
-		return fail(e, ERR_NOTFOUND,
-		    "%s is central: its bytes go to and from the server alone (`weft jobs`)",
-		    j->share_name);
-	if (j != NULL && (j->want == WANT_PAUSE || j->row.state == JOB_PAUSED))
-		return fail(e, ERR_NOTFOUND, "job %lld is paused: `weft resume %lld`",
-		    (long long)j->row.id, (long long)j->row.id);
-	if (j != NULL && j->row.text[0] != 0)
-		return fail(e, ERR_NOTFOUND, "job %lld moves nothing yet: %s", (long long)j->row.id,
-		    j->row.text);
-	if (j != NULL)
-		return fail(e, ERR_NOTFOUND, "job %lld moves nothing yet", (long long)j->row.id);
-	return fail(e, ERR_NOTFOUND,
-	    "nothing of '%s' is moved or held here (`weft shares`, `weft jobs`)", name);
+	struct why w = why_of(en, j, engine_swarm_find(en, &j->row.snapshot));
+	auto_buf struct buf row = BUF(RECORD_MAX);
+
+	why_look(&w);
+	record_text(&row, "list", "jobs");
+	record_int(&row, "job", (uint64_t)j->row.id);
+	record_text(&row, "kind", j->kind->name);
+	record_text(&row, "share", j->share_name);
+	record_rate(&row, "rate_in", w.facts.rate_in);
+	record_rate(&row, "rate_out", w.facts.rate_out);
+	record_text(&row, "cause", w.limit.cause);
+	record_text(&row, "limit", w.limit.text);
+	if (w.limit.advice[0] != 0)
+		record_text(&row, "advice", w.limit.advice);
+	control_call_row(call, buf_bytes(&row));
+	why_clear(&w);
+}
+
+static void
+send_jobs(struct engine *en, struct control_call *call)
+{
+	auto_buf struct buf row = BUF(RECORD_MAX);
+	uint64_t running = 0;
+
+	array_each (j, &en->jobs)
+		running += !(*j)->over;
+	record_int(&row, "running", running);
+	control_call_row(call, buf_bytes(&row));
+	array_each (j, &en->jobs) {
+		if (!(*j)->over)
+			send_job(en, *j, call);
+	}
+	control_call_done(call, NULL, -1);
 }
 
 void
 engine_why(struct engine *en, struct control_call *call, const struct control_request *r)
 {
 	const char *name = control_arg(r, "share");
-	struct why w = { .engine = en };
+	struct swarm_entry *x;
+	struct engine_job *j;
 	struct error e;
 
-	name = name != NULL ? name : "";
-	w.job = job_named(en, name);
-	w.entry =
-	    w.job != NULL ? engine_swarm_find(en, &w.job->row.snapshot) : entry_named(en, name);
-	if (w.entry != NULL) {
-		send_why(&w, call);
+	if (name == NULL) {
+		send_jobs(en, call);
 		return;
 	}
-	if (w.job == NULL)
-		w.job = job_of_share(en, name, false);
-	(void)no_entry(en, w.job, name, &e);
+	j = job_named(en, name);
+	x = j != NULL ? engine_swarm_find(en, &j->row.snapshot) : entry_named(en, name);
+	if (x == NULL && j == NULL)
+		j = job_of_share(en, name, false);
+	if (x != NULL || j != NULL) {
+		send_one(en, j, x, call);
+		return;
+	}
+	(void)fail(&e, ERR_NOTFOUND,
+	    "nothing of '%s' is moved or held here (`weft shares`, `weft jobs`)", name);
 	control_call_done(call, &e, -1);
 }

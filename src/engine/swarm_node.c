@@ -32,11 +32,14 @@ send(void *ctx, uint64_t peer, const struct message *m)
 {
 	struct swarm_node *n = ctx;
 	struct node_peer *np = swarm_node_find_id(n, peer);
+	struct message mine = *m;
 	struct error e;
 
 	if (np == NULL)
 		return;
-	if (session_send(peer_session(np->peer), m, &e) != OK)
+	if (m->type == FRAME_NEWS)
+		mine.news.from_afar = n->far_in;
+	if (session_send(peer_session(np->peer), &mine, &e) != OK)
 		log_debug("swarm: %s", e.text); /* it is ending */
 	peer_flush(np->peer);
 }
@@ -240,6 +243,8 @@ swarm_node_message(struct swarm_node *n, struct peer *p, const struct message *m
 
 	if (np == NULL || np->banned || n->closing)
 		return OK;
+	if (m->type == FRAME_NEWS) /* one who comes back begins anew */
+		np->from_afar = max_of(np->from_afar, m->news.from_afar);
 	r = swarm_talk_message(n->talk, np->id, m, now_us(n), e);
 	swarm_node_pump(n);
 	return r;
@@ -274,6 +279,7 @@ swarm_node_answered(
 	speed_add(&np->out, sent->bytes, swarm_node_now_ms(n));
 	n->wire_out += sent->wire;
 	np->wire_out += sent->wire;
+	n->far_out += swarm_node_is_far(n, np) ? sent->bytes : 0;
 	if (sent->whole)
 		swarm_sent(n->swarm, np->id, unit, sent->bytes, now_us(n));
 	else

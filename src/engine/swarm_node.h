@@ -123,6 +123,7 @@ struct swarm_node_peer {
 	bool connected, last_resort, banned, far;
 	uint64_t bytes_in, bytes_out; /* verified; handed to the connection */
 	uint64_t wire_in, wire_out;   /* what those took on the wire: less where they were packed */
+	uint64_t from_afar;           /* as it says: bytes that it took over far connections */
 	uint64_t rate_in, rate_out;   /* bytes a second of the last seconds */
 	struct swarm_stats stats;     /* of its present or last connection */
 };
@@ -133,8 +134,10 @@ struct swarm_node_summary {
 	uint32_t slots, out;                             /* room to give, and how much is given */
 	uint64_t bytes_in, bytes_out, rate_in, rate_out;
 	uint64_t wire_in, wire_out;
-	bool paused;           /* reading is paused: the disk is behind */
-	bool starving;         /* nobody but a last resort has offered anything for a while */
-	uint32_t peers, seeds; /* connected; of these, hold everything */
+	uint64_t far_in, far_out; /* of bytes_in and bytes_out, over far connections */
+	uint64_t content;         /* bytes of all units */
+	bool paused;              /* reading is paused: the disk is behind */
+	bool starving;            /* nobody but a last resort has offered anything for a while */
+	uint32_t peers, seeds;    /* connected; of these, hold everything */
 };
 void swarm_node_summary(const struct swarm_node *n, struct swarm_node_summary *ret);

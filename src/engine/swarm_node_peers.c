@@ -150,6 +150,14 @@ swarm_node_is_gateway(const struct swarm_node *n)
 	return swarm_is_gateway(n->swarm);
 }
 
+bool
+swarm_node_is_far(const struct swarm_node *n, const struct node_peer *np)
+{
+	struct swarm_stats stats;
+
+	return swarm_peer_stats(n->swarm, np->id, &stats) && stats.far;
+}
+
 /* -- leaving -- */
 
 /* Of two who have left, is the memory of A worth less? */
@@ -258,6 +266,7 @@ show(const struct swarm_node *n, const struct node_peer *np)
 		.bytes_out = np->out.total,
 		.wire_in = np->wire_in,
 		.wire_out = np->wire_out,
+		.from_afar = np->from_afar,
 		.rate_in = speed_now(&np->in, now),
 		.rate_out = speed_now(&np->out, now),
 		.stats = np->last };
@@ -301,6 +310,9 @@ swarm_node_summary(const struct swarm_node *n, struct swarm_node_summary *ret)
 		.bytes_out = n->out.total,
 		.wire_in = n->wire_in,
 		.wire_out = n->wire_out,
+		.far_in = n->far_in,
+		.far_out = n->far_out,
+		.content = snapshot_map_bytes(n->o.map),
 		.rate_in = speed_now(&n->in, now),
 		.rate_out = speed_now(&n->out, now),
 		.paused = swarm_node_taker_is_behind(n),

@@ -24,6 +24,7 @@ struct node_peer {
 	uint32_t wrong; /* leaves, over all its connections: who comes anew does not begin anew */
 	struct speed in, out;
 	uint64_t wire_in, wire_out;
+	uint64_t from_afar;      /* as it says: bytes that came to it over far connections */
 	struct swarm_stats last; /* once it has left */
 };
 
@@ -42,7 +43,7 @@ struct swarm_node {
 	struct task pump;
 	struct timer *wake;
 	struct speed in, out;
-	uint64_t wire_in, wire_out;
+	uint64_t wire_in, wire_out, far_in, far_out;
 	struct node_taker *taker; /* NULL: nothing is taken */
 	unsigned takers;          /* that are not freed */
 	bool closing, posted;     /* posted: free_posted will come */
@@ -54,6 +55,7 @@ struct swarm_node {
 
 struct node_peer *swarm_node_find(const struct swarm_node *n, const struct peer *p);
 void swarm_node_peers_free(struct swarm_node *n);
+bool swarm_node_is_far(const struct swarm_node *n, const struct node_peer *np);
 /* NULL: it has left. */
 struct node_peer *swarm_node_find_id(struct swarm_node *n, uint64_t id);
 /* ... it is here on another connection, or forgotten. */

@@ -190,6 +190,7 @@ on_got(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes, uint32_t wire)
 	if (np != NULL) {
 		speed_add(&np->in, bytes, now);
 		np->wire_in += wire;
+		n->far_in += swarm_node_is_far(n, np) ? bytes : 0;
 	}
 	swarm_got(n->swarm, source, unit, bytes, now * 1000);
 	t->moved = true;

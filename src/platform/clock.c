@@ -7,7 +7,7 @@ read_ns(clockid_t id)
 {
 	struct timespec t = { 0 };
 
-	(void)clock_gettime(id, &t); /* cannot fail for the two clocks we ask */
+	(void)clock_gettime(id, &t); /* cannot fail for the clocks we ask */
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -21,6 +21,18 @@ uint64_t
 clock_mono_ms(void)
 {
 	return clock_mono_ns() / 1000000;
+}
+
+uint64_t
+clock_cpu_ns(void)
+{
+	return (uint64_t)read_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+uint64_t
+clock_thread_cpu_ns(void)
+{
+	return (uint64_t)read_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 int64_t

@@ -140,6 +140,7 @@ static const struct field news_fields[] = {
 	{ 7, FIELD_UNITS, OPT, AT(msg_news, skip), 1, LIMIT_NEWS_RUNS },
 	{ 8, FIELD_U64, OPT, AT(msg_news, rate), ANY64 },
 	{ 9, FIELD_UNITS, OPT, AT(msg_news, left), 1, LIMIT_NEWS_RUNS },
+	{ 10, FIELD_U64, OPT, AT(msg_news, from_afar), ANY64 },
 };
 static const struct field exit_fields[] = {
 	{ 1, FIELD_U32, REQ, AT(msg_exit, job), 1, UINT32_MAX },

@@ -197,7 +197,8 @@ struct msg_news {
 	uint8_t starving;
 	uint64_t rate; /* of its uplink, bytes/s, as it saw it; 0 unknown */
 	struct bytes have, await, drop, skip;
-	struct bytes left; /* let out of the site just now: between its gateways */
+	struct bytes left;  /* let out of the site just now: between its gateways */
+	uint64_t from_afar; /* bytes of content that it took over far connections */
 };
 struct msg_exit {
 	uint32_t job;

@@ -47,5 +47,8 @@ void server_invite(struct server *s,
 void server_describe(struct server *s, struct buf *record);
 /* Verbs: invite grant ungrant leave rm policy, limit of a site, and verify of what the store
  * keeps. */
+/* `weft why SHARE`, of a share in whose swarm the server takes part now.  False: it does not, and
+ * nothing was answered. */
+bool server_why(struct server *s, struct control_call *call, const struct control_request *r);
 bool server_has_verb(const char *verb);
 void server_call(struct server *s, struct control_call *call, const struct control_request *r);

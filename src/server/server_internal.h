@@ -206,6 +206,9 @@ void server_node_link_gone(struct link *l);
 /* NEWS, OFFER, DECLINE */
 enum err server_node_message(struct link *l, const struct hash_id *snapshot,
     const struct message *m, struct error *e) must_check;
+/* The one of SHARE that receives, else any; NULL: none is open. */
+const struct swarm_node *server_node_of(struct server *s, const struct hash_id *share,
+    struct hash_id *ret_snapshot, bool *ret_receives);
 void server_node_judge(struct server *s); /* closes those whose snapshot is given no more */
 void server_node_tick(struct server *s);
 void server_node_close_all(struct server *s);

@@ -446,3 +446,22 @@ server_node_nowhere(const struct link *author, const struct hash_id *snapshot, u
 	return n != NULL && n->swarm != NULL && swarm_node_has(n->swarm, author->peer) &&
 	       swarm_node_first_nowhere(n->swarm, ret_unit);
 }
+
+const struct swarm_node *
+server_node_of(
+    struct server *s, const struct hash_id *share, struct hash_id *ret_snapshot, bool *ret_receives)
+{
+	const struct server_node *best = NULL;
+
+	map_each (slot, &s->nodes) {
+		const struct server_node *n = slot->ptr;
+		if (n->swarm != NULL && hash_id_equal(&n->share, share) &&
+		    (best == NULL || n->receiving))
+			best = n;
+	}
+	if (best == NULL)
+		return NULL;
+	*ret_snapshot = best->snapshot;
+	*ret_receives = best->receiving;
+	return best->swarm;
+}

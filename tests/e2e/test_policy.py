@@ -181,7 +181,7 @@ def test_from_central_on_nothing_of_a_get_comes_from_members(members):
     before = members.settled()
     for r in members.readers:
         assert r.job()["state"] == "running"
-        assert "tree is central" in r.fails(FAILED, "why", "tree")
+        assert r.json("why", "tree")["cause"] == "central"
     for m in members.members[:2]:
         m.fails(FAILED, "why", "tree")  # it gives nothing of it
     members.hurry()
