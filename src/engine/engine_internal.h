@@ -124,7 +124,7 @@ struct engine {
 	struct engine_line line;
 	struct engine_yield yield;
 	struct speed cpu, loop_cpu; /* ns of the processors, of the process and of the loop */
-	struct job_queue *writes; /* of state, one after the other */
+	struct job_queue *writes;   /* of state, one after the other */
 	struct timer *tick;
 	bool gc_running;
 	uint64_t gc_ms; /* of the last one began */

@@ -1,6 +1,6 @@
 /*
- * `weft why [SHARE|JOB]`: which snapshot or job it is, and what only the engine knows of it; the rest
- * is in engine/why.
+ * `weft why [SHARE|JOB]`: which snapshot or job it is, and what only the engine knows of it; the
+ * rest is in engine/why.
  */
 #include <stdio.h>
 

@@ -41,8 +41,8 @@ struct mesh_opts {
 	uint64_t fast_rate;   /* bytes a second; 0: nobody is */
 	const struct source *source; /* kept: what responders answer from */
 	struct responder_policy policy;
-	/* Our HELLO to somebody who is seen at OBSERVED (""; not known), appended to OUT.  LANE as in
-	 * struct msg_hello. */
+	/* Our HELLO to somebody who is seen at OBSERVED (""; not known), appended to OUT.  LANE as
+	 * in struct msg_hello. */
 	enum err (*hello)(
 	    void *ctx, const char *observed, uint8_t lane, struct buf *out, struct error *e);
 	/* P greets.  OK admits it, the error is our last word to it. */
@@ -100,8 +100,8 @@ bool mesh_device_is_fast(const struct mesh_device *d);
 bool mesh_device_is_failing(const struct mesh_device *d);
 /* Soon its round trip will be known better. */
 void mesh_probe(struct mesh_device *d);
-/* Its connection does, or does not, stay inside our site: which limits it is under, and how the socket
- * sends (inside a site by its round trip).  Under limits as if far until it is said. */
+/* Its connection does, or does not, stay inside our site: which limits it is under, and how the
+ * socket sends (inside a site by its round trip).  Under limits as if far until it is said. */
 void mesh_near(struct mesh_device *d, bool near);
 /* What the owner keeps with it; it must be NULL again before the device can be forgotten. */
 void **mesh_device_data(struct mesh_device *d);

@@ -1,6 +1,6 @@
 /*
- * test_mesh_world: two meshes on loopback, in one process.  Nothing here waits for time but for what
- * time itself is to do: a test goes on when it has seen what it waits for.
+ * test_mesh_world: two meshes on loopback, in one process.  Nothing here waits for time but for
+ * what time itself is to do: a test goes on when it has seen what it waits for.
  */
 #pragma once
 
