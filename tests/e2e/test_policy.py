@@ -203,3 +203,36 @@ def test_a_get_that_was_central_when_it_began_goes_on(members):
     came = late.json("get", "tree", members.base / "late")["sources"]
     assert {s["name"] for s in came} - {"spine"}
     assert_same(members.src, members.base / "late")
+
+
+# -- before it is the head -------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("then", ["central", "hybrid"])
+def test_a_policy_that_changes_while_a_snapshot_is_only_announced(tmp_path, then):
+    """A reader has begun to take it from its author: it ends up with all of it, whatever the policy has become."""
+    net = Net(tmp_path)
+    net.start_server()
+    src = make_files(tmp_path / "src", SIZE)
+    owner, reader = net.agent("owner", start=False), net.agent("reader")
+    owner.start("agent", "--listen", "127.0.0.1:0", "--name", "owner", "--up-limit", "2Mbit")
+    published = owner.begin("publish", src, "--share", "tree", "--policy", "hybrid")
+    wait_until("the share is there",
+               lambda: net.server.run("grant", "tree", "--all", "read", check=False).returncode == 0)
+    get = reader.begin("get", "tree", tmp_path / "dest", "--json")
+    reader.wait_for_moved(SIZE // 16)
+    assert published.poll() is None  # announced, and no more than that
+    net.server.run("policy", "tree", "central")
+    if then == "hybrid":
+        net.server.run("policy", "tree", "hybrid")
+    assert owner.stop() == 0
+    assert published.wait(PATIENCE) != 0  # the command goes with the daemon, the job stays
+    owner.start("agent", "--listen", "127.0.0.1:0", "--name", "owner")
+    out, err = get.communicate(timeout=PATIENCE * 2)
+    assert get.returncode == 0, err
+    assert_same(src, tmp_path / "dest")
+    told = {s["name"]: s["bytes"] for s in json.loads(out)["sources"]}
+    if then == "central":
+        assert told["spine"] > 0, told
+    owner.wait_for_jobs()
+    assert net.server.json("policy", "tree")["policy"] == then
+    assert net.close() == []
