@@ -542,6 +542,20 @@ judge_node(struct world *w, const struct world_node *n)
 	r->done_us = max_of(r->done_us, n->done_us);
 }
 
+/* Copies that enter SITE with good reason. */
+static double
+explained(const struct world *w, uint32_t site)
+{
+	double copies = 1;
+
+	for (uint32_t i = 0; i < w->o->n_nodes; i++) {
+		const struct world_node *n = &w->nodes[i];
+		if (n->o.site == site)
+			copies += n->dead + (n->o.mislabelled && !n->o.origin);
+	}
+	return copies;
+}
+
 static void
 judge_sites(struct world *w)
 {
@@ -561,6 +575,8 @@ judge_sites(struct world *w)
 		r->out.avg += out;
 		r->in.max = max_of(r->in.max, in);
 		r->out.max = max_of(r->out.max, out);
+		if (in > 1)
+			r->excess = max_of(r->excess, in - explained(w, i));
 	}
 	w->result.in.avg /= max_of(others, 1u);
 	w->result.out.avg /= max_of(others, 1u);

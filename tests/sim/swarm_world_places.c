@@ -137,9 +137,24 @@ connect_site(struct world *w, uint32_t node, uint32_t chosen)
 		connect_two(w, node, *c);
 }
 
+/* The server is known to all, wherever it is. */
+static void
+connect_last_resorts(struct world *w, uint32_t node)
+{
+	array_each (r, &w->last_resorts) {
+		if (world_is_here(&w->nodes[*r]))
+			connect_two(w, node, *r);
+	}
+	for (uint32_t i = 0; w->nodes[node].o.last_resort && i < w->o->n_nodes; i++) {
+		if (world_is_here(&w->nodes[i]))
+			connect_two(w, node, i);
+	}
+}
+
 void
 world_places_connect(struct world *w, uint32_t node)
 {
+	connect_last_resorts(w, node);
 	/* who comes later is chosen by nobody: he chooses as many more */
 	connect_site(w, node, w->nodes[node].o.join_us == 0 ? CHOSEN : 2 * CHOSEN);
 	if (w->nodes[node].o.origin)
@@ -298,8 +313,11 @@ world_places_open(struct world *w)
 	bitset_clear(&seen);
 	w->sites.at = mem_array(struct world_site, n);
 	w->sites.len = n;
-	for (uint32_t i = 0; i < w->o->n_nodes; i++)
+	for (uint32_t i = 0; i < w->o->n_nodes; i++) {
 		w->sites.at[w->o->nodes[i].site].home |= w->o->nodes[i].origin;
+		if (w->o->nodes[i].last_resort)
+			array_push(&w->last_resorts, i);
+	}
 	for (size_t i = 0; i < used.len; i++) {
 		for (size_t k = i + 1; used.len <= ALL_SITES && k < used.len; k++)
 			acquaint(w, used.at[i], used.at[k]);
@@ -318,4 +336,5 @@ world_places_clear(struct world *w)
 		array_clear(&s->knows);
 	}
 	array_clear(&w->sites);
+	array_clear(&w->last_resorts);
 }

@@ -78,6 +78,7 @@ struct world {
 	struct world_node *nodes;
 	ARRAY(struct world_end) ends;
 	ARRAY(struct world_site) sites;
+	ARRAY(uint32_t) last_resorts;
 	ARRAY(struct world_event *) pools;
 	struct world_event *free;
 	uint64_t fruit_us; /* when somebody came or went, or a unit was delivered */
