@@ -217,7 +217,7 @@ forget(struct world *w, uint32_t end)
 	swarm_peer_gone(n->swarm, end, w->sim.now_us);
 	for (size_t i = n->fifo.len; i > 0; i--) {
 		if (n->fifo.at[i - 1].end == end)
-			world_end_service(n, end, n->fifo.at[i - 1].unit);
+			(void)world_end_service(n, end, n->fifo.at[i - 1].serial);
 	}
 	array_clear(&e->units);
 	array_remove(&n->ends, end);
@@ -248,10 +248,13 @@ cancel(struct world *w, uint32_t end, uint32_t unit)
 	struct world_end *e = &w->ends.at[end];
 
 	for (size_t i = e->units.len; i > 0; i--) {
-		if (e->units.at[i - 1].unit == unit)
-			array_swap_out(&e->units, i - 1);
+		struct world_incoming in = e->units.at[i - 1];
+		if (in.unit != unit)
+			continue;
+		array_swap_out(&e->units, i - 1);
+		world_say(w, end,
+		    (struct world_event){ .kind = EV_CANCEL, .unit = unit, .serial = in.serial });
 	}
-	world_say(w, end, (struct world_event){ .kind = EV_CANCEL, .unit = unit });
 }
 
 static void
@@ -363,8 +366,9 @@ on_cancel(struct world *w, const struct world_event *ev)
 {
 	struct world_node *n = world_owner(w, ev->end);
 
-	world_end_service(n, ev->end, ev->unit);
-	swarm_withdrawn(n->swarm, ev->end, ev->unit, 0, w->sim.now_us);
+	/* what has been sent whole cannot be taken back; a later offer of it is another matter */
+	if (world_end_service(n, ev->end, ev->serial))
+		swarm_withdrawn(n->swarm, ev->end, ev->unit, 0, w->sim.now_us);
 }
 
 static void

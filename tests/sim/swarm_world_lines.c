@@ -98,17 +98,18 @@ world_send_next(struct world *w, uint32_t node)
 	}
 }
 
-void
-world_end_service(struct world_node *n, uint32_t end, uint32_t unit)
+bool
+world_end_service(struct world_node *n, uint32_t end, uint32_t serial)
 {
 	for (size_t i = 0; i < n->fifo.len; i++) {
-		if (n->fifo.at[i].end != end || n->fifo.at[i].unit != unit)
+		if (n->fifo.at[i].end != end || n->fifo.at[i].serial != serial)
 			continue;
 		memmove(&n->fifo.at[i], &n->fifo.at[i + 1],
 		    (n->fifo.len - i - 1) * sizeof n->fifo.at[0]);
 		n->fifo.len--;
-		return;
+		return true;
 	}
+	return false;
 }
 
 /* -- on the way -- */
@@ -149,7 +150,7 @@ world_on_sent(struct world *w, const struct world_event *ev)
 	n->sending = false;
 	n->sent_bytes += ev->bytes;
 	if (ev->last) {
-		world_end_service(n, from, ev->unit);
+		(void)world_end_service(n, from, ev->serial);
 		swarm_sent(n->swarm, from, ev->unit, w->o->unit_size, w->sim.now_us);
 		world_act(w, w->ends.at[from].node);
 	}

@@ -116,7 +116,8 @@ bool world_is_cut(const struct world *w, uint32_t end);
 void world_say(struct world *w, uint32_t end, struct world_event ev);
 /* The uplink of NODE takes the next block, if it is free. */
 void world_send_next(struct world *w, uint32_t node);
-void world_end_service(struct world_node *n, uint32_t end, uint32_t unit);
+/* Nothing more is sent of the acceptance SERIAL; false: nothing was. */
+bool world_end_service(struct world_node *n, uint32_t end, uint32_t serial);
 void world_on_sent(struct world *w, const struct world_event *ev);
 void world_on_enter(struct world *w, const struct world_event *ev);
 void world_on_down(struct world *w, const struct world_event *ev);
