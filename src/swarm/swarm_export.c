@@ -2,12 +2,18 @@
  * Exports: which unit goes to which other site next.
  *
  * Slots for them are counted in bytes and held until the other site says that the unit has arrived.
- * How many bytes follows from how long that takes: the line is kept busy for EXPORT_TRIP_US.
+ * How many bytes follows from how long units wait in queues on their way: enough that the line is
+ * never idle, no more, or its queue would decide what comes next.
  */
 #include "swarm/swarm_private.h"
 
-enum { LOOK = 64, LEAN_SHARE = 8 /* an eighth of the units is little */ };
-#define TRIP_US ((uint64_t)500 * 1000)
+enum {
+	LOOK = 64,
+	LEAN_SHARE = 8,  /* an eighth of the units is little */
+	LEAST_UNITS = 4, /* under way from one node, whatever the line does */
+};
+#define TRIPS_US ((uint64_t)5 * 1000 * 1000) /* a period in which the least trip is sought */
+#define QUEUE_US ((uint64_t)300 * 1000)      /* that units may wait on their way */
 
 static uint64_t
 under_way(const struct swarm *s)
@@ -203,7 +209,7 @@ swarm_export_is_lean(const struct swarm *s)
 bool
 swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 {
-	uint64_t window = max_of(s->export_window, (uint64_t)s->o.unit_size * 2);
+	uint64_t window = max_of(s->export_window, (uint64_t)s->o.unit_size * LEAST_UNITS);
 	struct swarm_site *site;
 
 	if (s->sites.len == 0 || !(s->gateway || s->o.origin) || under_way(s) >= window)
@@ -224,26 +230,47 @@ swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 	return false;
 }
 
-/* The window grows while units arrive sooner than they need to, and shrinks when they are late. */
-static void
-measure(struct swarm *s, uint64_t trip_us)
+/* The least that a unit took lately: of this period and the one before. */
+static uint64_t
+note_least(struct swarm *s, uint64_t trip_us, uint64_t now_us)
 {
-	uint64_t unit = s->o.unit_size, least = 2 * unit;
+	if (now_us >= s->trips_since_us + TRIPS_US) {
+		s->trip_before_us = s->trip_least_us;
+		s->trip_least_us = trip_us;
+		s->trips_since_us = now_us;
+	}
+	if (s->trip_least_us == 0 || trip_us < s->trip_least_us)
+		s->trip_least_us = trip_us;
+	return s->trip_before_us > 0 ? min_of(s->trip_before_us, s->trip_least_us)
+				     : s->trip_least_us;
+}
 
-	s->export_window = max_of(s->export_window, least);
-	s->export_trip_us =
-	    s->export_trip_us == 0 ? trip_us : (s->export_trip_us * 7 + trip_us) / 8;
-	if (s->export_trip_us < TRIP_US)
-		s->export_window = min_of(s->export_window + unit, (uint64_t)SWARM_FAR_MAX * unit);
-	else if (s->export_window >= least + unit / 2)
-		s->export_window -= unit / 2;
+/*
+ * What a unit takes longer than the least is time in queues.  The window grows until that is
+ * QUEUE_US: by a unit for each that arrives while it is far from it, then by one a window.
+ */
+static void
+measure(struct swarm *s, uint64_t trip_us, uint64_t now_us)
+{
+	uint64_t unit = s->o.unit_size, window = max_of(s->export_window, LEAST_UNITS * unit);
+	uint64_t queue_us = trip_us - min_of(trip_us, note_least(s, trip_us, now_us));
+
+	s->queue_us = (s->queue_us * 7 + queue_us) / 8;
+	if (s->queue_us < QUEUE_US / 2)
+		window += unit;
+	else if (s->queue_us < QUEUE_US)
+		window += unit * unit / window;
+	else if (s->queue_us > QUEUE_US + QUEUE_US / 2)
+		window -= min_of(window, unit / 4);
+	window = min_of(window, (uint64_t)SWARM_FAR_MAX * unit);
+	s->export_window = max_of(window, LEAST_UNITS * unit);
 }
 
 void
 swarm_export_arrived(
     struct swarm *s, struct swarm_peer *p, struct swarm_slot *slot, uint64_t now_us)
 {
-	measure(s, now_us - slot->offered_us);
+	measure(s, now_us - slot->offered_us, now_us);
 	swarm_slot_end(p, slot);
 }
 

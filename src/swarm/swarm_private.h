@@ -128,7 +128,9 @@ struct swarm {
 	ARRAY(struct swarm_refusal) refused;   /* by us */
 	ARRAY(struct swarm_refusal) elsewhere; /* by others */
 	uint64_t export_window;                /* bytes that may be under way to other sites */
-	uint64_t export_trip_us;               /* from offer to arrival, smoothed */
+	/* what exports took from offer to arrival: the least of this period and of the one before,
+	 * and how much longer the last ones took, smoothed */
+	uint64_t trip_least_us, trip_before_us, trips_since_us, queue_us;
 	/* news */
 	struct swarm_log near_log, far_log;
 	struct swarm_log left_log;    /* units that left this site from here first */
