@@ -28,6 +28,7 @@ class Run:
         self.bound = topologies.bounds(topo)
         self.limit = limit or topo.get("limit_s") or min(480, 60 + 1.3 * self.bound["cs"])
         self.memory, self.finish, self.failed, self.log = Memory(), {}, set(), []
+        self.course = []  # how the bytes went, second by second
 
     def result(self):
         """Measure it; the record."""
@@ -88,6 +89,7 @@ class Run:
                 sampled = now
             if now - looked > 1:
                 got, looked = self._received(), now
+                self.course.append([round(now, 2), self._so_far()])
                 if got - moved > STALL_FRACTION * self.size:
                     moved, moved_at = got, now
             if now > self.limit or now - moved_at > STALL_S:
@@ -103,6 +105,12 @@ class Run:
 
     def _received(self):
         return sum(self.net.bytes(p, "eth0")[0] for p in self.hosts.peers)
+
+    def _so_far(self):
+        """Bytes that each line (of an office; of hosts where there is one LAN) has received and sent since the clock started."""
+        now, before = self.net.snapshot(), self.before["net"]
+        lines = [k for k in now if k.startswith("wan:")] or list(now)
+        return {k.removeprefix("wan:"): [now[k][way] - before[k][way] for way in (0, 1)] for k in lines}
 
     def _due(self, event, now):
         sent = (self.net.tcp_sent(SEED) - self.before["tcp"]) / self.size if "seed_sent" in event else 0
@@ -185,7 +193,8 @@ class Run:
             "edited": self.data.edited, "line": self._lines(),
             "segments": sent, "retransmitted": again, **cpu,
             "cpu_per_gib": round(cpu["cpu_s"] / (len(alive) * self.size / 2**30), 2), **self._memory(),
-            "finish": self.finish, "failed": sorted(self.failed), "events": self.log, **self.extra,
+            "finish": self.finish, "failed": sorted(self.failed), "events": self.log, "course": self.course,
+            **self.extra,
         }
 
 
