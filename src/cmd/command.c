@@ -155,6 +155,8 @@ copy_name(char *to, size_t room, const char *from, size_t n)
 static const char *
 choice_name(const char *choices)
 {
+	if (strcmp(choices, "move|map|unmap") == 0)
+		return "action";
 	return strcmp(choices, "central|hybrid") == 0 ? "policy" : "rights";
 }
 

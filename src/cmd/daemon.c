@@ -99,6 +99,7 @@ open_server(struct daemon *d, struct error *e)
 		.home = d->home,
 		.tls = d->tls,
 		.name = config_get(&d->config, "name"),
+		.site = config_get(&d->config, "site"),
 		.listen = config_get(&d->config, "listen"),
 		.advertise = advertise,
 		.throttle = d->throttle,

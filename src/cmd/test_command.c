@@ -76,6 +76,12 @@ words_of_arguments_are_read_as_their_grammar_says(void **state)
 	assert_string_equal(a[1].choices, "central|hybrid");
 	assert_true(a[1].optional);
 
+	assert_int_equal(command_args(command_find("site"), a), 3);
+	assert_string_equal(a[0].name, "action");
+	assert_string_equal(a[1].name, "device");
+	assert_string_equal(a[2].name, "site");
+	assert_true(a[0].optional && a[1].optional && a[2].optional);
+
 	assert_int_equal(command_args(command_find("help"), a), 1);
 	assert_string_equal(a[0].name, "command");
 	assert_true(a[0].optional);

@@ -78,6 +78,9 @@ snapshot_row(struct bytes b, struct buf *out)
 static void
 device_row(struct bytes b, struct buf *out)
 {
+	static const char *const words[] = {
+		[SITE_SAID] = "own", [SITE_SUBNET] = "subnet", [SITE_ADMIN] = "admin"
+	};
 	struct row_device r;
 	char id[DEVICE_ID_TEXT];
 
@@ -93,6 +96,10 @@ device_row(struct bytes b, struct buf *out)
 	record_time(out, "joined", (int64_t)r.joined_ms * 1000000);
 	if (r.reported > 0)
 		record_int(out, "reported", r.reported);
+	if (r.site_from < lengthof(words) && words[r.site_from] != NULL)
+		record_text(out, "site_from", words[r.site_from]);
+	if (r.alone)
+		record_bool(out, "alone", true);
 }
 
 static void

@@ -155,6 +155,7 @@ struct row_snapshot {
 	struct bytes label, author_name;
 	struct device_id author;
 };
+enum site_from { SITE_NONE = 0, SITE_SAID = 1, SITE_SUBNET = 2, SITE_ADMIN = 3 };
 struct row_device {
 	struct device_id id;
 	struct bytes name, site;
@@ -162,6 +163,8 @@ struct row_device {
 	uint64_t seen_ms, joined_ms;
 	struct bytes address, software;
 	uint32_t reported; /* how often its bytes were wrong, as REPORT says */
+	uint8_t site_from; /* enum site_from: who said where it is; 0 nobody */
+	uint8_t alone;     /* it does not believe that it is there */
 };
 struct msg_get_nodes {
 	struct hash_id share, snapshot;

@@ -45,6 +45,8 @@ static const struct field device_fields[] = {
 	{ 8, FIELD_TEXT, OPT, AT(address), 1, LIMIT_ADDRESS_TEXT },
 	{ 9, FIELD_TEXT, OPT, AT(software), 1, LIMIT_NAME },
 	{ 10, FIELD_U32, OPT, AT(reported), 0, UINT32_MAX },
+	{ 11, FIELD_U8, OPT, AT(site_from), 0, UINT8_MAX },
+	{ 12, FIELD_U8, OPT, AT(alone), 0, 1 },
 };
 #undef ROW
 #define ROW row_member

@@ -603,7 +603,9 @@ rows_survive_and_bad_ones_are_refused(void **state)
 		.name = BYTES_LIT("pc"),
 		.online = 1,
 		.address = BYTES_LIT("10.0.0.1:7470"),
-		.reported = 3 },
+		.reported = 3,
+		.site_from = SITE_SUBNET,
+		.alone = 1 },
 			  dev2;
 	struct buf out = BUF(LIMIT_ROW);
 

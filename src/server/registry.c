@@ -184,7 +184,43 @@ registry_add_device(struct registry *r, const struct registry_device *d)
 	*mine = *d;
 	mine->connections = was.connections;
 	mine->reported = was.reported;
+	mine->placed =
+	    strcmp(mine->site, was.site) == 0 ? was.placed : (struct registry_placed){ 0 };
 	return mine;
+}
+
+const char *
+registry_site_of(const struct registry *r, const char *address)
+{
+	const struct registry_subnet *best = NULL;
+	char host[LIMIT_ADDRESS_TEXT + 1];
+	uint8_t bytes[SUBNET_ADDRESS];
+	uint16_t port;
+
+	if (!invite_address_parse(address, host, &port) || !subnet_address(host, bytes))
+		return NULL;
+	array_each (x, &r->subnets) {
+		if (subnet_has(&x->net, bytes) && (best == NULL || x->net.bits > best->net.bits))
+			best = x;
+	}
+	return best != NULL ? best->site : NULL;
+}
+
+void
+registry_set_subnet(struct registry *r, const struct registry_subnet *net)
+{
+	size_t i = 0;
+
+	while (i < r->subnets.len && !subnet_equal(&r->subnets.at[i].net, &net->net))
+		i++;
+	if (net->site[0] == 0) {
+		if (i < r->subnets.len)
+			array_swap_out(&r->subnets, i);
+	} else if (i < r->subnets.len) {
+		r->subnets.at[i] = *net;
+	} else {
+		array_push(&r->subnets, *net);
+	}
 }
 
 struct registry_share *
@@ -349,6 +385,7 @@ registry_close(struct registry *r)
 	map_clear(&r->shares);
 	map_clear(&r->names);
 	map_clear(&r->invites);
+	array_clear(&r->subnets);
 	authority_free(r->authority); /* NULL when opening failed early */
 	db_close(r->db);
 	free(r);

@@ -22,15 +22,31 @@
 #include "manifest/commit.h"
 #include "proto/invite.h"
 #include "proto/message.h"
+#include "server/subnet.h"
 
+struct registry_placed { /* PLACED, as a device said last of its site */
+	bool alone;      /* it does not believe that it is there */
+	uint32_t rtt_us;
+	uint8_t mates, near;
+};
 struct registry_device {
 	struct device_id id;
-	char name[STATEMENT_NAME_MAX + 1], site[STATEMENT_NAME_MAX + 1];
+	char name[STATEMENT_NAME_MAX + 1];
+	/* Its label: the administrator's, else that of its subnet, else its own word when it joined
+	 * (server_site.c). */
+	char site[STATEMENT_NAME_MAX + 1];
+	char assigned[STATEMENT_NAME_MAX + 1], said[STATEMENT_NAME_MAX + 1];
 	char address[LIMIT_ADDRESS_TEXT + 1], software[64];
 	int64_t joined_ms, seen_ms;
 	bool ended;           /* left or was removed */
 	unsigned connections; /* now; not stored, as the next */
 	uint32_t reported;    /* how often its bytes were wrong */
+	struct registry_placed placed;
+};
+/* The administrator's word of who is where: of several that fit the longest prefix counts. */
+struct registry_subnet {
+	struct subnet net;
+	char site[STATEMENT_NAME_MAX + 1];
 };
 struct registry_snapshot {
 	struct hash_id id, content, head_statement;
@@ -76,9 +92,10 @@ struct registry_invite {
 struct registry {
 	struct db *db;
 	struct authority *authority;
-	struct map devices;   /* device_id -> struct registry_device * */
-	struct map shares;    /* hash_id -> struct registry_share * */
-	struct map names;     /* name -> struct registry_share * */
+	struct map devices; /* device_id -> struct registry_device * */
+	struct map shares;  /* hash_id -> struct registry_share * */
+	struct map names;   /* name -> struct registry_share * */
+	ARRAY(struct registry_subnet) subnets;
 	struct map invites;   /* invite id -> struct registry_invite * */
 	int64_t collected_ms; /* wall clock: the last collection; 0: one is due */
 	/* From damage, in this start or one that ended too early: what belongs to which share is to
@@ -102,6 +119,8 @@ struct registry_device *registry_device_known(
  * fit. */
 enum err registry_find_device(const struct registry *r, const char *text,
     struct registry_device **ret, struct error *e) must_check;
+/* The site of ADDRESS, "host:port", by the subnets; NULL: none fits. */
+const char *registry_site_of(const struct registry *r, const char *address);
 struct registry_share *registry_share(const struct registry *r, const struct hash_id *id);
 struct registry_share *registry_share_named(const struct registry *r, struct bytes name);
 struct registry_share *registry_share_num(const struct registry *r, int64_t num);
@@ -131,6 +150,8 @@ void registry_end_access(
     struct registry *r, const struct device_id *device); /* of that device, to all shares */
 struct registry_invite *registry_add_invite(
     struct registry *r, const struct registry_invite *in); /* takes grants */
+/* NET's site; "": it has none any more. */
+void registry_set_subnet(struct registry *r, const struct registry_subnet *net);
 void registry_drop_invite(struct registry *r, const uint8_t id[static INVITE_ID_BYTES]);
 
 /* -- storing (jobs). Each is one transaction unless the caller is inside db_begin. What is to be
@@ -145,6 +166,11 @@ enum err registry_store_device_moves(struct db *db, const struct device_id *from
     const struct device_id *to, struct error *e) must_check;
 enum err registry_store_device(
     struct db *db, const struct registry_device *d, struct error *e) must_check;
+enum err registry_store_subnet(
+    struct db *db, const struct registry_subnet *net, struct error *e) must_check;
+/* A MEMBER statement that another has taken the place of. */
+enum err registry_store_statement_drop(
+    struct db *db, const struct hash_id *id, struct error *e) must_check;
 enum err registry_store_invite(struct db *db, const struct registry_invite *in,
     struct error *e) must_check; /* uses 0: deletes */
 enum err registry_store_share(struct db *db, const struct hash_id *id, const char *name,

@@ -47,6 +47,11 @@ static const char *const migrations[] = {
 	"ALTER TABLE share ADD COLUMN policy BLOB;",
 
 	"CREATE TABLE line(site TEXT PRIMARY KEY, setting BLOB NOT NULL) WITHOUT ROWID;",
+
+	"ALTER TABLE device ADD COLUMN assigned TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE device ADD COLUMN said TEXT NOT NULL DEFAULT '';"
+	"UPDATE device SET said = site;"
+	"CREATE TABLE subnet(net TEXT PRIMARY KEY, site TEXT NOT NULL) WITHOUT ROWID;",
 };
 
 static const char SQL_STATEMENT_GET[] = "SELECT bytes FROM statement WHERE id = ?";
@@ -55,7 +60,9 @@ static const char SQL_SUCCESSORS[] = "SELECT bytes FROM statement WHERE kind = 7
 static const char SQL_STATEMENTS[] =
     "SELECT bytes FROM statement WHERE kind NOT IN (1, 7) ORDER BY kind";
 static const char SQL_DEVICES[] =
-    "SELECT id, name, site, address, software, joined_ms, seen_ms, ended FROM device";
+    "SELECT id, name, site, address, software, joined_ms, seen_ms, ended, assigned, "
+    "said FROM device";
+static const char SQL_SUBNETS[] = "SELECT net, site FROM subnet";
 static const char SQL_INVITES[] =
     "SELECT id, secret, site, grp, uses, expires_s, grants FROM invite";
 static const char SQL_SHARES[] = "SELECT num, statement, stale, policy FROM share";
@@ -222,7 +229,26 @@ load_devices(struct registry *r, struct error *e)
 		snprintf(d.site, sizeof d.site, "%s", db_row_text(row, 2));
 		snprintf(d.address, sizeof d.address, "%s", db_row_text(row, 3));
 		snprintf(d.software, sizeof d.software, "%s", db_row_text(row, 4));
+		snprintf(d.assigned, sizeof d.assigned, "%s", db_row_text(row, 8));
+		snprintf(d.said, sizeof d.said, "%s", db_row_text(row, 9));
 		registry_add_device(r, &d);
+	}
+	return err == ERR_NOTFOUND ? OK : err;
+}
+
+static enum err
+load_subnets(struct registry *r, struct error *e)
+{
+	auto_row struct db_row *row = NULL;
+	enum err err = db_query(r->db, SQL_SUBNETS, &row, e, "");
+
+	while (err == OK && (err = db_row_next(row, e)) == OK) {
+		struct registry_subnet net = { 0 };
+		snprintf(net.site, sizeof net.site, "%s", db_row_text(row, 1));
+		if (subnet_parse(db_row_text(row, 0), &net.net, NULL) != OK ||
+		    !statement_name_ok(net.site))
+			return bad_row("subnet", e);
+		registry_set_subnet(r, &net);
 	}
 	return err == ERR_NOTFOUND ? OK : err;
 }
@@ -377,6 +403,7 @@ load_notes(struct registry *r, struct error *e)
 static const struct db_copy copies[] = {
 	{ "INSERT INTO statement SELECT * FROM old.statement", "the statements", true },
 	{ "INSERT INTO device SELECT * FROM old.device", "the devices", true },
+	{ "INSERT INTO subnet SELECT * FROM old.subnet", "the subnets of sites", false },
 	{ "INSERT INTO invite SELECT * FROM old.invite", "the invites", false },
 	{ "INSERT INTO share SELECT * FROM old.share", "the shares", true },
 	{ "INSERT INTO access SELECT * FROM old.access", "the rights", true },
@@ -399,6 +426,8 @@ open_whole(struct registry *r, const char *path, const struct device_id *authori
 		err = load_statements(r, authority, e);
 	if (err == OK)
 		err = load_devices(r, e);
+	if (err == OK)
+		err = load_subnets(r, e);
 	if (err == OK)
 		err = load_shares(r, e);
 	if (err == OK)

@@ -6,7 +6,11 @@ static const char SQL_STATEMENT_PUT[] =
 static const char SQL_STATEMENTS_VOID[] = "DELETE FROM statement WHERE kind IN (3, 4, 5, 6)";
 static const char SQL_ACCESS_MOVE[] = "UPDATE OR REPLACE access SET device = ?2 WHERE device = ?1";
 static const char SQL_AUTHOR_MOVE[] = "UPDATE snapshot SET author = ?2 WHERE author = ?1";
-static const char SQL_DEVICE_PUT[] = "INSERT OR REPLACE INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?)";
+static const char SQL_DEVICE_PUT[] =
+    "INSERT OR REPLACE INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+static const char SQL_STATEMENT_DEL[] = "DELETE FROM statement WHERE id = ? AND kind = 3";
+static const char SQL_SUBNET_PUT[] = "INSERT OR REPLACE INTO subnet VALUES(?, ?)";
+static const char SQL_SUBNET_DEL[] = "DELETE FROM subnet WHERE net = ?";
 static const char SQL_INVITE_PUT[] = "INSERT OR REPLACE INTO invite VALUES(?, ?, ?, ?, ?, ?, ?)";
 static const char SQL_INVITE_DEL[] = "DELETE FROM invite WHERE id = ?";
 static const char SQL_SNAPSHOT_HEAD_DEL[] =
@@ -55,8 +59,25 @@ registry_store_device_moves(
 enum err
 registry_store_device(struct db *db, const struct registry_device *d, struct error *e)
 {
-	return db_run(db, SQL_DEVICE_PUT, e, "bssssiii", BYTES_OF(d->id), d->name, d->site,
-	    d->address, d->software, d->joined_ms, d->seen_ms, (int64_t)d->ended);
+	return db_run(db, SQL_DEVICE_PUT, e, "bssssiiiss", BYTES_OF(d->id), d->name, d->site,
+	    d->address, d->software, d->joined_ms, d->seen_ms, (int64_t)d->ended, d->assigned,
+	    d->said);
+}
+
+enum err
+registry_store_subnet(struct db *db, const struct registry_subnet *net, struct error *e)
+{
+	char text[SUBNET_TEXT];
+
+	subnet_format(&net->net, text);
+	return net->site[0] == 0 ? db_run(db, SQL_SUBNET_DEL, e, "s", text)
+				 : db_run(db, SQL_SUBNET_PUT, e, "ss", text, net->site);
+}
+
+enum err
+registry_store_statement_drop(struct db *db, const struct hash_id *id, struct error *e)
+{
+	return db_run(db, SQL_STATEMENT_DEL, e, "b", hash_id_bytes(id));
 }
 
 enum err

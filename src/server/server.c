@@ -90,8 +90,18 @@ found(struct server *s, struct error *e)
 
 /* -- opening -- */
 
+/* Our own device's word of where it is, which counts when its connection comes in. */
+static void
+say_site(struct server *s, const char *site)
+{
+	struct registry_device *d = registry_device(s->registry, device_key_id(s->home->key));
+
+	if (d != NULL)
+		snprintf(d->said, sizeof d->said, "%s", site != NULL ? site : "");
+}
+
 static enum err
-open_parts(struct server *s, bool *ret_first, struct error *e)
+open_parts(struct server *s, const char *site, bool *ret_first, struct error *e)
 {
 	auto_free char *db_path = home_path(s->home, "server.db");
 	auto_free char *store_path = home_path(s->home, "store");
@@ -109,6 +119,8 @@ open_parts(struct server *s, bool *ret_first, struct error *e)
 		r = fs_open_dir(s->home->dir, REL("server-maps"), &s->maps_dir, e);
 	if (r == OK && *ret_first)
 		r = found(s, e);
+	if (r == OK)
+		say_site(s, site);
 	if (r == OK && s->registry->rescued)
 		r = server_rescue(s, e);
 	return r;
@@ -179,7 +191,7 @@ server_open(const struct server_opts *o, struct server **ret, bool *ret_first, s
 		home_host_name(s->name, sizeof s->name);
 	enum err r =
 	    statement_name_ok(s->name)
-		? open_parts(s, &first, e)
+		? open_parts(s, o->site, &first, e)
 		: fail(e, ERR_USAGE,
 		      "the name '%s' cannot be used: 1 to %d bytes of text without '/' and '@'",
 		      s->name, STATEMENT_NAME_MAX);

@@ -18,6 +18,7 @@ struct server_opts {
 	struct home *home;            /* kept */
 	struct tls_ctx *tls;          /* kept */
 	const char *name;             /* NULL: the host's name */
+	const char *site;             /* where it says that it is; NULL: at none */
 	const char *listen;           /* NULL: port 7470 on all interfaces; in use is an error */
 	const char *const *advertise; /* HOST[:PORT]; none: this machine's addresses */
 	size_t n_advertise;
@@ -45,7 +46,7 @@ void server_invite(struct server *s,
 /* Adds to the record of `status` what a server knows besides: devices, who is connected, the
  * store. */
 void server_describe(struct server *s, struct buf *record);
-/* Verbs: invite grant ungrant leave rm policy, limit of a site, and verify of what the store
+/* Verbs: invite grant ungrant leave rm policy site, limit of a site, and verify of what the store
  * keeps. */
 /* `weft why SHARE`, of a share in whose swarm the server takes part now.  False: it does not, and
  * nothing was answered. */

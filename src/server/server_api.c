@@ -524,6 +524,7 @@ static const struct {
 	{ "rm", api_rm },
 	{ "policy", server_policy_call },
 	{ "limit", server_line_call },
+	{ "site", server_site_call },
 	{ "verify", api_verify },
 };
 

@@ -3,7 +3,8 @@
  *
  *   server.c          opening, closing, listening, timers
  *   server_store.c    changes: stored in a job, then applied on the loop
- *   server_peer.c     one connected node: greeting, pushing, what becomes of its questions
+ *   server_peer.c     one connected node: greeting, what becomes of its questions (server_peer_*.c:
+ *                     how many there may be, what is pushed to them, wrong bytes)
  *   server_join.c     JOIN, LEAVE, and the end of a membership
  *   server_share.c    CREATE_SHARE and RESOLVE
  *   server_announce.c ANNOUNCE
@@ -18,6 +19,8 @@
  *   server_source.c   where chunks and nodes come from when members ask
  *   server_swarm.c    who takes part in the swarm of which snapshot, and hears of whom
  *   server_node.c     our own part in swarms
+ *   server_site.c     labels of members: which, by whom, and whether they are believed
+ *   server_site_api.c ... and what the administrator sees and says of them
  *   server_rescue.c   after damage of server.db
  *   server_line.c     lines of sites that have a limit, and who may use how much of them
  *   server_gc.c       space comes back; the store is checked
@@ -44,6 +47,7 @@ enum {
 	    600 * 1000, /* between two looks at the store because a member reports wrong bytes */
 	SERVER_GC_MS = 24 * 3600 * 1000,
 	SERVER_GC_RETRY_MS = 3600 * 1000,
+	SERVER_SUBNETS_MAX = 4096, /* looked through for each member that connects */
 	SERVER_WITHDRAWN_MAX = 64, /* withdrawn snapshots of a share that are remembered */
 	SERVER_INVITE_SECONDS = 24 * 3600,
 	SERVER_NOSPACE_RETRY_MS = 10 * 1000,
@@ -122,6 +126,17 @@ struct link *server_peer_link(struct server *s, uint64_t number); /* NULL when i
 struct link *server_peer_of(struct server *s, const struct device_id *device);
 void server_peer_push(struct link *l, struct bytes statement);
 void server_peer_push_all(struct server *s, struct bytes statement);
+/* All revocations after the epoch AFTER; its membership, unless it has SHOWN that one. */
+void server_peer_push_revokes(struct link *l, uint64_t after);
+void server_peer_push_member(struct link *l, struct bytes shown);
+/* -- room: ERR_AGAIN says that there is none -- */
+enum err server_peer_check_room(const struct link *l, struct error *e) must_check;
+void server_peer_guest(struct link *l);    /* it is one from now on; too many: the oldest goes */
+void server_peer_no_guest(struct link *l); /* not, or not any more */
+void server_peer_limit_device(
+    struct link *l); /* its device has one more: too many, the oldest goes */
+/* L says that somebody sent wrong bytes. */
+void server_peer_report(struct link *l, const struct msg_report *m);
 /* P sent wrong bytes for UNIT, again and again: it is named, counted and cut off. */
 void server_peer_liar(struct server *s, struct peer *p, uint32_t unit);
 void server_peer_drop(struct server *s, const struct device_id *device, const char *why);
@@ -167,6 +182,10 @@ void server_swarm_hello(struct link *l, const struct msg_hello *h); /* where it 
 void server_swarm_push(struct link *l, const struct message *m);    /* also when it is closing */
 void server_swarm_message(struct link *l, const struct message *m); /* ENTER, NEWS, EXIT, DIAL */
 void server_swarm_link_gone(struct link *l);
+/* The line of SITE carries RATES now: its gateways are as many as that takes. */
+void server_swarm_line(struct server *s, const char *site, const struct schedule_rates *rates);
+/* D's label has changed, or is believed, or no more. */
+void server_swarm_place(struct server *s, const struct registry_device *d);
 /* Rights or snapshots of SHARE (NULL: of any) may have ended: who may not take part any more has
  * left. */
 void server_swarm_judge(struct server *s, const struct hash_id *share);
@@ -178,6 +197,22 @@ struct link *server_swarm_link(struct server *s, const struct device_id *device,
 /* -- sites -- */
 /* Equal numbers: one site. */
 uint64_t server_site_number(const struct registry_device *d);
+uint64_t server_site_number_of(const char *label);
+/* D's label as it is to be now. */
+void server_site_label(const struct server *s, struct registry_device *d);
+/* Who gave the label that D has. */
+enum site_from server_site_from(const struct server *s, const struct registry_device *d);
+const char *server_site_from_name(enum site_from from); /* NULL: nobody */
+void server_site_arrived(struct link *l);  /* seen from another subnet it may be elsewhere */
+void server_site_settle(struct server *s); /* labels of who is connected are as they should be */
+void server_site_placed(struct link *l, const struct msg_placed *m);
+/* SITE is the administrator's word; "": that is taken back.  Answers CALL. */
+enum err server_site_move(struct server *s, const struct registry_device *d, const char *site,
+    struct control_call *call, struct error *e) must_check;
+void server_site_map(
+    struct server *s, const struct registry_subnet *net, struct control_call *call);
+enum err server_site_call(struct server *s, struct control_call *call,
+    const struct control_request *r, struct error *e) must_check;
 
 /* -- lines -- */
 /* What the line of SITE may carry now; false: it has no limit that we know of. */
@@ -201,6 +236,8 @@ void server_node_received(struct server *s, const struct hash_id *snapshot);
 void server_node_end(
     struct server *s, const struct hash_id *snapshot, void (*on_closed)(void *ctx), void *ctx);
 void server_node_enter(struct server *s, const struct tracker_entry *x);
+void server_node_place(struct server *s, const struct tracker_entry *x); /* it is elsewhere now */
+void server_node_moved(struct server *s);                                /* we are */
 void server_node_leave(struct link *l, const struct hash_id *snapshot);
 void server_node_link_gone(struct link *l);
 /* NEWS, OFFER, DECLINE */

@@ -210,11 +210,12 @@ server_join(struct link *l, const struct session_event *ev)
 	};
 	snprintf(j->device.name, sizeof j->device.name, "%.*s", (int)m->name.len,
 	    (const char *)m->name.at);
-	if (in->site[0] != 0)
-		snprintf(j->device.site, sizeof j->device.site, "%s", in->site);
-	else
-		snprintf(j->device.site, sizeof j->device.site, "%.*s", (int)m->site.len,
-		    (const char *)m->site.at);
+	snprintf(j->device.assigned, sizeof j->device.assigned, "%s", in->site);
+	snprintf(j->device.said, sizeof j->device.said, "%.*s", (int)m->site.len,
+	    (const char *)m->site.at);
+	snprintf(j->device.address, sizeof j->device.address, "%s",
+	    conn_peer_address(peer_conn(l->peer)));
+	server_site_label(s, &j->device);
 	j->statement = (struct statement){ .kind = STATEMENT_MEMBER, .device = l->device };
 	snprintf(j->statement.name, sizeof j->statement.name, "%s", j->device.name);
 	snprintf(j->statement.site, sizeof j->statement.site, "%s", j->device.site);

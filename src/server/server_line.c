@@ -297,8 +297,10 @@ on_tick(void *ctx)
 {
 	struct server *s = ctx;
 
-	for (struct server_line *x = s->lines->first; x != NULL; x = x->next)
+	for (struct server_line *x = s->lines->first; x != NULL; x = x->next) {
 		set_now(s, x, false);
+		server_swarm_line(s, x->site, &x->now);
+	}
 	map_each (slot, &s->links)
 		look_at(slot->ptr);
 	ask_ourselves(s, loop_now_ms(s->loop));

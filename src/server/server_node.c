@@ -43,6 +43,48 @@ say_enter(const struct server_node *n, struct link *l)
 	server_swarm_push(l, &m);
 }
 
+static uint64_t
+own_site(const struct server *s)
+{
+	const struct registry_device *d = registry_device(s->registry, device_key_id(s->home->key));
+
+	return d != NULL ? server_site_number(d) : 0;
+}
+
+/* Near is who bears our label and believes it: as that one sees it, too. */
+static struct swarm_peer_opts
+opts_of(const struct server *s, const struct link *l, const struct tracker_entry *x)
+{
+	return (struct swarm_peer_opts){
+		.place = { .site = x->site,
+		    .node = swarm_node_number(&l->device),
+		    .rank = x->rank,
+		    .gateways = x->gateways },
+		.far = x->site != own_site(s),
+	};
+}
+
+static void
+place_self(struct server_node *n)
+{
+	const struct server *s = n->server;
+	const struct swarm_place self = { .site = own_site(s),
+		.node = swarm_node_number(device_key_id(s->home->key)) };
+
+	swarm_node_place(n->swarm, &self);
+}
+
+static void
+place(struct server_node *n, const struct tracker_entry *x)
+{
+	struct link *l = server_peer_link(n->server, x->link);
+
+	if (l == NULL || !l->member || !swarm_node_has(n->swarm, l->peer))
+		return;
+	const struct swarm_peer_opts o = opts_of(n->server, l, x);
+	swarm_node_peer_place(n->swarm, l->peer, &o.place, o.far);
+}
+
 /* One who has said other units than the manifest makes is none of ours; one without a manifest says
  * so again once it has it. */
 static void
@@ -55,7 +97,8 @@ admit(struct server_node *n, const struct tracker_entry *x)
 		return;
 	if (x->whole)
 		array_push(&n->seeds, x->link);
-	swarm_node_enter(n->swarm, l->peer, &(struct swarm_peer_opts){ .far = false });
+	const struct swarm_peer_opts o = opts_of(n->server, l, x);
+	swarm_node_enter(n->swarm, l->peer, &o);
 	say_enter(n, l);
 }
 
@@ -176,6 +219,7 @@ node_begin(struct server_node *n, struct snapshot_map *map)
 		.ctx = n,
 	};
 	n->swarm = swarm_node_new(&o);
+	place_self(n);
 }
 
 /* -- of what is kept -- */
@@ -292,6 +336,30 @@ server_node_enter(struct server *s, const struct tracker_entry *x)
 		consider(s, x->share, x->snapshot);
 	else if (n->swarm != NULL)
 		admit(n, x);
+}
+
+void
+server_node_place(struct server *s, const struct tracker_entry *x)
+{
+	struct server_node *n = find(s, x->snapshot);
+
+	if (n != NULL && n->swarm != NULL)
+		place(n, x);
+}
+
+void
+server_node_moved(struct server *s)
+{
+	map_each (slot, &s->nodes) {
+		struct server_node *n = slot->ptr;
+		const struct tracker_entry *x;
+		if (n->swarm == NULL)
+			continue;
+		place_self(n);
+		for (size_t i = 0; (x = tracker_at(s->tracker, &n->share, &n->snapshot, i)) != NULL;
+		     i++)
+			place(n, x);
+	}
 }
 
 void

@@ -297,6 +297,7 @@ on_hello(struct link *l, const struct msg_hello *h)
 	server_peer_admit(l);
 	send_revokes(l, h->epoch);
 	send_member(l, h->member);
+	server_site_arrived(l);
 	server_policy_push_all(l);
 	server_intake_link(s, l);
 }

@@ -70,6 +70,8 @@ row_of_device(const struct server *s, const struct registry_device *d, struct bu
 		.address = bytes_str(d->address),
 		.software = bytes_str(d->software),
 		.reported = d->reported,
+		.site_from = (uint8_t)server_site_from(s, d),
+		.alone = d->placed.alone,
 	    },
 	    &row);
 	message_list_add(raw, buf_bytes(&row));

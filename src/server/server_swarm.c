@@ -118,6 +118,7 @@ add_row(struct server *s, const struct tracker_entry *x, struct list *rows)
 			   .addresses = { buf_bytes(&l->addresses), l->n_addresses },
 			   .rank = x->rank,
 			   .gateways = x->gateways,
+			   .alone = d->placed.alone,
 		       });
 }
 
@@ -148,6 +149,8 @@ tell(struct server *s, const struct tracker_told *x)
 
 	if (l == NULL || !l->member)
 		return;
+	if (self)
+		server_node_place(s, x->to);
 	do {
 		auto_(list_clear) struct list rows = { .raw = BUF(LIMIT_FRAME_MESSAGE / 2 +
 								  LIMIT_MEMBER_ROW + 4) };
@@ -297,6 +300,48 @@ on_dial(struct link *l, const struct msg_dial *m)
 		server_swarm_push(to, &call);
 }
 
+/* To all who take part in something: a row of ours is all there is to say. */
+static void
+tell_own_place(void *ctx, const struct tracker_entry *x)
+{
+	struct server *s = ctx;
+	struct link *l = server_peer_link(s, x->link);
+	auto_(list_clear) struct list rows = { .raw = BUF(2 * LIMIT_MEMBER_ROW) };
+	struct message m = { .type = FRAME_MEMBERS,
+		.members = { .share = *x->share, .snapshot = *x->snapshot } };
+
+	if (l == NULL || !l->member)
+		return;
+	add_own_row(s, &rows);
+	m.members.rows = (struct message_list){ buf_bytes(&rows.raw), rows.n };
+	server_swarm_push(l, &m);
+}
+
+void
+server_swarm_line(struct server *s, const char *site, const struct schedule_rates *rates)
+{
+	/* Where one way has no limit, nobody knows what that way is worth. */
+	uint64_t rate = rates->up != 0 && rates->down != 0 ? max_of(rates->up, rates->down) : 0;
+
+	if (s->closing)
+		return;
+	tracker_line(s->tracker, server_site_number_of(site), rate, loop_now_ms(s->loop));
+	changed(s);
+}
+
+void
+server_swarm_place(struct server *s, const struct registry_device *d)
+{
+	if (s->closing)
+		return;
+	tracker_place(s->tracker, &d->id, server_site_number(d), loop_now_ms(s->loop));
+	if (device_id_equal(&d->id, device_key_id(s->home->key))) {
+		tracker_each(s->tracker, tell_own_place, s);
+		server_node_moved(s);
+	}
+	changed(s);
+}
+
 void
 server_swarm_message(struct link *l, const struct message *m)
 {
@@ -315,6 +360,9 @@ server_swarm_message(struct link *l, const struct message *m)
 		break;
 	case FRAME_EXIT:
 		leave(l, m->exit.job);
+		break;
+	case FRAME_PLACED:
+		server_site_placed(l, &m->placed);
 		break;
 	case FRAME_DIAL:
 		on_dial(l, &m->dial);

@@ -117,6 +117,61 @@ everything_is_there_again_after_a_start(void **state)
 	assert_int_equal(again->grants.at[0].rights, RIGHT_WRITE);
 }
 
+static void
+map_subnet(struct fixture *f, const char *text, const char *site)
+{
+	struct registry_subnet net;
+
+	assert_ok(subnet_parse(text, &net.net, &unit_error));
+	snprintf(net.site, sizeof net.site, "%s", site);
+	assert_ok(registry_store_subnet(reg(f)->db, &net, &unit_error));
+	registry_set_subnet(reg(f), &net);
+}
+
+static void
+of_several_subnets_the_smallest_counts_also_after_a_start(void **state)
+{
+	struct fixture *f = *state;
+
+	map_subnet(f, "10.0.0.0/8", "country");
+	map_subnet(f, "10.1.0.0/16", "town");
+	map_subnet(f, "10.1.7.0/24", "office");
+	map_subnet(f, "2001:db8::/32", "lab");
+	map_subnet(f, "10.1.0.0/16", "city"); /* another word */
+	for (int i = 0; i < 2; i++) {
+		assert_string_equal(registry_site_of(reg(f), "10.1.7.9:7470"), "office");
+		assert_string_equal(registry_site_of(reg(f), "10.1.8.9:7470"), "city");
+		assert_string_equal(registry_site_of(reg(f), "[::ffff:10.2.0.1]:1"), "country");
+		assert_string_equal(registry_site_of(reg(f), "[2001:db8::5]:7470"), "lab");
+		assert_null(registry_site_of(reg(f), "11.0.0.1:7470"));
+		assert_null(registry_site_of(reg(f), ""));
+		assert_null(registry_site_of(reg(f), "office:7470"));
+		reopen(f);
+	}
+	map_subnet(f, "10.1.7.0/24", "");
+	map_subnet(f, "10.9.0.0/16", ""); /* there was none */
+	reopen(f);
+	assert_string_equal(registry_site_of(reg(f), "10.1.7.9:7470"), "city");
+	assert_int_equal(reg(f)->subnets.len, 3);
+}
+
+static void
+who_gave_a_label_is_there_again_after_a_start(void **state)
+{
+	struct fixture *f = *state;
+	struct registry_device d = *registry_device(reg(f), device_key_id(f->w.anna));
+
+	snprintf(d.site, sizeof d.site, "hq");
+	snprintf(d.assigned, sizeof d.assigned, "hq");
+	snprintf(d.said, sizeof d.said, "den");
+	assert_ok(registry_store_device(reg(f)->db, &d, &unit_error));
+	reopen(f);
+	const struct registry_device *again = registry_device(reg(f), device_key_id(f->w.anna));
+	assert_string_equal(again->site, "hq");
+	assert_string_equal(again->assigned, "hq");
+	assert_string_equal(again->said, "den");
+}
+
 /* Changes wait in a queue: what was decided while the share was there may be stored when it is
  * gone. */
 static void
@@ -356,6 +411,8 @@ main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(everything_is_there_again_after_a_start),
+		T(of_several_subnets_the_smallest_counts_also_after_a_start),
+		T(who_gave_a_label_is_there_again_after_a_start),
 		T(what_comes_too_late_for_a_share_leaves_no_row_and_the_server_starts),
 		T(a_share_that_is_dropped_takes_its_statements_along),
 		T(a_name_is_taken_once),

@@ -557,6 +557,17 @@ tracker_at(
 	return i < s->whole.len ? &s->whole.at[i]->x : NULL;
 }
 
+void
+tracker_each(
+    const struct tracker *t, void (*on_entry)(void *ctx, const struct tracker_entry *x), void *ctx)
+{
+	map_each (slot, &t->links) {
+		const struct link *l = slot->ptr;
+		array_each (x, &l->entries)
+			on_entry(ctx, &(*x)->x);
+	}
+}
+
 uint64_t
 tracker_link_of(const struct tracker *t, const struct device_id *device,
     const struct hash_id *share, const struct hash_id *snapshot)

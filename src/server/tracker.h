@@ -122,6 +122,9 @@ struct tracker_count tracker_count(
 /* Who takes part there: those who want something first.  NULL beyond the last. */
 const struct tracker_entry *tracker_at(
     const struct tracker *t, const struct hash_id *share, const struct hash_id *snapshot, size_t i);
+/* All who take part, anywhere.  ON_ENTRY must not call back. */
+void tracker_each(
+    const struct tracker *t, void (*on_entry)(void *ctx, const struct tracker_entry *x), void *ctx);
 /* A connection of DEVICE that takes part there; 0: none. */
 uint64_t tracker_link_of(const struct tracker *t, const struct device_id *device,
     const struct hash_id *share, const struct hash_id *snapshot);

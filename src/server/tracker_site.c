@@ -8,12 +8,14 @@
 
 /* -- ranking -- */
 
+/* What stands for a device in places (swarm/swarm.h), the same everywhere. */
 static uint64_t
 node_number(const struct device *d)
 {
-	uint64_t n;
+	uint64_t n = 0;
 
-	memcpy(&n, d->id.bytes, sizeof n);
+	for (size_t i = 0; i < sizeof n; i++)
+		n = n << 8 | d->id.bytes[i];
 	return n;
 }
 
@@ -393,6 +395,10 @@ tracker_site_batch(struct tracker *t, struct swarm_of *w)
 void
 tracker_line(struct tracker *t, uint64_t site, uint64_t rate, uint64_t now_ms)
 {
+	const struct map_slot *known = map_find(&t->lines, BYTES_OF(site));
+
+	if ((known != NULL ? known->num : 0) == rate)
+		return;
 	if (rate == 0)
 		map_del(&t->lines, BYTES_OF(site));
 	else
