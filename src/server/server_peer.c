@@ -110,88 +110,6 @@ server_peer_accept(struct server *s, struct conn *c)
 	map_put(&s->links, link_key(&l->number), NULL)->ptr = l;
 }
 
-/* -- how many -- */
-
-static void
-leave_guests(struct link *l)
-{
-	struct server *s = l->server;
-
-	for (size_t i = 0; i < s->guests.len; i++) {
-		if (s->guests.at[i] == l) {
-			memmove(s->guests.at + i, s->guests.at + i + 1,
-			    (s->guests.len - i - 1) * sizeof *s->guests.at);
-			s->guests.len--;
-			return;
-		}
-	}
-}
-
-/* A guest is one for a moment. When there are too many, the one that has been for longest makes
- * way: whoever sits here and does not join keeps nobody out. */
-static void
-enter_guests(struct link *l)
-{
-	struct server *s = l->server;
-	struct error e;
-
-	if (s->guests.len == LIMIT_CONNECTIONS_GUEST) {
-		struct link *oldest = s->guests.at[0];
-		(void)fail(
-		    &e, ERR_AGAIN, "too many machines are joining at once; try again in a minute");
-		leave_guests(oldest);
-		peer_close(oldest->peer, &e);
-	}
-	array_push(&s->guests, l);
-	session_admit_guest(peer_session(l->peer));
-}
-
-/* A device needs one connection, and has more for as long as dead ones are not noticed: beyond
- * some, its oldest goes. */
-static void
-limit_device(struct link *l)
-{
-	struct link *oldest = NULL;
-	unsigned n = 0;
-	struct error e;
-
-	map_each (slot, &l->server->links) {
-		struct link *other = slot->ptr;
-		if (!other->member || !device_id_equal(&other->device, &l->device))
-			continue;
-		n++;
-		if (oldest == NULL || other->number < oldest->number)
-			oldest = other;
-	}
-	if (n <= LIMIT_CONNECTIONS_PER_DEVICE)
-		return;
-	(void)fail(&e, ERR_AGAIN, "this device has more than %d connections",
-	    LIMIT_CONNECTIONS_PER_DEVICE);
-	oldest->member = false;
-	server_swarm_link_gone(oldest);
-	peer_close(oldest->peer, &e);
-}
-
-/* The listener lets a few more in than there may be, so that somebody can tell them. */
-static enum err
-check_room(const struct link *l, struct error *e)
-{
-	const struct server *s = l->server;
-
-	if (s->closing)
-		return fail(e, ERR_AGAIN, "this server is stopping");
-	if (listener_connections(s->listener) > s->max_connections)
-		return fail(e, ERR_AGAIN,
-		    "this server has %zu connections, all that it can: try again later",
-		    s->max_connections);
-	if (conn_siblings(peer_conn(l->peer)) > LIMIT_CONNECTIONS_PER_ADDRESS)
-		return fail(e, ERR_AGAIN,
-		    "this server has %d connections from your address, all that it takes: try "
-		    "again later",
-		    LIMIT_CONNECTIONS_PER_ADDRESS);
-	return OK;
-}
-
 /* -- members -- */
 
 void
@@ -202,68 +120,16 @@ server_peer_admit(struct link *l)
 	const struct responder_policy policy = server_answer_policy(l);
 
 	l->member = true;
-	leave_guests(l);
+	server_peer_no_guest(l);
 	d->seen_ms = server_now_ms();
 	snprintf(d->address, sizeof d->address, "%s", conn_peer_address(peer_conn(l->peer)));
 	if (l->responder != NULL)
 		return; /* a member that used one more invite */
 	if (++d->connections > LIMIT_CONNECTIONS_PER_DEVICE)
-		limit_device(l);
+		server_peer_limit_device(l);
 	l->responder = responder_new(s->loop, l->peer, server_source_ops(s->source), &policy);
 	session_admit(peer_session(l->peer));
 	server_line_admit(l);
-}
-
-/* What ended while the node was away: all revocations after the epoch it knows. */
-struct send_revokes {
-	struct link *link;
-	uint64_t after;
-	struct buf raw;
-	uint32_t n;
-};
-
-static void
-send_batch(struct send_revokes *x)
-{
-	struct message m = { .type = FRAME_STATEMENTS,
-		.statements.statements = { buf_bytes(&x->raw), x->n } };
-
-	if (x->n > 0 && session_send(peer_session(x->link->peer), &m, NULL) != OK)
-		log_warn("could not send statements to a node");
-	buf_reset(&x->raw);
-	x->n = 0;
-}
-
-static void
-add_revoke(void *ctx, struct bytes bytes, const struct statement *st)
-{
-	struct send_revokes *x = ctx;
-
-	if (st->epoch <= x->after)
-		return;
-	message_list_add(&x->raw, bytes);
-	if (++x->n == LIMIT_STATEMENTS)
-		send_batch(x);
-}
-
-static void
-send_revokes(struct link *l, uint64_t after)
-{
-	struct send_revokes x = { .link = l, .after = after, .raw = BUF(LIMIT_FRAME_MESSAGE) };
-
-	authority_each(l->server->registry->authority, STATEMENT_REVOKE, add_revoke, &x);
-	send_batch(&x);
-	buf_clear(&x.raw);
-}
-
-/* After a recovery it shows what the key before this one signed. */
-static void
-send_member(struct link *l, struct bytes shown)
-{
-	struct bytes member = authority_member(l->server->registry->authority, &l->device);
-
-	if (member.len > 0 && !bytes_equal(member, shown))
-		server_peer_push(l, member);
 }
 
 static void
@@ -275,7 +141,7 @@ on_hello(struct link *l, const struct msg_hello *h)
 	l->device = *peer_device(l->peer);
 	if (device_id_equal(&l->device, device_key_id(s->home->key)))
 		peer_throttle(l->peer, NULL); /* our own agent: its bytes pass no line */
-	if (check_room(l, &e) != OK ||
+	if (server_peer_check_room(l, &e) != OK ||
 	    rules_clock(server_now_ms(), (int64_t)h->wall_ms, &e) != OK) {
 		peer_close(l->peer, &e);
 		return;
@@ -290,40 +156,16 @@ on_hello(struct link *l, const struct msg_hello *h)
 	}
 	server_swarm_hello(l, h);
 	if (d == NULL) {
-		enter_guests(l);
+		server_peer_guest(l);
 		return;
 	}
 	text_escape(h->software, d->software, sizeof d->software);
 	server_peer_admit(l);
-	send_revokes(l, h->epoch);
-	send_member(l, h->member);
+	server_peer_push_revokes(l, h->epoch);
+	server_peer_push_member(l, h->member);
 	server_site_arrived(l);
 	server_policy_push_all(l);
 	server_intake_link(s, l);
-}
-
-/* -- pushing -- */
-
-void
-server_peer_push(struct link *l, struct bytes statement)
-{
-	auto_buf struct buf raw = BUF(LIMIT_FRAME_MESSAGE);
-	struct message m = { .type = FRAME_STATEMENTS };
-
-	message_list_add(&raw, statement);
-	m.statements.statements = (struct message_list){ buf_bytes(&raw), 1 };
-	if (session_send(peer_session(l->peer), &m, NULL) == OK)
-		peer_flush(l->peer);
-}
-
-void
-server_peer_push_all(struct server *s, struct bytes statement)
-{
-	map_each (slot, &s->links) {
-		struct link *l = slot->ptr;
-		if (l->member)
-			server_peer_push(l, statement);
-	}
 }
 
 void
@@ -346,131 +188,7 @@ server_peer_drop(struct server *s, const struct device_id *device, const char *w
 	array_clear(&peers);
 }
 
-static struct message
-progress_of(const struct registry_share *sh, const struct registry_snapshot *sn)
-{
-	struct message m = { .type = FRAME_PROGRESS };
-
-	m.progress = (struct msg_progress){
-		.share = sh->id,
-		.snapshot = sn->id,
-		.state = (uint8_t)sn->state,
-		.number = sn->number,
-		.held_bytes = sn->held_bytes,
-		.total_bytes = sn->chunk_bytes,
-		.head = sn == sh->head ? buf_bytes(&sh->head_statement) : (struct bytes){ NULL, 0 },
-		.text = bytes_str(sn->why),
-	};
-	return m;
-}
-
-static bool
-remembers(const struct link *l, const struct registry_share *sh)
-{
-	array_each (n, &l->shares) {
-		if (*n == sh->num)
-			return true;
-	}
-	return false;
-}
-
-static void
-send_progress(struct link *l, const struct registry_share *sh, const struct registry_snapshot *sn)
-{
-	const struct message m = progress_of(sh, sn);
-
-	if (session_send(peer_session(l->peer), &m, NULL) == OK)
-		peer_flush(l->peer);
-}
-
-static void
-push_progress(
-    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn, bool all)
-{
-	map_each (slot, &s->links) {
-		struct link *l = slot->ptr;
-		bool is_author = device_id_equal(&l->device, &sn->author);
-		if (!l->member || (!is_author && (!all || !remembers(l, sh))))
-			continue;
-		if (!is_author && !(rules_rights(s->registry, sh, &l->device) & RIGHT_READ))
-			continue;
-		send_progress(l, sh, sn);
-	}
-}
-
-void
-server_peer_progress(
-    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn)
-{
-	push_progress(s, sh, sn, false);
-}
-
-void
-server_peer_progress_all(
-    struct server *s, const struct registry_share *sh, const struct registry_snapshot *sn)
-{
-	push_progress(s, sh, sn, true);
-}
-
-/* -- grants -- */
-
-enum err
-server_peer_grant(struct server *s, const struct registry_share *sh, const struct device_id *device,
-    uint32_t rights, struct buf *out, struct error *e)
-{
-	struct statement st = {
-		.kind = STATEMENT_GRANT,
-		.device = *device,
-		.share = sh->id,
-		.rights = rights,
-		.expires_s = server_now_s() + STATEMENT_GRANT_SECONDS,
-	};
-
-	return server_sign(s, &st, out, e);
-}
-
-/* What was announced before it asked, as it would have been told had it asked earlier. */
-static void
-catch_up(struct link *l, const struct registry_share *sh)
-{
-	struct server *s = l->server;
-
-	if (!rules_is_hybrid(s->registry, sh) ||
-	    !(rules_rights(s->registry, sh, &l->device) & RIGHT_READ))
-		return;
-	array_each (at, &sh->snapshots) {
-		const struct registry_snapshot *sn = *at;
-		if (sn->state == SNAPSHOT_ANNOUNCED && server_intake_has_manifest(s, &sn->id))
-			send_progress(l, sh, sn);
-	}
-}
-
-void
-server_peer_remember(struct link *l, const struct registry_share *sh)
-{
-	if (remembers(l, sh))
-		return;
-	array_push(&l->shares, sh->num);
-	catch_up(l, sh);
-}
-
-void
-server_peer_renew(struct server *s)
-{
-	map_each (slot, &s->links) {
-		struct link *l = slot->ptr;
-		for (size_t i = 0; l->member && i < l->shares.len; i++) {
-			auto_buf struct buf grant = BUF(STATEMENT_MAX);
-			struct registry_share *sh =
-			    registry_share_num(s->registry, l->shares.at[i]);
-			uint32_t rights =
-			    sh != NULL ? rules_rights(s->registry, sh, &l->device) : 0;
-			if (rights != 0 &&
-			    server_peer_grant(s, sh, &l->device, rights, &grant, NULL) == OK)
-				server_peer_push(l, buf_bytes(&grant));
-		}
-	}
-}
+/* -- answers -- */
 
 void
 server_peer_answer_error(struct link *l, uint32_t stream, const struct error *e)
@@ -493,64 +211,6 @@ server_peer_answer(struct link *l, const struct message *m)
 }
 
 /* -- events -- */
-
-/* What DEVICE is called, for the log. */
-static const char *
-name_of(const struct server *s, const struct device_id *device)
-{
-	const struct registry_device *d = registry_device_known(s->registry, device);
-
-	return d != NULL ? d->name : "an unknown device";
-}
-
-static void
-count_liar(struct server *s, const struct device_id *device)
-{
-	struct registry_device *d = registry_device_known(s->registry, device);
-
-	if (d != NULL && d->reported < UINT32_MAX)
-		d->reported++;
-}
-
-void
-server_peer_liar(struct server *s, struct peer *p, uint32_t unit)
-{
-	const struct device_id *id = peer_device(p);
-	struct error e;
-
-	count_liar(s, id);
-	log_warn(
-	    "%s sent wrong bytes for unit %u again and again; it is cut off", name_of(s, id), unit);
-	(void)fail(&e, ERR_PROTO, "the bytes you send do not match the snapshot");
-	peer_close(p, &e);
-}
-
-/* Wrong bytes of ours: the store is looked at, once in a while only, however often that is said. Of
- * another member: counted, for people to judge; who reports may lie as well. */
-static void
-on_report(struct link *l, const struct msg_report *m)
-{
-	struct server *s = l->server;
-	uint64_t now = loop_now_ms(s->loop);
-	struct registry_share *sh = NULL;
-	const struct registry_snapshot *sn;
-
-	if (rules_share_id(s->registry, &m->share, &l->device, RIGHT_READ, &sh, NULL) != OK)
-		return;
-	sn = registry_snapshot(sh, &m->snapshot);
-	if (sn == NULL || device_id_equal(&m->who, &l->device))
-		return;
-	log_limit_warn(&s->reports, now, "%s reports wrong bytes from %s in unit %u of %s",
-	    name_of(s, &l->device), name_of(s, &m->who), m->unit, sh->name);
-	if (!device_id_equal(&m->who, device_key_id(s->home->key))) {
-		count_liar(s, &m->who);
-		return;
-	}
-	if (now - s->reported_ms < SERVER_REPORT_MS && s->reported_ms != 0)
-		return;
-	s->reported_ms = now;
-	server_gc_verify(s, sh, NULL);
-}
 
 static void
 on_request(struct link *l, const struct session_event *ev)
@@ -608,7 +268,7 @@ on_event(void *owner, struct peer *p, struct session_event *ev)
 		break;
 	case SESSION_EV_PUSH:
 		if (l->member && ev->message.type == FRAME_REPORT)
-			on_report(l, &ev->message.report);
+			server_peer_report(l, &ev->message.report);
 		else if (l->member && ev->message.type == FRAME_DEMAND)
 			server_line_demand(l, &ev->message.demand);
 		else if (l->member)
@@ -659,7 +319,7 @@ on_closed(void *owner, struct peer *p, const struct error *why)
 		if (d != NULL && d->connections > 0)
 			d->connections--;
 	}
-	leave_guests(l);
+	server_peer_no_guest(l);
 	if (d != NULL)
 		d->seen_ms = server_now_ms();
 	map_del(&s->links, link_key(&l->number));
