@@ -25,7 +25,8 @@ expect() {
 }
 
 expect weft pub -- publish
-expect weft s -- server shares snapshots status
+expect weft s -- server shares site snapshots status
+expect weft site m -- map move
 expect weft publish --sh -- --share
 expect weft publish . --share '' -- photos 'two\ words'
 expect weft publish . --share = pho -- photos
