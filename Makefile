@@ -7,7 +7,7 @@ PYTHON  ?= /usr/bin/python3
 SECONDS ?= 120
 
 MAKEFLAGS += --no-print-directory
-.PHONY: all help deps build demo test test-long bench lab lab-quick lab-deps fuzz lint install clean
+.PHONY: all help deps build demo test test-long bench sim lab lab-quick lab-deps fuzz lint install clean
 
 all: build
 
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench       beside nginx, rsync and sha256sum; and a swarm'
 	@echo 'make lab         beside aria2, libtorrent, ... on shaped networks, into docs/benchmarks.md (root; some two hours);'
 	@echo '                 lab-quick: five minutes, printed only; lab-deps: install what they are measured against'
+	@echo 'make sim         the swarm on simulated networks (ARGS="--seed 2 4x12" for one of them)'
 	@echo 'make fuzz        each fuzz target for SECONDS=$(SECONDS) (TARGETS="frame message" for some)'
 	@echo 'make lint        layers, names, format, documents, and the longest functions'
 	@echo 'make install     to PREFIX=$(PREFIX), below DESTDIR if that is given'
@@ -60,6 +61,9 @@ lab: lab-deps
 lab-quick: lab-deps
 	@$(MAKE) build
 	$(PYTHON) bench/lab/lab.py table --quick --weft $(BUILD)/src/cmd/weft $(ARGS)
+
+sim: build
+	$(BUILD)/bench/sim/weft-sim $(ARGS)
 
 build-fuzz/build.ninja:
 	CC=clang meson setup build-fuzz -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false

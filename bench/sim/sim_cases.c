@@ -47,6 +47,13 @@ const struct sim_case sim_cases[] = {
 	    .wan_in = 40, .far_ms = 50, PR1(1.018) },
 	{ "4x12-origin40", .sites = 4, .each = 12, .origin = 40, OFFICE, PR1(1.015) },
 	{ "flat100-held90", FLAT(100), .held_permille = 900, PR1(1.18) },
+	{ .name = "200x50-256", .sites = 200, .each = 50, OFFICE, .n_units = 256, .coarse = true },
+	{ .name = "2000x50-256",
+	    .sites = 2000,
+	    .each = 50,
+	    OFFICE,
+	    .n_units = 256,
+	    .coarse = true },
 };
 const uint32_t sim_cases_len = lengthof(sim_cases);
 
@@ -118,11 +125,11 @@ sim_case_open(const struct sim_case *c, uint32_t unit_size, uint64_t seed, struc
 		.sites = sites,
 		.unit_size = unit_size,
 		.n_units = c->n_units > 0 ? c->n_units : (uint32_t)((1 << 30) / unit_size),
-		.block = min_of(unit_size, 64u << 10),
-		.window = 256 << 10,
+		.block = c->coarse ? unit_size : min_of(unit_size, 64u << 10),
+		.window = c->coarse ? 2 * unit_size : 256 << 10,
 		.delay_us = c->sites == 1 ? 5 * SIM_MS : SIM_MS / 4,
 		.far_us = c->far_ms * SIM_MS,
-		.work_us = SIM_MS,
+		.work_us = c->coarse ? 50 * SIM_MS : SIM_MS,
 		.death_seen_us = 2 * SIM_S,
 		.limit_us = 600 * SIM_S,
 		.seed = seed,

@@ -16,6 +16,8 @@ struct sim_case {
 	uint32_t
 	    held_permille; /* of the units are at each receiver from the beginning, at random */
 	uint32_t n_units;  /* 0: 1 GiB in units of each size */
+	/* A unit moves as one block, and nodes look at what to do every 50 ms: for very many. */
+	bool coarse;
 	double reference[SIM_UNITS]; /* `pr` of an earlier model of the algorithm; 0: none */
 };
 

@@ -78,7 +78,7 @@ struct world_result {
 	double origin_copies;
 	struct world_copies in, out; /* of the sites where no origin is */
 	struct world_copies home;    /* avg: into, max: out of the origin's */
-	/* The most that any of these sites took in beyond one copy for itself, for each of its nodes
+	/* The most that one of these sites took in beyond a copy for itself, for each of its nodes
 	 * that died (what it had not passed on) and for each that is held to be elsewhere. */
 	double excess;
 	/* fluid lower bound for the first nodes, those that are there at the beginning */

@@ -44,8 +44,8 @@ one_in(struct chance *c, uint64_t n)
 }
 
 /*
- * Somewhere; one in eight says that it is elsewhere.  Liars have the last site for themselves: what a
- * near peer says that it holds counts for its site, so one of them in it could starve the others.
+ * Somewhere; one in eight says that it is elsewhere.  Liars have the last site for themselves:
+ * what a near peer says that it holds counts for its site, so one in it could starve the others.
  */
 static void
 place_node(struct chance *c, struct world_node_opts *n)
