@@ -351,6 +351,7 @@ download_start(const struct download_opts *o)
 		.share = o->share,
 		.snapshot = o->snapshot,
 		.sink = o->sink,
+		.gate = o->gate,
 		.on_got = on_got,
 		.on_end = on_end,
 		.on_flushed = on_flushed,

@@ -29,6 +29,7 @@ struct download_opts {
 	struct snapshot_map *map; /* kept */
 	struct hash_id share, snapshot;
 	struct sink sink;
+	struct rate *gate;              /* of unit_fetch */
 	void (*on_progress)(void *ctx); /* now and then; may be NULL */
 	/* A peer sent wrong bytes and was dropped for this download.  May be NULL. */
 	void (*on_liar)(void *ctx, struct peer *p, uint32_t unit);

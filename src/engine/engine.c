@@ -165,6 +165,7 @@ engine_open(const struct engine_opts *o, struct engine **ret, struct error *e)
 	if (r != OK) { /* jobs that cannot be read are named, and the rest of the engine works */
 		log_error("%s", e->text);
 	}
+	engine_limit_jobs_load(en);
 	engine_link_start(en);
 	*ret = en;
 	return OK;

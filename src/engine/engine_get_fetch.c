@@ -167,7 +167,11 @@ static void
 take(struct get *g)
 {
 	const struct swarm_node_taker t = {
-		.sink = dest_sink(g->dest), .is_partial = is_partial, .on_done = on_taken, .ctx = g
+		.sink = dest_sink(g->dest),
+		.gate = &g->job.gates[THROTTLE_DOWN],
+		.is_partial = is_partial,
+		.on_done = on_taken,
+		.ctx = g,
 	};
 
 	engine_get_fetch_enter(g);
@@ -269,6 +273,7 @@ download(struct get *g)
 		.share = g->commit.share,
 		.snapshot = g->commit.id,
 		.sink = dest_sink(g->dest),
+		.gate = &g->job.gates[THROTTLE_DOWN],
 		.on_liar = on_liar,
 		.on_done = on_fetched,
 		.ctx = g,

@@ -269,6 +269,9 @@ struct engine_job {
 	ARRAY(struct engine_watcher *) watchers;
 	unsigned skipped; /* notes that make the exit status 5 */
 	bool is_resting;  /* until something new comes it uses nothing that may be collected */
+	/* `weft limit JOB`, and the buckets that it fills; no limit: they are never empty */
+	struct limit_setting limit;
+	struct rate gates[THROTTLE_WAYS];
 	bool over;
 	/* over: how it ended, and what the watchers get when nothing of it is left to do */
 	struct error why;
@@ -342,6 +345,11 @@ void engine_verify(struct engine *en, struct control_call *call, const struct co
 void engine_limit(struct engine *en, struct control_call *call, const struct control_request *r);
 enum err engine_limit_load(struct engine *en, struct error *e) must_check; /* blocking: at start */
 void engine_limit_tick(struct engine *en);
+void engine_limit_jobs_load(struct engine *en); /* blocking: at start, after the jobs */
+void engine_limit_job_over(struct engine_job *j);
+/* responder_policy.hold_ms */
+uint64_t engine_limit_hold_ms(
+    void *engine, struct peer *p, const struct responder_ask *ask, uint64_t bytes);
 
 /* -- making way -- */
 void engine_yield_set(struct engine *en, bool on);

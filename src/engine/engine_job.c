@@ -320,6 +320,7 @@ done_discard(struct engine_work *w, enum err r, const struct error *e)
 	if (r != OK)
 		log_error("end job %lld: %s", (long long)j->row.id, e->text);
 	free(w);
+	engine_limit_job_over(j);
 	if (j->row.state != JOB_CANCELED)
 		engine_ended_add(j->engine, &j->row);
 	remove_job(j);
@@ -450,6 +451,7 @@ engine_job_add(struct engine *en, struct engine_job *j)
 
 	j->engine = en;
 	j->started_ms = loop_now_ms(en->loop);
+	j->limit.week.n_kinds = 1;
 	array_push(&en->jobs, j);
 	if (en->jobs.len > JOBS_MAX) {
 		(void)fail(

@@ -166,6 +166,7 @@ void
 engine_swarm_entry_start(struct swarm_entry *x)
 {
 	const struct swarm_node_taker t = { .sink = x->taker.sink,
+		.gate = x->taker.gate,
 		.is_partial = x->taker.is_partial != NULL ? is_partial : NULL,
 		.on_progress = on_progress,
 		.on_done = on_done,

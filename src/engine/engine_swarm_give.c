@@ -99,6 +99,7 @@ engine_swarm_policy(struct engine *en)
 		.begin = begin,
 		.over = over,
 		.blocked = blocked,
+		.hold_ms = engine_limit_hold_ms,
 		.failed = failed,
 		.window = RESPONDER_WINDOW_SMALL,
 		.ctx = en };

@@ -20,7 +20,8 @@ struct responder {
 	struct responder_request *first, **last;
 	struct responder_request *leaving, **leaving_last;
 	unsigned jobs;
-	bool blocked; /* as was told */
+	bool blocked;       /* as was told */
+	struct timer *held; /* until the next that is held back may go; NULL: none ever was */
 	struct shrink shrink;
 	struct shrink_line line; /* as of this look */
 	bool closing;
@@ -154,6 +155,28 @@ send_frame(struct responder *r, struct responder_request *q)
 		r->policy.sent(r->policy.ctx, r->peer, &q->what.share, bytes);
 }
 
+static void
+on_held(void *ctx)
+{
+	pump(ctx, false);
+}
+
+/* The owner holds back what is asked in Q: looked at again when it may go on. */
+static bool
+is_held(struct responder *r, const struct responder_request *q, uint64_t bytes)
+{
+	uint64_t ms = 0;
+
+	if (r->policy.hold_ms != NULL && q->what.type == FRAME_GET_UNITS)
+		ms = r->policy.hold_ms(r->policy.ctx, r->peer, &q->what, bytes);
+	if (ms == 0)
+		return false;
+	if (r->held == NULL)
+		r->held = timer_new(r->loop, on_held, r);
+	timer_start(r->held, ms);
+	return true;
+}
+
 /* Sends what of Q's frames there is room for.  Rights are looked at again before what was read goes
  * out: they may have ended meanwhile. */
 static void
@@ -170,7 +193,8 @@ send_some(struct responder *r, struct responder_request *q)
 		end_request(r, q);
 		return;
 	}
-	while (q->at_frame < q->n_frames && peer_has_room(r->peer))
+	while (q->at_frame < q->n_frames && peer_has_room(r->peer) &&
+	       !is_held(r, q, q->frames[q->at_frame]->len))
 		send_frame(r, q);
 	if (!q->done || q->at_frame < q->n_frames)
 		return;
@@ -275,7 +299,7 @@ next_request(struct responder *r)
 
 	for (struct responder_request *q = r->first, *next; q != NULL; q = next) {
 		next = q->next;
-		if (is_active(q))
+		if (is_active(q) || is_held(r, q, 0))
 			continue;
 		if (judge(r, q, &e) == OK)
 			return q;
@@ -382,6 +406,8 @@ responder_close(struct responder *r, void (*on_closed)(void *ctx), void *ctx)
 	if (r == NULL || r->closing)
 		return;
 	r->closing = true;
+	timer_close(r->held);
+	r->held = NULL;
 	r->on_closed = on_closed;
 	r->on_closed_ctx = ctx;
 	r->jobs++;

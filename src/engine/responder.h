@@ -47,6 +47,10 @@ struct responder_policy {
 	 * cancelled, or could not be read.  Once each; not after responder_close.  May be NULL. */
 	void (*over)(void *ctx, struct peer *p, const struct responder_ask *ask,
 	    const struct responder_sent *sent);
+	/* BYTES are to go out for ASK: 0, and they are counted; else how many milliseconds not yet.
+	 * With no bytes: is it worth while to read for it?  May be NULL. */
+	uint64_t (*hold_ms)(
+	    void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes);
 	/* There is something to send and the connection takes nothing more; or it does again.  May
 	 * be NULL. */
 	void (*blocked)(void *ctx, struct peer *p, bool blocked);

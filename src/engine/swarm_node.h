@@ -57,6 +57,7 @@ struct swarm_node_taker {
 	/* Units of which nothing is missing and yet not all is here (get --path) are skipped:
 	 * neither wanted nor offered.  NULL: there are none. */
 	bool (*is_partial)(void *ctx, uint32_t unit);
+	struct rate *gate;              /* of unit_fetch */
 	void (*on_progress)(void *ctx); /* now and then; may be NULL */
 	/* OK: nothing is missing, and flushed.  Else the sink failed (ERR_NOSPACE, ERR_IO).  Either
 	 * way the sink is used no more and the taker is gone: swarm_node_take again when there may

@@ -426,6 +426,7 @@ swarm_node_taker_start(struct swarm_node *n, const struct swarm_node_taker *take
 		.share = n->o.share,
 		.snapshot = n->o.snapshot,
 		.sink = taker->sink,
+		.gate = taker->gate,
 		.on_got = on_got,
 		.on_end = on_end,
 		.on_flushed = on_flushed,

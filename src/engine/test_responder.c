@@ -523,6 +523,28 @@ little_is_queued_with_a_small_window_and_all_arrives(void **state)
 	assert_true(f->n->unblocks > 0);
 }
 
+/* -- what is held back -- */
+
+enum { HELD_MS = 250 };
+
+static void
+what_is_held_back_goes_out_when_it_may(void **state)
+{
+	const uint64_t bytes = (uint64_t)1024 * 1024 * lengthof(((struct fixture *)NULL)->asked);
+	struct fixture *f = *state;
+	struct rate rate;
+
+	content_file(&f->w.content, 16, 1024 * 1024, 0);
+	uint64_t from = loop_now_ms(f->w.loop);
+	rate_init(&rate, bytes * 1000 / HELD_MS, from);
+	f->n->rate = &rate;
+	run(f, 1024 * 1024, ask_all);
+	assert_int_equal(f->n->whole, lengthof(f->asked));
+	assert_true(f->n->holds > 0);
+	/* but for a frame that it owes at the end, and what the bucket kept */
+	assert_true(loop_now_ms(f->w.loop) - from >= HELD_MS / 2);
+}
+
 /* -- the end -- */
 
 static void
@@ -643,6 +665,7 @@ main(void)
 		T(what_shrinks_goes_out_packed_while_the_line_is_in_the_way),
 		T(nobody_gets_packed_what_he_did_not_ask_for),
 		T(what_does_not_shrink_goes_out_as_it_is),
+		T(what_is_held_back_goes_out_when_it_may),
 		T(it_is_closed_when_the_source_is_no_longer_used),
 	};
 	alarm(110);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "net/rate.h"
 #include "manifest/test_nodes.h"
 
 #include <pthread.h>
@@ -65,6 +66,8 @@ struct node { /* a source, and the connection to it */
 	_Atomic uint64_t leaves_read;
 	void (*on_sent)(struct node *n);
 	void (*on_read)(struct node *n);  /* in a job */
+	struct rate *rate;                /* what it gives is held to this; NULL: nothing is */
+	unsigned holds;                   /* how often */
 	uint32_t window;                  /* of its responder */
 	bool declines;                    /* its responder, all units */
 	unsigned begun, whole, cut;       /* its answers */
@@ -365,6 +368,23 @@ node_on_request(struct node *n, const struct session_event *ev)
 	}
 }
 
+static inline uint64_t
+node_hold_ms(void *ctx, struct peer *p, const struct responder_ask *ask, uint64_t bytes)
+{
+	struct node *n = ctx;
+	(void)p;
+	(void)ask;
+
+	if (n->rate == NULL)
+		return 0;
+	if (!rate_has(n->rate, loop_now_ms(n->w->loop))) {
+		n->holds++;
+		return rate_wait_ms(n->rate);
+	}
+	rate_take(n->rate, bytes);
+	return 0;
+}
+
 static inline void
 node_on_event(void *owner, struct peer *p, struct session_event *ev)
 {
@@ -373,6 +393,7 @@ node_on_event(void *owner, struct peer *p, struct session_event *ev)
 		.begin = node_begin,
 		.over = node_over,
 		.blocked = node_blocked,
+		.hold_ms = node_hold_ms,
 		.sent = node_sent,
 		.failed = node_failed,
 		.window = n->window,

@@ -9,7 +9,8 @@ enum { UNIT = 256 * 1024 };
 struct fixture {
 	struct world w;
 	struct unit_fetch *fetch;
-	bool inside; /* a call of ours: nothing may be told */
+	struct rate *rate; /* its gate */
+	bool inside;       /* a call of ours: nothing may be told */
 	/* the sink */
 	enum err refusal;
 	atomic_uint leaves, flushes;
@@ -165,6 +166,7 @@ run(struct fixture *f, unsigned n, enum manner manner, void (*on_ready)(struct n
 		.share = f->w.content.share,
 		.snapshot = f->w.content.snapshot,
 		.sink = { missing, take, flush, f },
+		.gate = f->rate,
 		.on_got = on_got,
 		.on_end = on_end,
 		.on_flushed = on_flushed,
@@ -229,6 +231,40 @@ what_is_asked_comes_and_ends_once(void **state)
 	assert_int_equal(f->ends, 2);
 	assert_false(f->end.wrong);
 	assert_int_equal(f->end.why.code, OK);
+	assert_true(f->w.closed);
+}
+
+/* -- a gate -- */
+
+/* The first is asked for all the same, and owed for; what of it did not come is given back. */
+static void
+ask_at_the_gate(struct node *n)
+{
+	struct fixture *f = n->w->ctx;
+
+	add(n);
+	assert_false(ask(f, 1, 3, 0, 4)); /* it starts empty */
+	f->rate->left = 1000;
+	assert_true(ask(f, 1, 3, 0, 4));
+	assert_int_equal(f->rate->left, 1000 - UNIT * 1000);
+	assert_false(ask(f, 1, 5, 0, 1));
+	f->inside = true;
+	unit_fetch_cancel(f->fetch, 1, 3);
+	f->inside = false;
+	f->on_told = finish;
+}
+
+static void
+nothing_is_asked_for_while_the_gate_is_owed(void **state)
+{
+	struct fixture *f = *state;
+	struct rate rate;
+
+	rate_init(&rate, 1, UINT64_MAX); /* it is never filled */
+	f->rate = &rate;
+	run(f, 1, HONEST, ask_at_the_gate);
+	assert_int_equal(f->ends, 1);
+	assert_int_equal(rate.left, RATE_BURST_MS); /* thousandths: all that it keeps */
 	assert_true(f->w.closed);
 }
 
@@ -570,6 +606,7 @@ main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(what_is_asked_comes_and_ends_once),
+		T(nothing_is_asked_for_while_the_gate_is_owed),
 		T(what_is_cancelled_ends_once_too),
 		T(who_has_gone_ends_all_that_was_asked_of_it),
 		T(what_is_said_instead_is_told),

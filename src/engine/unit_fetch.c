@@ -30,6 +30,7 @@ struct unit_request {
 	ARRAY(struct block *) waiting;  /* frames not yet checked */
 	ARRAY(struct block *) checking; /* in the job */
 	uint64_t taken;                 /* bytes of the running job */
+	uint64_t owed;                  /* to the gate, if they do not come */
 	uint64_t wire;                  /* ... of `check`, told */
 	bool busy, ended, wrong;        /* ended: no more events */
 	bool lost;
@@ -161,6 +162,8 @@ request_free(struct unit_request *q)
 			break;
 		}
 	}
+	if (q->fetch->o.gate != NULL && !q->fetch->over)
+		rate_give(q->fetch->o.gate, q->owed);
 	drop_waiting(q);
 	free(q->chunks);
 	free(q->lens);
@@ -383,6 +386,7 @@ tell_got(struct unit_request *q)
 {
 	struct unit_fetch *f = q->fetch;
 
+	q->owed -= min_of(q->owed, q->taken);
 	if (q->taken == 0)
 		return;
 	f->dirty = true;
@@ -501,6 +505,27 @@ copy_unit(struct unit_request *q, const struct snapshot_map *map)
 	transfer_check_init(&q->check, &u, q->chunks, q->lens, n);
 }
 
+static bool
+may_ask(struct unit_fetch *f)
+{
+	return f->o.gate == NULL || rate_has(f->o.gate, loop_now_ms(f->o.loop));
+}
+
+/* A leaf may have fewer bytes than the most, but no unit has more than all. */
+static void
+take_from_gate(struct unit_request *q, const struct leaf_run *runs, uint32_t n_runs)
+{
+	struct unit_fetch *f = q->fetch;
+	uint64_t bytes = 0;
+
+	if (f->o.gate == NULL)
+		return;
+	for (uint32_t i = 0; i < n_runs; i++)
+		bytes += (uint64_t)runs[i].n * CHUNK_LEAF;
+	q->owed = min_of(bytes, (uint64_t)snapshot_map_unit_size(f->o.map));
+	rate_take(f->o.gate, q->owed);
+}
+
 bool
 unit_fetch_ask(struct unit_fetch *f, uint64_t source, uint32_t unit, const struct leaf_run *runs,
     uint32_t n_runs)
@@ -515,7 +540,7 @@ unit_fetch_ask(struct unit_fetch *f, uint64_t source, uint32_t unit, const struc
 		    .n_runs = n_runs } };
 	struct unit_request *q;
 
-	if (s == NULL || f->over)
+	if (s == NULL || f->over || !may_ask(f))
 		return false;
 	memcpy(m.get_units.runs, runs, n_runs * sizeof runs[0]);
 	q = mem_new(struct unit_request);
@@ -530,6 +555,7 @@ unit_fetch_ask(struct unit_fetch *f, uint64_t source, uint32_t unit, const struc
 	copy_unit(q, f->o.map);
 	q->next = f->requests;
 	f->requests = q;
+	take_from_gate(q, runs, n_runs);
 	peer_flush(q->peer);
 	return true;
 }

@@ -17,6 +17,7 @@
 
 #include "engine/requester.h"
 #include "engine/snapshot_map.h"
+#include "net/rate.h"
 #include "session/transfer.h"
 
 enum { UNIT_FETCH_BACKLOG = 8 * 1024 * 1024, UNIT_FETCH_FLUSH_MS = 1000 };
@@ -47,6 +48,9 @@ struct unit_fetch_opts {
 	struct snapshot_map *map; /* kept */
 	struct hash_id share, snapshot;
 	struct sink sink;
+	/* Kept; NULL: asks as it is told.  Else nothing is asked for while it owes; what is asked
+	 * for is taken from it at once, and what of that did not come is given back. */
+	struct rate *gate;
 	/* BYTES of UNIT came from SOURCE, are verified and with the sink.  WIRE: what they took on
 	 * the wire, less where they came packed. */
 	void (*on_got)(void *ctx, uint64_t source, uint32_t unit, uint32_t bytes, uint32_t wire);
@@ -72,7 +76,8 @@ void unit_fetch_source_add(struct unit_fetch *f, uint64_t source, struct peer *p
 /* Before P is freed.  What it still sends is for nobody; what has come and is not checked yet may
  * do, unless it LIED. */
 void unit_fetch_source_gone(struct unit_fetch *f, uint64_t source, bool lied);
-/* Asks SOURCE for these leaves.  False: it takes no request now: its session ends, or is full. */
+/* Asks SOURCE for these leaves.  False: it takes no request now: its session ends, or is
+ * full; or the gate is shut. */
 bool unit_fetch_ask(struct unit_fetch *f, uint64_t source, uint32_t unit,
     const struct leaf_run *runs, uint32_t n_runs) must_check;
 #define UNIT_FETCH_ANYBODY ((uint64_t)0)

@@ -58,6 +58,13 @@ rate_take(struct rate *r, size_t bytes)
 		r->left -= (int64_t)bytes * 1000;
 }
 
+void
+rate_give(struct rate *r, size_t bytes)
+{
+	if (r->bytes_s != 0)
+		r->left = min_of(r->left + (int64_t)bytes * 1000, most_of(r));
+}
+
 uint64_t
 rate_wait_ms(const struct rate *r)
 {

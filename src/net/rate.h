@@ -31,5 +31,7 @@ void rate_init(struct rate *r, uint64_t bytes_s, uint64_t now_ms);
 void rate_change(struct rate *r, uint64_t bytes_s, uint64_t now_ms);
 bool rate_has(struct rate *r, uint64_t now_ms);
 void rate_take(struct rate *r, size_t bytes);
+/* Of what was taken this did not move after all. */
+void rate_give(struct rate *r, size_t bytes);
 /* As rate_has was told the time last: until it has again, at least 1. */
 uint64_t rate_wait_ms(const struct rate *r);

@@ -3,7 +3,7 @@ is not slower either is measured (docs/benchmarks.md)."""
 import threading
 import time
 
-from weft import USAGE, Node, assert_same, make_files, wait_until
+from weft import FAILED, USAGE, Node, assert_same, make_files, wait_until
 
 SIZE = 6 << 20
 RATE = 2_000_000  # bytes a second
@@ -112,6 +112,50 @@ def test_a_limit_for_other_sites_leaves_the_own_one_alone(net):
     said = net.agent("a").json("limit", "--up", "8Mbit", "--down", "8Mbit")
     assert said["up_now"] == said["down_now"] == 1_000_000
     assert "near_up_now" not in said and "near_down_now" not in said
+
+
+def job_is_held(node, way):
+    """The one job of NODE moves no more than its limit, keeps that across a restart, and is quick without."""
+    job = str(node.job()["job"])
+    said = node.json("limit", job, "--" + way, "2Mbit")
+    assert said[way] == said[way + "_now"] == 250_000 and said["job"] == int(job)
+    time.sleep(1)  # what was asked for before
+    before, begun = node.job()["done"], time.monotonic()
+    time.sleep(4)
+    moved, took = node.job()["done"] - before, time.monotonic() - begun
+    assert 0 < moved <= 250_000 * took * 1.05 + (256 << 10)  # and what is under way
+    node.restart()
+    assert node.json("limit", job) == said
+    assert "job" not in node.json("limit") and way not in node.json("limit")
+    node.json("limit", job, "--off")
+    node.wait_for_jobs()
+    assert job in node.fails(FAILED, "limit", job)
+
+
+def test_a_job_alone_is_limited_in_what_it_takes_in(net, tmp_path):
+    src = make_files(tmp_path / "src", SIZE)
+    net.agent("owner").json("publish", src, "--share", "tree", "--policy", "central")
+    reader = net.agent("reader", "--share", "tree:read")
+    reader.json("limit", "--down", "800kbit", "--lan")  # or it is done before anything can be said
+    reader.begin("get", "tree", tmp_path / "dest")
+    reader.wait_for_moved()
+    job = str(reader.job()["job"])
+    reader.json("limit", job, "--down", "2Mbit")
+    reader.json("limit", "--off")
+    job_is_held(reader, "down")
+    assert_same(src, tmp_path / "dest")
+
+
+def test_a_job_alone_is_limited_in_what_it_gives(net, tmp_path):
+    src = make_files(tmp_path / "src", SIZE)
+    owner = net.agent("owner")
+    owner.json("limit", "--up", "800kbit", "--lan")
+    owner.begin("publish", src, "--share", "tree", "--policy", "central")
+    owner.wait_for_moved()
+    job = str(owner.job()["job"])
+    owner.json("limit", job, "--up", "2Mbit")
+    owner.json("limit", "--off")
+    job_is_held(owner, "up")
 
 
 def test_a_node_in_the_background_moves_all_and_stays_so(net, tmp_path):
