@@ -3,6 +3,8 @@
  * joined to it (peer/lane) on both sides.  Responders are told of them as of the current one: who
  * is behind a lane is who is behind that.
  */
+#include <string.h>
+
 #include "base/log.h"
 #include "engine/mesh_private.h"
 
@@ -155,13 +157,22 @@ least_known(uint32_t a, uint32_t b)
 	return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
+/* BBR fills what one window can hold, losses or not; lanes beside it would only lose more. */
+static bool
+is_filled_by_one(const struct tcp_line *t)
+{
+	bool is_window_full = 2 * (t->receiver_us + t->buffer_us) > t->busy_us;
+
+	return strcmp(t->control, "bbr") == 0 && !is_window_full;
+}
+
 static void
 see_time(struct peer *p, struct lane_sight *s)
 {
 	const struct session *session = peer_session(p);
 	struct tcp_line t;
 
-	(void)conn_measure(peer_conn(p), &t);
+	s->long_line = conn_measure(peer_conn(p), &t) && !is_filled_by_one(&t);
 	s->rtt_ms = least_known((uint32_t)(t.rtt_us / 1000), session_rtt_ms(session));
 	s->rtt_min_ms = least_known((uint32_t)(t.rtt_min_us / 1000), session_rtt_min_ms(session));
 }
@@ -206,7 +217,7 @@ mesh_lane_look(struct mesh *m, struct mesh_device *d, uint64_t ms)
 		.lanes_max = m->o.lanes_max,
 		.rate = d->lane_rate };
 	see_time(main, &s);
-	s.long_line = !peer_is_near(main) && s.rtt_min_ms >= m->o.lane_rtt_ms;
+	s.long_line &= !peer_is_near(main) && s.rtt_min_ms >= m->o.lane_rtt_ms;
 	switch (lane_plan_judge(&d->lanes, &s, now)) {
 	case LANE_OPEN:
 		log_debug("a lane more to %s", d->address);

@@ -37,6 +37,7 @@ struct world {
 	bool ended;
 	unsigned rounds, open, by_small, by_big, replaced;
 	bool old_nodes; /* they know of no lanes */
+	bool with_bbr;
 	void (*on_change)(struct world *w);
 	struct task changed;
 };
