@@ -49,6 +49,7 @@ swarm_free(struct swarm *s)
 		swarm_site_free(*site);
 	array_clear(&s->sites);
 	array_clear(&s->gateways);
+	array_clear(&s->fellows);
 	array_clear(&s->refused);
 	array_clear(&s->elsewhere);
 	array_clear(&s->near_log.units);

@@ -48,6 +48,7 @@
  *               unit's slot is held until it has arrived, or the queue of the line would decide.
  *             - What no other site has goes first, once: its gateways tell each other at once what
  *               they let out, and send no second copies while the site has anything of that kind.
+ *               Which of them exports a unit to a site is drawn like which of that site takes it.
  *               Afterwards they leave to the other sites for SWARM_LEAN_US what those have.
  *             - The origin exports only what its uplink has left over, as long as another gateway
  *               of its site could: first it feeds those.

@@ -92,12 +92,14 @@ sites_with(const struct swarm *s, uint32_t unit)
 
 /*
  * Of up to LOOK units that are here, and in SET, and that SITE takes, from a random place on, one
- * of those that the fewest sites have.
+ * of those that the fewest sites have.  What another gateway here holds, too, is for one of them,
+ * so that they do not offer the same; who has nothing under way takes any, as that one may be busy.
  */
 static struct swarm_peer *
 choose_of(struct swarm *s, const struct bitset *set, const struct swarm_site *site, uint64_t now_us,
     uint32_t *ret_unit)
 {
+	bool only_ours = under_way(s) > 0;
 	size_t words = (s->o.n_units + 63) / 64, from = rng_below(&s->rng, words);
 	struct swarm_peer *best = NULL;
 	uint32_t looked = 0, ties = 0;
@@ -108,6 +110,8 @@ choose_of(struct swarm *s, const struct bitset *set, const struct swarm_site *si
 		     bits &= bits - 1) {
 			uint32_t u = (uint32_t)(w * 64 + (size_t)__builtin_ctzll(bits));
 			if (best != NULL && sites_with(s, u) > sites_with(s, *ret_unit))
+				continue;
+			if (only_ours && !swarm_site_is_exporter(s, site, u))
 				continue;
 			struct swarm_peer *p = taker_of(s, site, u, now_us);
 			if (p == NULL)
@@ -206,6 +210,17 @@ swarm_export_is_lean(const struct swarm *s)
 	       s->gateways.len > (s->gateway ? (size_t)1 : (size_t)0);
 }
 
+/* With nothing under way any unit will do. */
+static void
+judge_idle(struct swarm *s)
+{
+	bool idle = under_way(s) == 0;
+
+	for (size_t i = 0; idle && !s->export_idle && i < s->sites.len; i++)
+		s->sites.at[i]->barren = false;
+	s->export_idle = idle;
+}
+
 bool
 swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 {
@@ -215,6 +230,7 @@ swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 	if (s->sites.len == 0 || !(s->gateway || s->o.origin) || under_way(s) >= window)
 		return false;
 	judge_passed(s, now_us);
+	judge_idle(s);
 	while ((site = draw(s)) != NULL) {
 		uint32_t unit = 0;
 		struct swarm_peer *p = choose_unit(s, site, now_us, &unit);

@@ -113,6 +113,7 @@ struct swarm {
 	struct swarm_place self;
 	bool gateway;             /* this node is one of its site's */
 	ARRAY(uint64_t) gateways; /* of this site: their node numbers, this one's included */
+	ARRAY(struct swarm_peer *) fellows; /* the others of them */
 	ARRAY(struct swarm_site *) sites;
 	struct swarm_peer *resort; /* the last resort, when it is near */
 	/* What is NULL or empty is so until there is another site. */
@@ -123,6 +124,7 @@ struct swarm {
 	bool is_home;         /* there was one */
 	uint64_t passed_us;   /* when there was none any more; 0: there is, or never was */
 	uint8_t *site_state;  /* enum swarm_state of each unit in this site, as was logged */
+	bool export_idle;     /* nothing was under way to other sites */
 	uint64_t
 	    export_retry_us; /* when a site may take what it could not have until now; 0: none */
 	ARRAY(struct swarm_refusal) refused;   /* by us */
@@ -187,6 +189,8 @@ void swarm_site_elect(struct swarm *s); /* a near candidate has come, gone or ch
 bool swarm_site_is_mine(const struct swarm *s, uint32_t unit); /* to take from afar */
 void swarm_site_free(struct swarm_site *site);
 bool swarm_site_is_gateway(const struct swarm_peer *p); /* P, far, of its site */
+/* Is it for this node to export UNIT to SITE, of those gateways here that hold it? */
+bool swarm_site_is_exporter(const struct swarm *s, const struct swarm_site *site, uint32_t unit);
 /* The gateway of SITE that takes UNIT; NULL: none is there. */
 struct swarm_peer *swarm_site_responsible(const struct swarm_site *site, uint32_t unit);
 

@@ -53,6 +53,20 @@ count_gateways(const struct swarm_place *best, size_t n, size_t candidates)
 	return candidates == 0 ? n : min_of(k, candidates);
 }
 
+static void
+find_fellows(struct swarm *s)
+{
+	s->fellows.len = 0;
+	array_each (p, &s->peers) {
+		if ((*p)->far || (*p)->banned)
+			continue;
+		array_each (node, &s->gateways) {
+			if (*node == (*p)->place.node)
+				array_push(&s->fellows, *p);
+		}
+	}
+}
+
 void
 swarm_site_elect(struct swarm *s)
 {
@@ -74,6 +88,7 @@ swarm_site_elect(struct swarm *s)
 		s->gateway |= all[i].node == s->self.node;
 		array_push(&s->gateways, all[i].node);
 	}
+	find_fellows(s);
 }
 
 bool
@@ -107,6 +122,20 @@ swarm_place(struct swarm *s, const struct swarm_place *self, uint64_t now_us)
 
 /* What the last resort has is no part of what the site has: it gives nothing on until somebody
  * starves. */
+/* The origin, when it is no gateway, leaves it to those that are. */
+bool
+swarm_site_is_exporter(const struct swarm *s, const struct swarm_site *site, uint32_t unit)
+{
+	uint64_t mine = draw_of(s->self.node ^ site->id, unit);
+
+	array_each (p, &s->fellows) {
+		if (bitset_has(&(*p)->have, unit) && (*p)->blocked_us == 0 &&
+		    (!s->gateway || draw_of((*p)->place.node ^ site->id, unit) > mine))
+			return false;
+	}
+	return true;
+}
+
 enum swarm_state
 swarm_site_state(const struct swarm *s, uint32_t unit)
 {
@@ -237,7 +266,8 @@ swarm_site_claim(struct swarm *s, struct swarm_peer *p, uint32_t unit)
 {
 	struct swarm_site *site = p->site;
 
-	if (site->claims[unit]++ > 0)
+	/* The last resort passes nothing on: what it has is at no site yet. */
+	if (p->last_resort || site->claims[unit]++ > 0)
 		return;
 	site->known++;
 	if (s->abroad[unit]++ == 0)
@@ -250,7 +280,7 @@ swarm_site_unclaim(struct swarm *s, struct swarm_peer *p, uint32_t unit)
 	struct swarm_site *site = p->site;
 
 	site->barren = false;
-	if (--site->claims[unit] > 0)
+	if (p->last_resort || --site->claims[unit] > 0)
 		return;
 	site->known--;
 	if (--s->abroad[unit] > 0)

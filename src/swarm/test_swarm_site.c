@@ -341,6 +341,52 @@ a_gateway_without_a_first_copy_waits_for_those_of_its_site_but_not_long(void **s
 }
 
 static void
+of_two_gateways_that_hold_a_unit_one_exports_it(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ 0 }, 1, N);
+	struct swarm_offer o, next;
+	unsigned ours = 1;
+
+	(void)state;
+	add_at(s, 9, place(OFFICE, 200, 1), true);
+	assert_true(swarm_offer(s, 1, &o)); /* is under way from now on */
+	add_at(s, 1, place(HQ, 102, 2), false);
+	say_has(s, 1, 0, N);
+	while (swarm_offer(s, 2, &next)) {
+		ours++;
+		serve(s, next, 2);
+		say_has(s, 9, next.unit, 1);
+	}
+	assert_in_range(ours, N / 4, N * 3 / 4); /* the other half is the other's */
+	serve(s, o, 3);
+	say_has(s, 9, o.unit, 1);
+	assert_true(swarm_offer(s, 4, &next)); /* rather than do nothing */
+	assert_int_equal(next.peer, 9);
+	swarm_free(s);
+}
+
+static void
+what_the_last_resort_has_counts_at_no_site(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ 0 }, 1, N);
+	struct swarm_offer o;
+
+	(void)state;
+	swarm_peer_add(s, 7, &(struct swarm_peer_opts){ .far = true, .last_resort = true }, 0);
+	say_has(s, 7, 0, N);
+	add_at(s, 9, place(OFFICE, 200, 1), true);
+	add_at(s, 8, place(PLANT, 300, 1), true);
+	say_has(s, 8, 0, N - 5);
+	for (unsigned i = 0; i < 5; i++) { /* first what is here alone */
+		assert_true(swarm_offer(s, i, &o));
+		assert_in_range(o.unit, N - 5, N - 1);
+		serve(s, o, i);
+		say_has(s, o.peer, o.unit, 1);
+	}
+	swarm_free(s);
+}
+
+static void
 the_origin_feeds_the_gateways_of_its_site_before_it_exports(void **state)
 {
 	struct swarm *s = open_gateway((struct swarm_opts){ .origin = true }, 3, N);
@@ -384,6 +430,8 @@ main(void)
 		cmocka_unit_test(what_a_gateway_lets_out_it_tells_the_others_at_once),
 		cmocka_unit_test(
 		    a_gateway_without_a_first_copy_waits_for_those_of_its_site_but_not_long),
+		cmocka_unit_test(of_two_gateways_that_hold_a_unit_one_exports_it),
+		cmocka_unit_test(what_the_last_resort_has_counts_at_no_site),
 		cmocka_unit_test(the_origin_feeds_the_gateways_of_its_site_before_it_exports),
 	};
 
