@@ -153,7 +153,7 @@ class Payload(unittest.TestCase):
         self.assertEqual(got["line_payload"], {"hq": {"in": 0, "out": 1}, "o1": {"in": 1.1, "out": 0}, "o2": {"in": 0, "out": 0.1}})
         self.assertEqual((got["offers"]["offered"], got["offers"]["accepted"], got["offers"]["held"]), (3, 2, 1))
 
-    def test_takes_what_is_there_so_far_from_who_is_not_done(self):
+    def test_takes_whichever_of_why_and_get_tells_of_more(self):
         got = self.payload({"o1p1": {"got": None, "sources": [{"name": "o2p1", "bytes_in": 50}]}, "o1p2": {"error": "gone", "got": None}})
         self.assertEqual(got["line_payload"], {"o2": {"in": 0, "out": 0.5}, "o1": {"in": 0.5, "out": 0}})
 

@@ -79,16 +79,19 @@ OFFERS = {"offered": "offers_out", "accepted": "accepted_out", "busy": "declined
 def payload(rows, office, size):
     """peer -> its `weft why` and `weft get`: copies by origin and by line.  Server and publisher are one origin.
 
-    What a peer says when it is done counts; of one that is not, what it has so far.
+    `weft why` names every source, but knows only of swarms; `weft get` knows what a server alone gave, but names the first 16
+    sources.  So the one of them counts that tells of more bytes.
     """
     origin, line, offers = 0, {}, dict.fromkeys(OFFERS, 0)
     for peer, why in rows.items():
         for s in why.get("sources", []):
             for ours, theirs in OFFERS.items():
                 offers[ours] += s.get(theirs, 0)
-        for s in why.get("sources", []) if why.get("got") is None else why["got"]:
-            n, source, here = s["bytes_in" if "bytes_in" in s else "bytes"], office(s["name"]), office(peer)
-            origin += n if s["name"] in ORIGIN else 0
+        whole = [(s["name"], s["bytes_in"]) for s in why.get("sources", [])]
+        got = [(s["name"], s["bytes"]) for s in why.get("got") or []]
+        for name, n in max(whole, got, key=lambda rows: sum(n for _, n in rows)):
+            source, here = office(name), office(peer)
+            origin += n if name in ORIGIN else 0
             if source != here:
                 line.setdefault(source, {"in": 0, "out": 0})["out"] += n
                 line.setdefault(here, {"in": 0, "out": 0})["in"] += n
