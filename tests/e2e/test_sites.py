@@ -1,6 +1,6 @@
 """Sites: on one machine everybody is near enough, so the labels decide, and everything arrives all the same."""
 
-from weft import assert_same, make_files, wait_until
+from weft import Net, assert_same, make_files, wait_until
 
 MIB = 1 << 20
 UP = "4MB"  # slower than what makes two sites one
@@ -63,3 +63,13 @@ def test_sites_go_on_without_the_server(net, tmp_path):
         assert g.wait(120) == 0, n.tail()
         assert_same(tmp_path / "tree", tmp_path / n.name)
     assert row_of(c, "dan")["class"] == "near" and row_of(c, "ann")["class"] == "far"
+
+
+def test_a_server_with_a_site_is_far_from_who_is_elsewhere(tmp_path):
+    net = Net(tmp_path)
+    net.start_server("--site", "hq")
+    a, c = office(net, "ann", "hq"), office(net, "cem", "plant")
+    published(net, tmp_path, a, 2 * MIB)
+    get_all(tmp_path, [c])
+    assert row_of(c, "spine")["site"] == "hq" and row_of(c, "spine")["class"] == "far"
+    assert net.close() == []
