@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """One tree to many machines: how long, from where, at what cost.  Part of `make bench`; also by itself.
 
-usage: bench/swarm.py WEFT [--agents N] [--mib N] [--rate RATE] [--runs N] [--only limits,spread,memory,revoke] [--gib N]
+usage: bench/swarm.py WEFT [--agents N] [--mib N] [--rate RATE] [--runs N] [--only limits,line,spread,memory,revoke] [--gib N]
 
 limits   how near to its up-limit, and to its down-limit, one node comes
+line     how near N agents of one office together come to the limit of its line (not by default: --only line)
 spread   a server, a publisher and N agents, each with one line of RATE up and down (its own token bucket: up-limit and
          down-limit), fetch MIB as soon as it is announced; beside the fluid bound, once hybrid and once central
 memory   the highest memory of an agent that fetches GIB and passes it on to another
@@ -257,6 +258,50 @@ def limits(say, rate):
             say(f"| {what} | {measured:.0f} | {measured / rate_bytes(rate):.3f} |")
 
 
+# -- line -----------------------------------------------------------------------------------------------------------------
+
+HEADERS = 22 / 21  # what a line carries for each byte of frames, as the server reckons
+
+
+def line(say, agents, rate):
+    """All agents of one office fetch a central share at once; the limit of its line is theirs together."""
+    limit, seconds, window = rate_bytes(rate), 25, 5
+    with Net() as net:
+        publisher = net.agent("publisher")
+        invite = net.server.json("invite", "--site", "office", "--uses", str(agents))["invite"]
+        office = []
+        for i in range(agents):
+            Node(net.base, f"a{i}").run("join", invite, "--name", f"a{i}")
+            office.append(net.add(f"a{i}", "agent", "--listen", f"127.0.0.1:{free_port()}"))
+        src = net.base / "src"
+        src.mkdir()
+        write_file(src / "file", int(limit * 2 * seconds / agents))
+        publisher.json("publish", src, "--share", "tree", "--policy", "central")
+        net.server.run("grant", "tree", "--all", "read")
+        net.server.run("limit", "--site", "office", "--down", rate)
+        time.sleep(2)
+        with concurrent.futures.ThreadPoolExecutor(2 * agents) as pool:
+            gets = [pool.submit(n.run, "get", "tree", net.base / f"dest-{n.name}") for n in office]
+            seen, begun = [], time.monotonic()
+            while time.monotonic() < begun + seconds:
+                received = list(pool.map(lambda n: n.json("status")["received"], office))
+                seen.append((time.monotonic(), sum(received) * HEADERS))
+                time.sleep(0.5)
+            for g in gets:
+                g.cancel()
+            each = sorted(received)
+            for n in office:
+                n.end()  # which ends what its gets wait for
+    rates = [(b[1] - a[1]) / (b[0] - a[0]) for i, a in enumerate(seen) for b in seen[i + 1:] if b[0] - a[0] >= window]
+    settled = [s for s in seen if s[0] >= begun + window]
+    mean = (settled[-1][1] - settled[0][1]) / (settled[-1][0] - settled[0][0])
+    say(f"\n## The line of an office of {agents}, limited to {rate}/s, all fetching at once\n")
+    say("| most in any five seconds, of the line | used of it, from 5 s on | least of an agent, of the mean | most |")
+    say("|---|---|---|---|")
+    mid = sum(each) / len(each)
+    say(f"| {max(rates) / limit:.3f} | {mean / limit:.3f} | {each[0] / mid:.2f} | {each[-1] / mid:.2f} |")
+
+
 # -- memory ---------------------------------------------------------------------------------------------------------------
 
 def patterned(path, size):
@@ -355,6 +400,8 @@ def main():
     for name in args.only.split(","):
         if name == "limits":
             limits(say, args.rate)
+        elif name == "line":
+            line(say, args.agents, args.rate)
         elif name == "spread":
             spread(say, args.agents, args.mib, args.rate, args.runs, args.policies.split(","))
         elif name == "memory":

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 
+#define LEAST UINT64_C(8000) /* bytes a second */
 enum { LOOK_MS = 60 * 1000 /* at the clock, which people and their machines set anew */ };
 
 struct limits {
@@ -90,7 +91,9 @@ limits_now(const struct limits *l)
 void
 limits_line(struct limits *l, const struct schedule_rates *share)
 {
-	l->share = *share;
+	/* less than that, and what the server says next could not be read */
+	l->share.up = share->up != 0 ? max_of(share->up, LEAST) : 0;
+	l->share.down = share->down != 0 ? max_of(share->down, LEAST) : 0;
 	apply(l);
 }
 

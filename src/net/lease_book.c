@@ -317,9 +317,11 @@ grant_way(struct lease_book *b, struct member *m, int way, uint64_t now_ms, stru
 	if (limit == 0)
 		return;
 	uint64_t want = max_of(m->want[way], least);
-	g->rate[way] = grant_of(min_of(want, b->level[way]), limit,
-	    b->reserved[way] - min_of(b->reserved[way], reserved) + unknown,
-	    has_rate(m, way, now_ms));
+	/* of one that is not sure its floor is reserved: so much it may have at once */
+	uint64_t own = is_sure(m, now_ms) ? 0 : floor, has = has_rate(m, way, now_ms);
+	uint64_t share = max_of(own, b->level[way]);
+	g->rate[way] = grant_of(min_of(want, share), limit,
+	    b->reserved[way] - min_of(b->reserved[way], reserved) + unknown, max_of(own, has));
 	g->floor[way] = grant_of(limit / b->members.len, limit,
 	    b->floors[way] - min_of(b->floors[way], floor) + unknown, floor);
 }

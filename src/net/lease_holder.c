@@ -93,12 +93,15 @@ lease_holder_take(struct lease_holder *h, uint64_t now_ms, const struct lease *l
 	}
 	if (!is_ours(h, l->number))
 		return;
+	uint64_t until_ms = h->asked_ms[l->number % lengthof(h->asked_ms)] + LEASE_MS;
+	h->acked = l->number;
+	if (now_ms >= until_ms)
+		return; /* too late to be used; the book never took it for one that we have */
 	for (int i = 0; i < LEASE_WAYS; i++) {
 		h->rate[i] = l->rate[i];
 		h->floor[i] = l->floor[i];
 	}
-	h->acked = l->number;
-	h->until_ms = h->asked_ms[l->number % lengthof(h->asked_ms)] + LEASE_MS;
+	h->until_ms = until_ms;
 	h->floor_ms = now_ms + 2 * (uint64_t)LEASE_MS;
 }
 

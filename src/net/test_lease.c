@@ -433,6 +433,25 @@ a_limit_that_comes_while_bytes_move_is_told_and_one_that_goes_too(void **state)
 }
 
 static void
+those_who_are_called_when_a_limit_comes_share_it(void **state)
+{
+	struct world *w = world(5, 3);
+	struct lease l;
+
+	(void)state;
+	for (uint32_t i = 0; i < w->n; i++) {
+		assert_true(lease_book_call(w->book, i + 1, &l));
+		lease_holder_take(&w->nodes[i].holder, w->now_ms, &l);
+		w->nodes[i].is_told = true;
+	}
+	run_for(w, 5 * 1000);
+	for (uint32_t i = 0; i < w->n; i++)
+		assert_true(w->nodes[i].moved >= LINE / 3 * STEP_MS / 1000 * 95 / 100);
+	check_line(w, 5);
+	end(w);
+}
+
+static void
 what_is_known_from_before_holds_until_the_server_is_there(void **state)
 {
 	const uint64_t floor[] = { 1000, 0 };
@@ -477,6 +496,7 @@ main(void)
 		cmocka_unit_test(one_that_begins_has_its_share_within_two_seconds),
 		cmocka_unit_test(without_the_server_each_goes_on_with_its_floor),
 		cmocka_unit_test(a_limit_that_comes_while_bytes_move_is_told_and_one_that_goes_too),
+		cmocka_unit_test(those_who_are_called_when_a_limit_comes_share_it),
 		cmocka_unit_test(what_is_known_from_before_holds_until_the_server_is_there),
 		cmocka_unit_test(who_is_gone_without_a_word_is_forgotten_in_the_end),
 	};

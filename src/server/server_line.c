@@ -27,6 +27,7 @@ struct server_line {
 	struct lease_book *book;
 	struct schedule_rates now;
 	int offset_min; /* local time there */
+	uint32_t had;   /* members, before they are looked at */
 };
 struct server_lines {
 	struct server_line *first;
@@ -191,15 +192,11 @@ has_other(struct link *l, const struct server_line *x)
 }
 
 static void
-join(struct link *l, struct server_line *x, bool is_told)
+join(struct link *l, struct server_line *x)
 {
-	struct lease lease;
-
 	lease_book_joined(x->book, number_of(l), loop_now_ms(l->server->loop));
 	l->line = x;
 	take_from_others(l);
-	if (is_told && lease_book_call(x->book, number_of(l), &lease))
-		send_lease(l, &lease);
 }
 
 /* It may be at another site than it was, or its site have a line since. */
@@ -213,7 +210,21 @@ look_at(struct link *l)
 		return;
 	leave(l, true);
 	if (x != NULL)
-		join(l, x, true);
+		join(l, x);
+}
+
+/* All join before any is told: the first of many must not take the line for its own. */
+static void
+look_at_all(struct server *s)
+{
+	for (struct server_line *x = s->lines->first; x != NULL; x = x->next)
+		x->had = lease_book_members(x->book);
+	map_each (slot, &s->links)
+		look_at(slot->ptr);
+	for (struct server_line *x = s->lines->first; x != NULL; x = x->next) {
+		if (lease_book_members(x->book) > x->had)
+			call_members(s, x);
+	}
 }
 
 void
@@ -223,7 +234,7 @@ server_line_admit(struct link *l)
 	struct server_line *x = find(s, site_of(s, &l->device));
 
 	if (x != NULL && !device_id_equal(&l->device, device_key_id(s->home->key)))
-		join(l, x, false); /* it asks by itself now */
+		join(l, x); /* it asks by itself now */
 }
 
 void
@@ -301,8 +312,7 @@ on_tick(void *ctx)
 		set_now(s, x, false);
 		server_swarm_line(s, x->site, &x->now);
 	}
-	map_each (slot, &s->links)
-		look_at(slot->ptr);
+	look_at_all(s);
 	ask_ourselves(s, loop_now_ms(s->loop));
 	if (s->lines->first != NULL)
 		timer_start(s->lines->tick, TICK_MS);
