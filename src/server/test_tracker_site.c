@@ -52,7 +52,7 @@ those_who_speak_for_a_site_are_told_of_those_of_others(void **state)
 }
 
 static void
-the_publisher_is_told_of_other_sites_although_it_holds_everything(void **state)
+the_publisher_is_told_of_all_who_speak_although_it_holds_everything(void **state)
 {
 	struct world *w = *state;
 
@@ -61,10 +61,10 @@ the_publisher_is_told_of_other_sites_although_it_holds_everything(void **state)
 	enter_whole(w, 2);
 	enter_at(w, 3, 50);
 	auto_free struct told *x = batch(w);
-	assert_true(x[1].n_came == 1 && came(&x[1], 3));
+	assert_true(x[1].n_came == 2 && came(&x[1], 3) && came(&x[1], 2));
 	assert_true(x[3].n_came == 2 && came(&x[3], 1) && came(&x[3], 2));
 	/* It is the second of its site, and so a candidate as well. */
-	assert_true(x[2].n_came == 1 && came(&x[2], 3));
+	assert_true(x[2].n_came == 2 && came(&x[2], 3) && came(&x[2], 1));
 	tracker_gone(w->t, 3, w->now);
 	auto_free struct told *y = batch(w);
 	assert_true(left(&y[1], 3) && left(&y[2], 3));
@@ -234,7 +234,8 @@ struct model {
 };
 
 /* Of its own site one who wants something knows all, or of many all candidates and enough others;
- * of others, if it speaks, all who speak, else nobody; and all places as they are. */
+ * who does not, if it speaks, the candidates; of other sites, if it speaks, all who speak, else
+ * nobody; and all places as they are. */
 static void
 check_view(const struct world *w, const struct model *m, uint64_t link)
 {
@@ -251,8 +252,8 @@ check_view(const struct world *w, const struct model *m, uint64_t link)
 		bool is_near = x->site == y->site;
 		if (known != 0)
 			assert_int_equal(known, place_of(y));
-		if (is_near && x->whole)
-			assert_int_equal(known, 0);
+		if (is_near && x->whole) /* of the site's speakers, if it is one */
+			assert_int_equal(known != 0, speaks(x) && y->rank > 0);
 		if (!is_near)
 			assert_int_equal(known != 0, speaks(x) && speaks(y));
 		if (is_near && !x->whole && y->rank > 0)
@@ -368,7 +369,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(those_who_speak_for_a_site_are_told_of_those_of_others),
-		TEST(the_publisher_is_told_of_other_sites_although_it_holds_everything),
+		TEST(the_publisher_is_told_of_all_who_speak_although_it_holds_everything),
 		TEST(a_dead_candidate_is_replaced_and_everybody_told),
 		TEST(who_is_placed_elsewhere_is_told_anew_and_others_of_its_new_place),
 		TEST(a_weight_changes_only_after_a_while_and_when_it_doubled),

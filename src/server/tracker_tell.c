@@ -14,7 +14,7 @@ static bool
 belongs(const struct tracker *t, const struct entry *viewer, const struct entry *x)
 {
 	if (is_near(viewer, x))
-		return !viewer->x.whole;
+		return !viewer->x.whole || (speaks(viewer) && x->x.rank > 0);
 	return speaks(viewer) && speaks(x) && x->site->mark == t->marks;
 }
 
@@ -112,6 +112,8 @@ fill_view(struct tracker *t, struct entry *viewer)
 		fill_near(t, viewer);
 	if (!speaks(viewer))
 		return;
+	/* Who else does: they share the exports. */
+	show_speakers(t, viewer, viewer->site, false);
 	array_each (s, &viewer->site->links)
 		show_speakers(t, viewer, *s, true);
 }

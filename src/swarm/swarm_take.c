@@ -240,7 +240,8 @@ swarm_offered(struct swarm *s, uint64_t peer, uint32_t unit, uint64_t now_us)
 		answer.old_peer = old->id;
 		struct swarm_flight *silent = find_flight(old, unit);
 		fresh.replaced = min_of(silent->replaced + 1u, (unsigned)PATIENCE_DOUBLED_MAX);
-		blame_silence(s, old, silent, now_us);
+		if (!silent->slow) /* that is no fault */
+			blame_silence(s, old, silent, now_us);
 		end_flight(s, old, silent);
 	}
 	array_push(&p->flights, fresh);

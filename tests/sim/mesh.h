@@ -77,7 +77,7 @@ struct mesh_ask { /* and in */
 	struct link *link;
 	uint32_t stream, unit;
 	uint32_t bytes, got; /* asked for; verified */
-	uint64_t last_us;
+	uint64_t asked_us, last_us;
 	struct transfer_check check;
 };
 struct link { /* one end of a connection */
