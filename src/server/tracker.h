@@ -12,7 +12,8 @@
  *          who do not: it could not take in what the others lack.
  *        - Who wants something is told of others of its site, once at once (whole), then of
  *          newcomers and of those who left, in batches.  Who holds all that it wants gets dialled:
- *          of those there it is told who speaks for the site, and that only if it does, too.
+ *          of those there it is told who speaks for the site, if it does, too, and there are
+ *          others.
  *        - Of a site of up to TRACKER_VIEW all are told; of a larger one all candidates and
  *          TRACKER_RANDOM others, drawn at random; of those who hold everything at least
  *          TRACKER_SEEDS are among them, if there are so many.  Who leaves makes room for another.

@@ -9,12 +9,19 @@ is_near(const struct entry *viewer, const struct entry *x)
 	return viewer->site == x->site;
 }
 
+/* It speaks for its site to others. */
+static bool
+exports(const struct entry *x)
+{
+	return speaks(x) && x->site->links.len > 0;
+}
+
 /* Is X one of those that VIEWER is told of?  The sites linked to its own are marked. */
 static bool
 belongs(const struct tracker *t, const struct entry *viewer, const struct entry *x)
 {
 	if (is_near(viewer, x))
-		return !viewer->x.whole || (speaks(viewer) && x->x.rank > 0);
+		return !viewer->x.whole || (exports(viewer) && x->x.rank > 0);
 	return speaks(viewer) && speaks(x) && x->site->mark == t->marks;
 }
 
@@ -110,7 +117,7 @@ fill_view(struct tracker *t, struct entry *viewer)
 {
 	if (!viewer->x.whole)
 		fill_near(t, viewer);
-	if (!speaks(viewer))
+	if (!exports(viewer))
 		return;
 	/* Who else does: they share the exports. */
 	show_speakers(t, viewer, viewer->site, false);

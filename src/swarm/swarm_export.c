@@ -3,7 +3,9 @@
  *
  * Slots for them are counted in bytes and held until the other site says that the unit has arrived.
  * How many bytes follows from how long units wait in queues on their way: enough that the line is
- * never idle, no more, or its queue would decide what comes next.
+ * never idle, no more, or its queue would decide what comes next.  Which queue that is, our own
+ * line's or that of a site, one cannot know; so there is a window for each site beside that for all
+ * together.  One site that is close by does not flood the others when they come.
  */
 #include "swarm/swarm_private.h"
 
@@ -11,8 +13,9 @@ enum {
 	LOOK = 64,
 	LEAN_SHARE = 8,  /* an eighth of the units is little */
 	LEAST_UNITS = 4, /* under way from one node, whatever the line does */
+	LEAST_EACH = 2,  /* ... and of them to one site */
 };
-#define TRIPS_US ((uint64_t)5 * 1000 * 1000) /* a period in which the least trip is sought */
+#define TRIPS_US ((uint64_t)5 * 1000 * 1000) /* then the least trip may take a little longer */
 #define QUEUE_US ((uint64_t)300 * 1000)      /* that units may wait on their way */
 
 static uint64_t
@@ -23,6 +26,17 @@ under_way(const struct swarm *s)
 	array_each (p, &s->peers)
 		n += (*p)->far ? (*p)->slots.len : 0;
 	return n * s->o.unit_size;
+}
+
+/* As much is under way to SITE as may be. */
+static bool
+is_full(const struct swarm *s, const struct swarm_site *site)
+{
+	uint64_t n = 0, unit = s->o.unit_size;
+
+	array_each (p, &site->peers)
+		n += (*p)->slots.len;
+	return n * unit >= max_of(site->window.bytes, LEAST_EACH * unit);
 }
 
 static bool
@@ -186,7 +200,7 @@ draw(struct swarm *s)
 	uint32_t n = 0;
 
 	array_each (site, &s->sites) {
-		if ((*site)->barren)
+		if ((*site)->barren || is_full(s, *site))
 			continue;
 		n++;
 		if (n <= 2)
@@ -224,7 +238,7 @@ judge_idle(struct swarm *s)
 bool
 swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 {
-	uint64_t window = max_of(s->export_window, (uint64_t)s->o.unit_size * LEAST_UNITS);
+	uint64_t window = max_of(s->export_window.bytes, (uint64_t)s->o.unit_size * LEAST_UNITS);
 	struct swarm_site *site;
 
 	if (s->sites.len == 0 || !(s->gateway || s->o.origin) || under_way(s) >= window)
@@ -246,19 +260,21 @@ swarm_export(struct swarm *s, uint64_t now_us, struct swarm_offer *ret)
 	return false;
 }
 
-/* The least that a unit took lately: of this period and the one before. */
+/*
+ * What a trip takes without a queue.  All who export over a line fill the same queue, so in a long
+ * job nobody sees it empty again: the least of a period would be the queue itself, and windows grow
+ * without end.  So it is the least ever, which rises a little with time, as ways change.
+ */
 static uint64_t
-note_least(struct swarm *s, uint64_t trip_us, uint64_t now_us)
+note_least(struct swarm_site *site, uint64_t trip_us, uint64_t now_us)
 {
-	if (now_us >= s->trips_since_us + TRIPS_US) {
-		s->trip_before_us = s->trip_least_us;
-		s->trip_least_us = trip_us;
-		s->trips_since_us = now_us;
+	if (now_us >= site->trips_since_us + TRIPS_US) {
+		site->trip_least_us += site->trip_least_us / 64;
+		site->trips_since_us = now_us;
 	}
-	if (s->trip_least_us == 0 || trip_us < s->trip_least_us)
-		s->trip_least_us = trip_us;
-	return s->trip_before_us > 0 ? min_of(s->trip_before_us, s->trip_least_us)
-				     : s->trip_least_us;
+	if (site->trip_least_us == 0 || trip_us < site->trip_least_us)
+		site->trip_least_us = trip_us;
+	return site->trip_least_us;
 }
 
 /*
@@ -266,27 +282,36 @@ note_least(struct swarm *s, uint64_t trip_us, uint64_t now_us)
  * QUEUE_US: by a unit for each that arrives while it is far from it, then by one a window.
  */
 static void
-measure(struct swarm *s, uint64_t trip_us, uint64_t now_us)
+resize(struct swarm_window *w, uint64_t queue_us, uint64_t unit, uint64_t least)
 {
-	uint64_t unit = s->o.unit_size, window = max_of(s->export_window, LEAST_UNITS * unit);
-	uint64_t queue_us = trip_us - min_of(trip_us, note_least(s, trip_us, now_us));
+	uint64_t bytes = max_of(w->bytes, least);
 
-	s->queue_us = (s->queue_us * 7 + queue_us) / 8;
-	if (s->queue_us < QUEUE_US / 2)
-		window += unit;
-	else if (s->queue_us < QUEUE_US)
-		window += unit * unit / window;
-	else if (s->queue_us > QUEUE_US + QUEUE_US / 2)
-		window -= min_of(window, unit / 4);
-	window = min_of(window, (uint64_t)SWARM_FAR_MAX * unit);
-	s->export_window = max_of(window, LEAST_UNITS * unit);
+	w->queue_us = (w->queue_us * 7 + queue_us) / 8;
+	if (w->queue_us < QUEUE_US / 2)
+		bytes += unit;
+	else if (w->queue_us < QUEUE_US)
+		bytes += unit * unit / bytes;
+	else if (w->queue_us > QUEUE_US + QUEUE_US / 2)
+		bytes -= min_of(bytes, unit / 4);
+	bytes = min_of(bytes, (uint64_t)SWARM_FAR_MAX * unit);
+	w->bytes = max_of(bytes, least);
+}
+
+static void
+measure(struct swarm *s, struct swarm_site *site, uint64_t trip_us, uint64_t now_us)
+{
+	uint64_t unit = s->o.unit_size;
+	uint64_t queue_us = trip_us - min_of(trip_us, note_least(site, trip_us, now_us));
+
+	resize(&s->export_window, queue_us, unit, LEAST_UNITS * unit);
+	resize(&site->window, queue_us, unit, LEAST_EACH * unit);
 }
 
 void
 swarm_export_arrived(
     struct swarm *s, struct swarm_peer *p, struct swarm_slot *slot, uint64_t now_us)
 {
-	measure(s, now_us - slot->offered_us, now_us);
+	measure(s, p->site, now_us - slot->offered_us, now_us);
 	swarm_slot_end(p, slot);
 }
 

@@ -32,12 +32,18 @@ struct swarm_log { /* units of which something changed */
 	uint64_t base; /* number of its first entry */
 };
 /* Another site, as its members tell that are connected to this node. */
+struct swarm_window {      /* of what is under way to other sites */
+	uint64_t bytes;    /* that may be */
+	uint64_t queue_us; /* that units wait in queues, smoothed */
+};
 struct swarm_site {
 	uint64_t id;
 	ARRAY(struct swarm_peer *) peers; /* the best candidates first */
 	uint8_t *claims; /* how many of them say that it holds or awaits each unit */
 	uint32_t known;  /* units with a claim */
 	bool barren;     /* as of a peer */
+	struct swarm_window window;
+	uint64_t trip_least_us, trips_since_us;
 };
 struct swarm_refusal { /* of a unit that is for another gateway, or so it seemed */
 	uint32_t unit;
@@ -129,10 +135,7 @@ struct swarm {
 	    export_retry_us; /* when a site may take what it could not have until now; 0: none */
 	ARRAY(struct swarm_refusal) refused;   /* by us */
 	ARRAY(struct swarm_refusal) elsewhere; /* by others */
-	uint64_t export_window;                /* bytes that may be under way to other sites */
-	/* what exports took from offer to arrival: the least of this period and of the one before,
-	 * and how much longer the last ones took, smoothed */
-	uint64_t trip_least_us, trip_before_us, trips_since_us, queue_us;
+	struct swarm_window export_window;
 	/* news */
 	struct swarm_log near_log, far_log;
 	struct swarm_log left_log;    /* units that left this site from here first */

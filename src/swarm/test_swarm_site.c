@@ -227,6 +227,34 @@ an_export_fills_its_slot_until_it_has_arrived(void **state)
 	swarm_free(s);
 }
 
+/* What goes to an office next door says nothing about the line to another. */
+static void
+a_site_that_is_close_does_not_flood_one_that_comes_later(void **state)
+{
+	struct swarm *s = open_gateway((struct swarm_opts){ 0 }, 1, N);
+	struct swarm_offer o;
+	uint64_t now = 1;
+	unsigned near = 0, later = 0;
+
+	(void)state;
+	add_at(s, 9, place(OFFICE, 200, 1), true);
+	for (unsigned i = 0; i < N / 2; i++, now += 1000) {
+		assert_true(swarm_offer(s, now, &o));
+		serve(s, o, now);
+		const struct swarm_run run = { .first = o.unit, .n = 1 };
+		assert_true(swarm_peer_news(
+		    s, 9, &(struct swarm_news){ .have = &run, .n_have = 1 }, now + 1000));
+	}
+	add_at(s, 10, place(PLANT, 300, 1), true);
+	while (swarm_offer(s, now, &o)) {
+		near += o.peer == 9;
+		later += o.peer == 10;
+	}
+	assert_true(near > 20); /* all at once: that line is quick */
+	assert_in_range(later, 1, 4);
+	swarm_free(s);
+}
+
 static void
 the_far_peer_that_is_responsible_is_offered_a_unit(void **state)
 {
@@ -425,6 +453,7 @@ main(void)
 		cmocka_unit_test(what_was_refused_is_taken_if_the_site_lacks_it_two_seconds_later),
 		cmocka_unit_test(a_far_peer_is_told_of_the_site_and_a_near_one_of_this_node),
 		cmocka_unit_test(an_export_fills_its_slot_until_it_has_arrived),
+		cmocka_unit_test(a_site_that_is_close_does_not_flood_one_that_comes_later),
 		cmocka_unit_test(the_far_peer_that_is_responsible_is_offered_a_unit),
 		cmocka_unit_test(what_no_other_site_has_goes_first),
 		cmocka_unit_test(what_a_gateway_lets_out_it_tells_the_others_at_once),
