@@ -1,5 +1,7 @@
 """up-limit and down-limit: one line for all connections of a node.  That nothing is faster than it says is tested here; that it
 is not slower either is measured (docs/benchmarks.md)."""
+import contextlib
+import sqlite3
 import threading
 import time
 
@@ -233,3 +235,16 @@ def test_what_is_no_line_gets_one_line(net):
     assert "up" not in server.json("limit")  # its own
     assert server.json("limit", "--up", "16Mbit")["up"] == 2_000_000
     assert server.json("limit", "--site", "nowhere")["up"] == 1_000_000
+
+
+def test_a_line_that_is_damaged_is_named_and_the_server_serves(net):
+    server = net.server
+    server.json("limit", "--site", "office", "--down", "8Mbit")
+    server.stop()
+    with contextlib.closing(sqlite3.connect(server.home / "server.db")) as db, db:
+        db.execute("UPDATE line SET setting = x'ff'")
+    server.start()
+    assert server.says("the limits of lines cannot be read: left out")  # the sums of its pages tell
+    assert "down" not in server.json("limit", "--site", "office")
+    server.json("limit", "--site", "office", "--down", "8Mbit")
+    assert server.json("limit", "--site", "office")["down"] == 1_000_000
