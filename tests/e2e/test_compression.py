@@ -53,8 +53,9 @@ def test_text_over_a_limited_line_is_packed_and_the_gain_is_told(net, tmp_path):
 def test_a_central_share_is_packed_too(net, tmp_path):
     src = make_text(tmp_path / "src", 3)
     net.agent("owner").json("publish", src, "--share", "tree", "--policy", "central")
+    net.server.arguments += ("--up-limit", LIMIT)
+    net.server.restart()
     reader = net.agent("reader", "--share", "tree:read")
-    limit(reader, "--down-limit", LIMIT)
     out = reader.run("get", "tree", tmp_path / "dest").stdout
     assert_same(src, tmp_path / "dest")
     assert "on the wire (" in out and "% saved)" in out
